@@ -1,0 +1,171 @@
+//! Takes the leader away under writers that do not pause: the longest time without an acknowledged write. Acts.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::Failure;
+use crate::caller::{self, Caller};
+use crate::system::{Kind, System};
+
+/// Writers, each with connections of its own to every member.
+const WRITERS: usize = 8;
+/// A writer that hears nothing for so long asks the next member. The same for every system, so that the gap is the
+/// system's and not its client's.
+const ATTEMPT: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(2);
+/// Steady writes between two interruptions.
+const CALM: Duration = Duration::from_millis(700);
+/// How long an interruption is looked at, and at most when nothing is acknowledged.
+const LOOK: Duration = Duration::from_millis(2_500);
+const LOOK_MAX: Duration = Duration::from_secs(20);
+const STOP_DEADLINE: Duration = Duration::from_secs(15);
+const VALUE_BYTES: usize = 256;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum How {
+    /// SIGKILL; started again afterwards.
+    Kill,
+    /// SIGSTOP; SIGCONT afterwards.
+    Freeze,
+    /// SIGTERM: it hands over and ends; started again afterwards.
+    Stop,
+    /// The leader is asked to hand over, and lives on.
+    Transfer,
+}
+
+impl How {
+    pub fn name(self) -> &'static str {
+        match self {
+            How::Kill => "kill -9",
+            How::Freeze => "SIGSTOP",
+            How::Stop => "graceful stop",
+            How::Transfer => "transfer",
+        }
+    }
+
+    /// The native API has no call for a transfer: a stop is one.
+    pub fn fits(self, kind: Kind) -> bool {
+        self != How::Transfer || kind != Kind::Kontiki
+    }
+}
+
+/// When each write was acknowledged.
+#[derive(Clone, Default)]
+struct Acknowledged(Arc<Mutex<Vec<Instant>>>);
+
+pub async fn run(system: &mut System, how: How, count: usize) -> Result<Vec<Duration>, Failure> {
+    system.settled().await?;
+    crate::load::fill(system, VALUE_BYTES).await?;
+    let acknowledged = Acknowledged::default();
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        let callers = (0..3).map(|at| system.caller(writer + at)).collect();
+        writers.spawn(write(callers, writer, acknowledged.clone()));
+    }
+    let mut gaps = Vec::new();
+    for _ in 0..count {
+        let leader = system.settled().await?;
+        acknowledged.forget();
+        sleep(CALM).await;
+        let from = Instant::now();
+        match how {
+            How::Kill => system.members[leader].kill(),
+            How::Freeze => system.members[leader].signal(Signal::SIGSTOP)?,
+            How::Stop => system.members[leader].signal(Signal::SIGTERM)?,
+            How::Transfer => system.transfer(leader).await?,
+        }
+        let gap = look(&acknowledged, from).await;
+        match how {
+            How::Kill => system.members[leader].start()?,
+            How::Freeze => system.members[leader].signal(Signal::SIGCONT)?,
+            How::Stop => {
+                ended(system, leader).await?;
+                system.members[leader].start()?;
+            }
+            How::Transfer => {}
+        }
+        gaps.push(gap.ok_or("writes did not go on")?);
+    }
+    system.settled().await?;
+    Ok(gaps)
+}
+
+/// Looks until writes go on, and at least for [`LOOK`].
+async fn look(acknowledged: &Acknowledged, from: Instant) -> Option<Duration> {
+    loop {
+        sleep(LOOK).await;
+        let now = Instant::now();
+        match acknowledged.longest_gap(from, now) {
+            Some(gap) => return Some(gap),
+            None if now - from > LOOK_MAX => return None,
+            None => {}
+        }
+    }
+}
+
+async fn ended(system: &mut System, member: usize) -> Result<(), Failure> {
+    let deadline = Instant::now() + STOP_DEADLINE;
+    while !system.members[member].ended() {
+        if Instant::now() > deadline {
+            return Err(format!("{} does not end after SIGTERM", system.members[member].name).into());
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+async fn write(mut callers: Vec<Caller>, writer: usize, acknowledged: Acknowledged) {
+    let start = Instant::now();
+    let mut at = 0;
+    loop {
+        let value = caller::value(start.elapsed().as_micros() as u64, VALUE_BYTES);
+        if matches!(timeout(ATTEMPT, callers[at].put(writer, value)).await, Ok(Ok(()))) {
+            acknowledged.add(Instant::now());
+        } else {
+            at = (at + 1) % callers.len();
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+impl Acknowledged {
+    fn add(&self, at: Instant) {
+        self.0.lock().expect("no holder panics").push(at);
+    }
+
+    fn forget(&self) {
+        self.0.lock().expect("no holder panics").clear();
+    }
+
+    /// The longest time between two acknowledgements, from the last one before `from` on; `None` while the newest one
+    /// lies so far back that the gap may still be open.
+    fn longest_gap(&self, from: Instant, now: Instant) -> Option<Duration> {
+        let mut times = self.0.lock().expect("no holder panics").clone();
+        times.sort();
+        let newest = times.last().copied().filter(|newest| *newest > from)?;
+        let first = times.partition_point(|time| *time < from).saturating_sub(1);
+        let longest = times[first..].windows(2).map(|pair| pair[1] - pair[0]).max()?;
+        (now - newest < longest.max(ATTEMPT)).then_some(longest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gap_begins_before_the_interruption_and_must_be_over() {
+        let zero = Instant::now();
+        let at = |ms: u64| zero + Duration::from_millis(ms);
+        let acknowledged = Acknowledged::default();
+        for ms in [0, 500, 990, 1_400, 1_410] {
+            acknowledged.add(at(ms));
+        }
+        assert_eq!(acknowledged.longest_gap(at(1_000), at(1_420)), Some(Duration::from_millis(410)));
+        assert_eq!(acknowledged.longest_gap(at(1_000), at(3_000)), None);
+        assert_eq!(acknowledged.longest_gap(at(2_000), at(2_100)), None);
+    }
+}

@@ -1,0 +1,177 @@
+//! Clients that call without pause for a while: how many calls, how long each, at what cost. Acts.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use tonic::Status;
+
+use crate::Failure;
+use crate::caller::{self, Caller};
+use crate::member;
+use crate::stats::Samples;
+use crate::syncs::Counter;
+use crate::system::System;
+
+/// Keys that the workloads share; each client stays with its own part of them.
+pub const KEYS: usize = 1_000;
+/// Clients that share a connection.
+const CLIENTS_PER_CONNECTION: usize = 10;
+/// From then on a client gives a call up; it counts as failed.
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// After a failed call, so that a member that refuses costs little.
+const PAUSE: Duration = Duration::from_millis(5);
+/// Of ten calls of the mixed workload, this many are reads.
+const READS_OF_TEN: usize = 8;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Work {
+    Put {
+        bytes: usize,
+    },
+    Read {
+        linearizable: bool,
+    },
+    /// Linearizable reads, and one put in five.
+    Mixed {
+        bytes: usize,
+    },
+}
+
+impl Work {
+    pub fn name(self) -> String {
+        match self {
+            Work::Put { bytes } => format!("put {bytes} B"),
+            Work::Read { linearizable: true } => "read, linearizable".into(),
+            Work::Read { linearizable: false } => "read, local".into(),
+            Work::Mixed { bytes } => format!("mixed: 4 linearizable reads, 1 put of {bytes} B"),
+        }
+    }
+}
+
+/// What some rounds of one workload came to, together.
+#[derive(Default)]
+pub struct Measured {
+    pub took: Vec<Duration>,
+    pub failed: usize,
+    pub wall: Duration,
+    /// Of all members.
+    pub cpu_us: u64,
+    pub generator_us: u64,
+    /// Of all members; `None` where they could not be counted.
+    pub syncs: Option<u64>,
+}
+
+impl Measured {
+    pub fn add(&mut self, other: Measured) {
+        self.took.extend(other.took);
+        self.failed += other.failed;
+        self.wall += other.wall;
+        self.cpu_us += other.cpu_us;
+        self.generator_us += other.generator_us;
+        self.syncs = match (self.syncs, other.syncs) {
+            (Some(mine), Some(its)) => Some(mine + its),
+            (mine, its) => mine.or(its),
+        };
+    }
+
+    pub fn per_second(&self) -> f64 {
+        self.took.len() as f64 / self.wall.as_secs_f64()
+    }
+
+    pub fn samples(&self) -> Samples {
+        Samples::new(self.took.clone())
+    }
+}
+
+/// Makes the keys. Safe to repeat.
+pub async fn fill(system: &System, bytes: usize) -> Result<(), Failure> {
+    let makers = (0..16usize).map(|maker| {
+        let mut caller = system.caller(maker);
+        async move {
+            for key in (maker..KEYS).step_by(16) {
+                caller.create(key, caller::value(0, bytes)).await?;
+            }
+            Ok::<(), Status>(())
+        }
+    });
+    futures::future::try_join_all(makers).await?;
+    Ok(())
+}
+
+/// `clients` call without pause for `seconds`. A single client talks to the leader, as etcd's own guide measures it;
+/// more are spread over the members.
+pub async fn run(system: &mut System, work: Work, clients: usize, seconds: f64) -> Result<Measured, Failure> {
+    let leader = system.settled().await?;
+    let connections: Vec<Caller> =
+        (0..clients.div_ceil(CLIENTS_PER_CONNECTION)).map(|at| system.caller(leader + at)).collect();
+    // Dialled before the clock starts.
+    for connection in &connections {
+        timeout(CALL_DEADLINE, connection.clone().get(0, false)).await??;
+    }
+    let counter = Counter::start(&system.pids()).await;
+    let (cpu, generator) = (system.cpu_us(), member::cpu_us("self"));
+    let start = Instant::now();
+    let until = start + Duration::from_secs_f64(seconds);
+    let mut running = tokio::task::JoinSet::new();
+    for client in 0..clients {
+        let caller = connections[client % connections.len()].clone();
+        running.spawn(one(caller, work, client, clients, start, until));
+    }
+    let mut measured = Measured::default();
+    while let Some(ended) = running.join_next().await {
+        let (took, failed) = ended?;
+        measured.took.extend(took);
+        measured.failed += failed;
+    }
+    measured.wall = start.elapsed();
+    measured.cpu_us = system.cpu_us() - cpu;
+    measured.generator_us = member::cpu_us("self") - generator;
+    if let Some(counter) = counter {
+        measured.syncs = counter.stop().await;
+    }
+    if measured.took.is_empty() {
+        return Err(format!("{}: not one call of {} succeeded", system.kind.name(), work.name()).into());
+    }
+    Ok(measured)
+}
+
+async fn one(
+    mut caller: Caller,
+    work: Work,
+    client: usize,
+    clients: usize,
+    start: Instant,
+    until: Instant,
+) -> (Vec<Duration>, usize) {
+    let mut took = Vec::new();
+    let mut failed = 0;
+    let mut key = client % KEYS;
+    for turn in client.. {
+        let sent = Instant::now();
+        if sent >= until {
+            break;
+        }
+        let stamp = (sent - start).as_micros() as u64;
+        let call = call(&mut caller, work, turn, key, stamp);
+        if matches!(timeout(CALL_DEADLINE, call).await, Ok(Ok(()))) {
+            took.push(sent.elapsed());
+        } else {
+            failed += 1;
+            sleep(PAUSE).await;
+        }
+        key += clients;
+        if key >= KEYS {
+            key = client % KEYS;
+        }
+    }
+    (took, failed)
+}
+
+async fn call(caller: &mut Caller, work: Work, turn: usize, key: usize, stamp: u64) -> Result<(), Status> {
+    match work {
+        Work::Put { bytes } => caller.put(key, caller::value(stamp, bytes)).await,
+        Work::Read { linearizable } => caller.get(key, linearizable).await,
+        Work::Mixed { .. } if turn % 10 < READS_OF_TEN => caller.get(key, true).await,
+        Work::Mixed { bytes } => caller.put(key, caller::value(stamp, bytes)).await,
+    }
+}

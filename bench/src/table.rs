@@ -1,0 +1,127 @@
+//! The tables, in Markdown. Pure.
+
+use std::time::Duration;
+
+use crate::load::Measured;
+use crate::quiet::{Idle, Unrest};
+use crate::stats::Samples;
+use crate::system::Kind;
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+pub fn head(operation: &str) -> String {
+    format!(
+        "| {operation} | clients | system | per second | p50 ms | p99 ms | CPU µs each | syncs each | failed | generator, cores \
+         | rate / etcd | p50 / etcd | p99 / etcd | CPU / etcd |\n|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+    )
+}
+
+/// One workload, all systems. `CPU µs` and `syncs` are of all three members together.
+pub fn rows(workload: &str, clients: usize, measured: &[(Kind, Measured)]) -> String {
+    let lines: Vec<Line> = measured.iter().map(|(kind, measured)| Line::of(*kind, measured)).collect();
+    let etcd = lines.iter().find(|line| line.kind == Kind::Etcd);
+    let rows = lines.iter().map(|line| {
+        let ratio = |of: fn(&Line) -> f64| match etcd {
+            Some(etcd) if etcd.kind != line.kind && of(etcd) > 0.0 => format!("{:.2}", of(line) / of(etcd)),
+            _ => String::new(),
+        };
+        let syncs = line.syncs.map_or("?".into(), |syncs| format!("{syncs:.3}"));
+        format!(
+            "| {workload} | {clients} | {} | {:.0} | {:.2} | {:.2} | {:.0} | {syncs} | {} | {:.2} | {} | {} | {} | {} |",
+            line.kind.name(),
+            line.rate,
+            line.p50,
+            line.p99,
+            line.cpu,
+            line.failed,
+            line.generator,
+            ratio(|line| line.rate),
+            ratio(|line| line.p50),
+            ratio(|line| line.p99),
+            ratio(|line| line.cpu),
+        )
+    });
+    rows.collect::<Vec<_>>().join("\n")
+}
+
+struct Line {
+    kind: Kind,
+    rate: f64,
+    p50: f64,
+    p99: f64,
+    cpu: f64,
+    syncs: Option<f64>,
+    failed: usize,
+    generator: f64,
+}
+
+impl Line {
+    fn of(kind: Kind, measured: &Measured) -> Line {
+        let count = measured.took.len().max(1) as f64;
+        let samples = measured.samples();
+        Line {
+            kind,
+            rate: measured.per_second(),
+            p50: ms(samples.quantile(0.5)),
+            p99: ms(samples.quantile(0.99)),
+            cpu: measured.cpu_us as f64 / count,
+            syncs: measured.syncs.map(|syncs| syncs as f64 / count),
+            failed: measured.failed,
+            generator: measured.generator_us as f64 / 1e6 / measured.wall.as_secs_f64(),
+        }
+    }
+}
+
+pub const GAPS: &str =
+    "| the leader | system | times | p50 ms | p90 ms | p99 ms | max ms |\n|---|---|--:|--:|--:|--:|--:|";
+
+pub fn gaps(how: &str, kind: Kind, gaps: Vec<Duration>) -> String {
+    let (count, samples) = (gaps.len(), Samples::new(gaps));
+    let at = |part| ms(samples.quantile(part));
+    let name = kind.name();
+    format!("| {how} | {name} | {count} | {:.0} | {:.0} | {:.0} | {:.0} |", at(0.5), at(0.9), at(0.99), at(1.0))
+}
+
+pub fn idle(members: &[Idle]) -> String {
+    let head = "| member | resident MiB | of it anonymous | of a core |\n|---|--:|--:|--:|".to_owned();
+    let rows = members.iter().map(|member| {
+        let mib = |kib: u64| kib as f64 / 1024.0;
+        let (resident, anonymous) = (mib(member.memory.resident), mib(member.memory.anonymous));
+        format!("| {} | {resident:.1} | {anonymous:.1} | {:.2} % |", member.name, member.core * 100.0)
+    });
+    std::iter::once(head).chain(rows).collect::<Vec<_>>().join("\n")
+}
+
+pub fn unrest(systems: &[Unrest]) -> String {
+    let head = "| system | elections that nobody caused | writes meanwhile |\n|---|--:|--:|".to_owned();
+    let rows = systems.iter().map(|system| format!("| {} | {} | {} |", system.name, system.elections, system.writes));
+    std::iter::once(head).chain(rows).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(calls: usize, ms: u64) -> Measured {
+        let took = vec![Duration::from_millis(ms); calls];
+        let wall = Duration::from_secs(1);
+        Measured { took, failed: 0, wall, cpu_us: 1_000_000, generator_us: 500_000, syncs: Some(50) }
+    }
+
+    #[test]
+    fn ratios_are_to_etcd() {
+        let text = rows("put", 64, &[(Kind::Etcd, measured(100, 8)), (Kind::Store, measured(400, 2))]);
+        let expected = "\
+| put | 64 | etcd | 100 | 8.00 | 8.00 | 10000 | 0.500 | 0 | 0.50 |  |  |  |  |
+| put | 64 | store | 400 | 2.00 | 2.00 | 2500 | 0.125 | 0 | 0.50 | 4.00 | 0.25 | 0.25 | 0.25 |";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn without_etcd_there_is_no_ratio() {
+        let text = rows("put", 1, &[(Kind::Store, measured(10, 1))]);
+        assert!(text.ends_with("| 0.50 |  |  |  |  |"), "{text}");
+    }
+}

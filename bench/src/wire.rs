@@ -1,0 +1,3 @@
+//! The generated messages of proto/kv.proto. Decides nothing.
+#![allow(clippy::all)]
+tonic::include_proto!("etcdserverpb");

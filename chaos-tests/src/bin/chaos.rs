@@ -1,0 +1,179 @@
+//! Runs seeds of the simulated store: `--seeds N` many of them, `--seed N` one again, `--mutants` to test the suite
+//! itself. Acts.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use kontiki_chaos_tests::runner::{self, Outcome, Runner, Totals};
+use kontiki_chaos_tests::store::plan::Plan;
+use kontiki_chaos_tests::store::run;
+
+#[derive(Parser)]
+#[command(name = "chaos", about = "Tries the store's promises in a simulated world, one world per seed")]
+struct Args {
+    /// Run this seed alone
+    #[arg(long)]
+    seed: Option<u64>,
+    /// With --seed: only these faults of its plan, by number, separated by commas; empty: none
+    #[arg(long)]
+    faults: Option<String>,
+    /// With --seed: print everything that happened
+    #[arg(long)]
+    trace: bool,
+    /// With --seed: print what the runner reads
+    #[arg(long, hide = true)]
+    brief: bool,
+    /// How many seeds to run
+    #[arg(long, default_value_t = 200)]
+    seeds: u64,
+    /// The first of them
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Run at once; 0: as many as there are cores
+    #[arg(long, default_value_t = 0)]
+    jobs: usize,
+    /// Every so many seeds, one is run twice and the traces compared; 0: never
+    #[arg(long, default_value_t = 20)]
+    twice_every: u64,
+    /// Go on after a failure
+    #[arg(long)]
+    keep_going: bool,
+    /// Put this known bug into the store (needs the feature `mutants`)
+    #[arg(long)]
+    mutant: Option<String>,
+    /// Find every known bug, each within --seeds, and print the table (needs the feature `mutants`)
+    #[arg(long)]
+    mutants: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = match args.seed {
+        Some(seed) => one(seed, &args),
+        None if args.mutants => all_mutants(&args),
+        None => many(&args),
+    };
+    done.unwrap_or_else(|why| {
+        eprintln!("{why}");
+        ExitCode::from(2)
+    })
+}
+
+fn jobs(args: &Args) -> usize {
+    match args.jobs {
+        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get()),
+        jobs => jobs,
+    }
+}
+
+fn runner(mutant: Option<String>) -> Result<Runner, String> {
+    let binary = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+    Ok(Runner { binary, mutant })
+}
+
+fn one(seed: u64, args: &Args) -> Result<ExitCode, String> {
+    let mut plan = Plan::new(seed);
+    if let Some(faults) = &args.faults {
+        let words = faults.split(',').filter(|text| !text.is_empty());
+        let numbers: Result<Vec<usize>, _> = words.map(str::parse).collect();
+        plan = plan.only(&numbers.map_err(|error| format!("--faults: {error}"))?);
+    }
+    let report = run::run_with(&plan, switch(args.mutant.as_deref())?);
+    let code = if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    if args.brief {
+        println!("{}", Outcome::of(&report).encode());
+        return Ok(code);
+    }
+    println!("seed {seed}: {} replicas", plan.replicas);
+    plan.faults.iter().enumerate().for_each(|(n, fault)| println!("  fault {n}: {fault}"));
+    if args.trace {
+        print!("{}", report.trace);
+    }
+    println!(
+        "{} operations ({} unknown) in {} simulated ms, {} terms",
+        report.operations, report.unknown, report.simulated_ms, report.terms
+    );
+    report.failures.iter().for_each(|failure| println!("FAILED: {failure}"));
+    Ok(code)
+}
+
+fn many(args: &Args) -> Result<ExitCode, String> {
+    let (jobs, runner) = (jobs(args), runner(args.mutant.clone())?);
+    #[allow(clippy::disallowed_methods, reason = "this measures the simulation from outside")]
+    let began = std::time::Instant::now();
+    let (mut totals, mut failed) = (Totals::default(), Vec::new());
+    runner.seeds(args.from..args.from + args.seeds, jobs, args.twice_every, |outcome| {
+        totals.add(&outcome.totals);
+        if !outcome.failures.is_empty() {
+            println!("seed {} FAILED: {}", outcome.seed, outcome.failures.join("\n  "));
+            failed.push(outcome.seed);
+        }
+        failed.is_empty() || args.keep_going
+    });
+    let took = began.elapsed().as_secs_f64();
+    let simulated = totals.simulated_ms as f64 / 1000.0;
+    println!(
+        "{} seeds: {:.2} simulated hours, {} faults, {} operations checked ({} of unknown outcome), {} leaderships, {} \
+         snapshots installed",
+        totals.runs,
+        simulated / 3600.0,
+        totals.faults,
+        totals.operations,
+        totals.unknown,
+        totals.terms,
+        totals.snapshots
+    );
+    println!("{took:.1} s, {jobs} at once: {:.0} simulated seconds per core-second", simulated / took / jobs as f64);
+    for seed in &failed {
+        let needed = runner.reduce(*seed);
+        println!("\nseed {seed} fails with {} of its {} faults; again:", needed.len(), Plan::new(*seed).faults.len());
+        println!("  {}", runner::replay(*seed, Some(&needed)));
+    }
+    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(feature = "mutants")]
+fn switch(name: Option<&str>) -> Result<impl FnOnce() + Send + 'static, String> {
+    let all = raft::mutants::Mutant::ALL;
+    let mutant = match name {
+        None => None,
+        Some(name) => Some(all.iter().find(|known| known.1 == name).ok_or(format!("no mutant is called {name:?}"))?.0),
+    };
+    Ok(move || mutant.into_iter().for_each(raft::mutants::switch_on))
+}
+
+#[cfg(not(feature = "mutants"))]
+fn switch(name: Option<&str>) -> Result<impl FnOnce() + Send + 'static, String> {
+    match name {
+        None => Ok(|| ()),
+        Some(_) => Err("this program was built without the feature `mutants`".into()),
+    }
+}
+
+/// A table of all known bugs, with the seed that finds each.
+fn all_mutants(args: &Args) -> Result<ExitCode, String> {
+    let _available = switch(Some(raft::mutants::Mutant::ALL[0].1))?;
+    let mut missed = 0;
+    println!("{:<28} {:>6}  what it is; how it showed", "mutant", "seed");
+    for (_, name, what) in raft::mutants::Mutant::ALL {
+        let mut found: Option<(u64, String)> = None;
+        runner(Some(name.to_string()))?.seeds(args.from..args.from + args.seeds, jobs(args), 0, |outcome| {
+            if let Some(why) = outcome.failures.first() {
+                let first = found.as_ref().is_none_or(|(seed, _)| outcome.seed < *seed);
+                if first {
+                    found = Some((outcome.seed, why.chars().take(110).collect::<String>().replace('\n', " ")));
+                }
+            }
+            found.is_none()
+        });
+        match found {
+            Some((seed, why)) => println!("{name:<28} {seed:>6} {what}\n{:37}{why}", ""),
+            None => {
+                missed += 1;
+                println!("{name:<28} MISSED {what}");
+            }
+        }
+    }
+    println!("{} of {} found", raft::mutants::Mutant::ALL.len() - missed, raft::mutants::Mutant::ALL.len());
+    Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,171 @@
+//! The changes as watchers saw them: one history for all of them, every revision once, a command's changes together,
+//! none left out, and fenced commands only in the order of their terms. Pure.
+
+use std::collections::BTreeMap;
+
+use raft::{Change, Revision};
+
+/// What one watcher was told, from the revision it began after.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub id: usize,
+    pub prefix: String,
+    pub after: Revision,
+    /// How far it came; everything of its prefix up to here must be among what it was told.
+    pub upto: Revision,
+    pub revisions: Vec<Revision>,
+}
+
+/// The history that all agree on, as far as somebody saw it.
+#[derive(Default)]
+pub struct Agreed {
+    changes: BTreeMap<Revision, Change>,
+}
+
+impl Agreed {
+    /// Takes in what came in one piece of news.
+    pub fn take(&mut self, told: &mut Told, changes: &[Change]) -> Result<(), String> {
+        for change in changes {
+            if change.revision <= told.upto {
+                return Err(format!("{change:?} came to a watcher that was told up to {} already", told.upto));
+            }
+            if !change.key.starts_with(told.prefix.as_bytes()) {
+                return Err(format!("{change:?} came to a watcher of {:?}", told.prefix));
+            }
+            if told.prefix.is_empty() && change.revision != told.upto + 1 {
+                return Err(format!("a gap: after {} came {change:?}", told.upto));
+            }
+            told.upto = change.revision;
+            told.revisions.push(change.revision);
+            self.add(change)?;
+        }
+        Ok(())
+    }
+
+    pub fn add(&mut self, change: &Change) -> Result<(), String> {
+        let known = self.changes.entry(change.revision).or_insert_with(|| change.clone());
+        match same(known, change) {
+            true => Ok(()),
+            false => Err(format!("two changes of one revision: {known:?} and {change:?}")),
+        }
+    }
+
+    pub fn at(&self, revision: Revision) -> Option<&Change> {
+        self.changes.get(&revision)
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Change> {
+        self.changes.values()
+    }
+
+    /// Nothing was kept from this watcher.
+    pub fn complete(&self, told: &Told) -> Result<(), String> {
+        let range = self.changes.range(told.after + 1..told.upto.max(told.after) + 1);
+        let due = range.filter(|(_, change)| change.key.starts_with(told.prefix.as_bytes())).map(|(at, _)| *at);
+        match due.eq(told.revisions.iter().copied()) {
+            true => Ok(()),
+            false => Err(format!("a watcher of {:?} was not told of all changes: {told:?}", told.prefix)),
+        }
+    }
+
+    /// `fence:<term>` is the author of what a leader's task of that term writes.
+    pub fn fences_in_order(&self) -> Result<(), String> {
+        let mut newest = (0, 0);
+        for change in self.changes.values() {
+            let Some(term) = change.author.strip_prefix("fence:").and_then(|term| term.parse::<u64>().ok()) else {
+                continue;
+            };
+            if term < newest.0 {
+                let (term_before, at) = newest;
+                return Err(format!("{change:?} took effect after term {term_before} had begun, at revision {at}"));
+            }
+            newest = (term, change.revision);
+        }
+        Ok(())
+    }
+
+    /// A value is written once, though its proposal travelled.
+    pub fn none_twice(&self, value: impl Fn(&Change) -> Option<u64>) -> Result<(), String> {
+        let mut written = BTreeMap::new();
+        for change in self.changes.values() {
+            let Some(number) = value(change) else { continue };
+            if let Some(before) = written.insert((change.key.clone(), number), change.revision) {
+                return Err(format!("{change:?} took effect twice, before at revision {before}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The value before may be forgotten on one replica and known on another.
+fn same(one: &Change, other: &Change) -> bool {
+    let essence = |change: &Change| (change.key.clone(), change.value.clone(), change.author.clone());
+    essence(one) == essence(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use raft::Previous;
+
+    use super::*;
+
+    fn change(revision: Revision, key: &str) -> Change {
+        Change {
+            revision,
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            value: Some(Bytes::from_static(b"7")),
+            previous: Previous::Absent,
+            author: "fence:3".into(),
+            proposed_at_ms: 0,
+        }
+    }
+
+    fn told(prefix: &str, after: Revision) -> Told {
+        Told { id: 0, prefix: prefix.into(), after, upto: after, revisions: Vec::new() }
+    }
+
+    #[test]
+    fn a_watcher_that_is_told_everything_in_order() {
+        let mut agreed = Agreed::default();
+        let mut all = told("", 0);
+        agreed.take(&mut all, &[change(1, "a/1"), change(2, "b/1")]).unwrap();
+        agreed.take(&mut all, &[change(3, "a/2")]).unwrap();
+        agreed.complete(&all).unwrap();
+        let mut some = told("a/", 0);
+        agreed.take(&mut some, &[change(1, "a/1"), change(3, "a/2")]).unwrap();
+        agreed.complete(&some).unwrap();
+    }
+
+    #[test]
+    fn every_broken_promise_is_noticed() {
+        let take = |prefix: &str, changes: &[Change]| Agreed::default().take(&mut told(prefix, 0), changes);
+        assert!(take("", &[change(1, "a"), change(1, "a")]).is_err(), "twice");
+        assert!(take("", &[change(1, "a"), change(3, "a")]).is_err(), "a gap");
+        assert!(take("a", &[change(3, "a"), change(2, "a")]).is_err(), "out of order");
+        assert!(take("b", &[change(1, "a")]).is_err(), "not asked for");
+        let mut agreed = Agreed::default();
+        agreed.add(&change(1, "a")).unwrap();
+        assert!(agreed.add(&change(1, "b")).is_err(), "two histories");
+        let late = Told { upto: 1, ..told("a", 0) };
+        assert!(agreed.complete(&late).is_err(), "left out");
+    }
+
+    #[test]
+    fn a_fence_of_an_earlier_term_is_noticed() {
+        let mut agreed = Agreed::default();
+        agreed.add(&Change { author: "fence:4".into(), ..change(1, "a") }).unwrap();
+        agreed.fences_in_order().unwrap();
+        agreed.add(&change(2, "a")).unwrap();
+        assert!(agreed.fences_in_order().is_err());
+    }
+
+    #[test]
+    fn a_value_that_is_written_twice_is_noticed() {
+        let mut agreed = Agreed::default();
+        agreed.add(&change(1, "a")).unwrap();
+        agreed.none_twice(|_| Some(7)).unwrap();
+        agreed.add(&change(2, "a")).unwrap();
+        assert!(agreed.none_twice(|_| Some(7)).is_err());
+    }
+}

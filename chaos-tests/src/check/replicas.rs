@@ -1,0 +1,51 @@
+//! What replicas may never disagree on: who leads a term, and the state at a revision. Pure.
+
+use std::collections::BTreeMap;
+
+use raft::Revision;
+
+#[derive(Default)]
+pub struct Replicas {
+    leaders: BTreeMap<u64, u64>,
+    states: BTreeMap<Revision, (u32, u64)>,
+}
+
+impl Replicas {
+    /// `true`: nobody knew of this leader before.
+    pub fn leads(&mut self, term: u64, replica: u64) -> Result<bool, String> {
+        match self.leaders.insert(term, replica) {
+            Some(other) if other != replica => Err(format!("{other} and {replica} both lead term {term}")),
+            known => Ok(known.is_none()),
+        }
+    }
+
+    pub fn terms(&self) -> usize {
+        self.leaders.len()
+    }
+
+    pub fn state(&mut self, revision: Revision, checksum: u32, replica: u64) -> Result<(), String> {
+        match self.states.insert(revision, (checksum, replica)) {
+            Some((other, by)) if other != checksum => {
+                Err(format!("replicas {by} and {replica} differ in the state at revision {revision}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_leaders_of_a_term_and_two_states_of_a_revision_are_noticed() {
+        let mut replicas = Replicas::default();
+        assert!(replicas.leads(1, 1).unwrap());
+        assert!(!replicas.leads(1, 1).unwrap());
+        assert!(replicas.leads(2, 3).unwrap());
+        assert!(replicas.leads(1, 2).is_err());
+        replicas.state(5, 77, 1).unwrap();
+        replicas.state(5, 77, 2).unwrap();
+        assert!(replicas.state(5, 78, 3).is_err());
+    }
+}

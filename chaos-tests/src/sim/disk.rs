@@ -1,0 +1,294 @@
+//! A disk that forgets what was not synced when its host crashes, and fails, fills up or dawdles when told to. Acts.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use imbl::OrdMap;
+use proto::seam::Random;
+use raft::{Batch, Disk, Row, Table, Write};
+
+/// Immutable once made: a version of all tables costs only what changed in it.
+type Tables = [OrdMap<Bytes, Bytes>; Table::ALL.len()];
+
+/// The platters of one host. They outlive its crashes; a [`Handle`] does not.
+#[derive(Clone)]
+pub struct Platters {
+    inner: Arc<Mutex<Inner>>,
+    random: Random,
+}
+
+#[derive(Default)]
+struct Inner {
+    durable: Tables,
+    /// What stands after each batch that no sync has made durable yet, oldest first.
+    unsynced: VecDeque<Tables>,
+    /// Batches ever written, and ever synced.
+    written: u64,
+    synced: u64,
+    /// The handle that may use the platters.
+    opened: u64,
+    /// Durable at once, and apart from the tables.
+    note: Option<Vec<u8>>,
+    faults: Faults,
+    /// A sync has failed: the kernel forgot which pages were dirty, so later syncs succeed and make nothing durable.
+    forgetful: bool,
+}
+
+/// What is wrong with the disk at present.
+#[derive(Clone, Copy, Default)]
+pub struct Faults {
+    pub full: bool,
+    pub fail_sync: bool,
+    pub fail_write: bool,
+    /// On top of what a sync takes anyway.
+    pub slower_ms: u64,
+}
+
+/// What one run of a process holds.
+struct Handle {
+    platters: Platters,
+    number: u64,
+}
+
+fn slot(table: Table) -> usize {
+    Table::ALL.iter().position(|one| *one == table).expect("every table is listed")
+}
+
+impl Inner {
+    fn newest(&self) -> &Tables {
+        self.unsynced.back().unwrap_or(&self.durable)
+    }
+}
+
+impl Platters {
+    pub fn new(random: Random) -> Platters {
+        Platters { inner: Arc::default(), random }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no holder of the platters panics")
+    }
+
+    /// For a process that starts. Earlier handles are worth nothing from now on.
+    pub fn open(&self) -> Arc<dyn Disk> {
+        let mut inner = self.lock();
+        inner.opened += 1;
+        Arc::new(Handle { platters: self.clone(), number: inner.opened })
+    }
+
+    /// The host loses its power, or its process dies. Of the unsynced batches a random number of the oldest survive:
+    /// what the kernel had written by then. The next one may be torn, which its checksum shows: it is as good as lost.
+    /// Returns how many were lost.
+    pub fn crash(&self) -> usize {
+        let mut inner = self.lock();
+        inner.opened += 1;
+        let surviving = self.random.below(inner.unsynced.len() as u64 + 1) as usize;
+        let lost = inner.unsynced.len() - surviving;
+        if surviving > 0 {
+            inner.durable = inner.unsynced[surviving - 1].clone();
+        }
+        inner.unsynced.clear();
+        (inner.synced, inner.forgetful) = (inner.written, false);
+        lost
+    }
+
+    /// A new, empty disk in the place of the old.
+    pub fn replace(&self) {
+        let mut inner = self.lock();
+        let opened = inner.opened + 1;
+        *inner = Inner { opened, ..Inner::default() };
+    }
+
+    pub fn set(&self, change: impl FnOnce(&mut Faults)) {
+        change(&mut self.lock().faults);
+    }
+}
+
+impl Handle {
+    fn opened(&self) -> io::Result<MutexGuard<'_, Inner>> {
+        let inner = self.platters.lock();
+        match inner.opened == self.number {
+            true => Ok(inner),
+            false => Err(io::Error::other("the disk is closed")),
+        }
+    }
+}
+
+#[async_trait]
+impl Disk for Handle {
+    fn write(&self, batch: &Batch) -> io::Result<()> {
+        let mut inner = self.opened()?;
+        if inner.faults.full {
+            return Err(no_room());
+        }
+        if inner.faults.fail_write {
+            return Err(io::Error::other("the simulated disk cannot write"));
+        }
+        let mut tables = inner.newest().clone();
+        for write in &batch.writes {
+            apply(&mut tables, write.clone());
+        }
+        inner.unsynced.push_back(tables);
+        inner.written += 1;
+        Ok(())
+    }
+
+    async fn sync(&self) -> io::Result<()> {
+        let (upto, takes_ms) = {
+            let inner = self.opened()?;
+            (inner.written, inner.faults.slower_ms + self.platters.random.below(3))
+        };
+        tokio::time::sleep(Duration::from_millis(takes_ms)).await;
+        let mut inner = self.opened()?;
+        if inner.faults.fail_sync {
+            inner.forgetful = true;
+            return Err(io::Error::other("the simulated disk cannot sync"));
+        }
+        while !inner.forgetful && inner.synced < upto {
+            inner.durable = inner.unsynced.pop_front().expect("as many are unsynced as were written since");
+            inner.synced += 1;
+        }
+        Ok(())
+    }
+
+    fn heal(&self) -> io::Result<()> {
+        match self.opened()?.faults.full {
+            true => Err(no_room()),
+            false => Ok(()),
+        }
+    }
+
+    fn save_note(&self, note: &[u8]) -> io::Result<()> {
+        let mut inner = self.opened()?;
+        if inner.faults.full {
+            return Err(no_room());
+        }
+        inner.note = Some(note.into());
+        Ok(())
+    }
+
+    fn note(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.opened()?.note.clone())
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.opened()?.newest()[slot(table)].get(key).map(|value| value.to_vec()))
+    }
+
+    fn scan(&self, table: Table, from: &[u8], to: &[u8], bytes_max: usize) -> io::Result<Vec<Row>> {
+        let inner = self.opened()?;
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        if from >= to {
+            return Ok(rows);
+        }
+        for (key, value) in inner.newest()[slot(table)].range::<_, [u8]>((Bound::Included(from), Bound::Excluded(to))) {
+            bytes += value.len();
+            rows.push((key.clone(), value.to_vec()));
+            if bytes >= bytes_max {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
+    fn bytes(&self) -> u64 {
+        let Ok(inner) = self.opened() else { return 0 };
+        inner.newest().iter().map(|table| table.len() as u64).sum()
+    }
+
+    fn is_instant(&self) -> bool {
+        true
+    }
+
+    fn close(&self) {
+        let mut inner = self.platters.lock();
+        if inner.opened == self.number {
+            inner.opened += 1;
+        }
+    }
+}
+
+fn no_room() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "no space left on the simulated disk")
+}
+
+fn apply(tables: &mut Tables, write: Write) {
+    match write {
+        Write::Put(table, key, value) => drop(tables[slot(table)].insert(key, value.into())),
+        Write::Delete(table, key) => drop(tables[slot(table)].remove(&key)),
+        Write::DeleteRange(table, from, to) if from < to => {
+            let table = &mut tables[slot(table)];
+            let doomed: Vec<Bytes> = table.range(from..to).map(|(key, _)| key.clone()).collect();
+            for key in doomed {
+                table.remove(&key);
+            }
+        }
+        Write::DeleteRange(..) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(disk: &dyn Disk, key: &'static str) {
+        let mut batch = Batch::default();
+        batch.put(Table::Log, Bytes::from_static(key.as_bytes()), key.into());
+        disk.write(&batch).unwrap();
+    }
+
+    fn keys(disk: &dyn Disk) -> Vec<Bytes> {
+        disk.scan(Table::Log, b"", b"z", usize::MAX).unwrap().into_iter().map(|(key, _)| key).collect()
+    }
+
+    #[tokio::test]
+    async fn a_crash_keeps_what_was_synced_and_only_a_beginning_of_the_rest() {
+        let mut survivors = std::collections::BTreeSet::new();
+        for seed in 0..50 {
+            let platters = Platters::new(Random::from_seed(seed));
+            let disk = platters.open();
+            put(&*disk, "a");
+            disk.sync().await.unwrap();
+            put(&*disk, "b");
+            put(&*disk, "c");
+            assert_eq!(keys(&*disk).len(), 3, "readable at once");
+            let lost = platters.crash();
+            assert!(disk.sync().await.is_err() && disk.get(Table::Log, b"a").is_err(), "the old handle is dead");
+            let found = keys(&*platters.open());
+            assert_eq!(found[..], ["a", "b", "c"][..3 - lost]);
+            survivors.insert(found.len());
+        }
+        assert_eq!(survivors.into_iter().collect::<Vec<_>>(), [1, 2, 3], "every outcome comes about");
+    }
+
+    #[tokio::test]
+    async fn what_is_written_during_a_sync_is_not_synced_by_it() {
+        let platters = Platters::new(Random::from_seed(1));
+        let disk = platters.open();
+        platters.set(|faults| faults.slower_ms = 20);
+        put(&*disk, "a");
+        let (synced, ()) = tokio::join!(disk.sync(), async { put(&*disk, "b") });
+        synced.unwrap();
+        assert_eq!(platters.lock().unsynced.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn it_fails_when_told_to() {
+        let platters = Platters::new(Random::from_seed(1));
+        let disk = platters.open();
+        put(&*disk, "a");
+        platters.set(|faults| (faults.full, faults.fail_sync) = (true, true));
+        assert_eq!(disk.write(&Batch::default()).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert!(disk.sync().await.is_err());
+        platters.set(|faults| *faults = Faults::default());
+        disk.sync().await.unwrap();
+        assert_eq!(platters.lock().unsynced.len(), 1, "after a failed sync a later one says nothing");
+        platters.replace();
+        assert!(keys(&*platters.open()).is_empty());
+    }
+}

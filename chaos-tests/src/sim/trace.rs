@@ -1,0 +1,28 @@
+//! Everything that happened, in order: two runs of one seed must have the same. Decides nothing.
+
+use std::fmt::Write as _;
+
+/// What arrives over the network is much, so its times enter as a checksum; all else enters as text. (The bytes
+/// themselves are encrypted with keys that no seed reaches: ring asks the kernel directly.)
+#[derive(Default)]
+pub struct Trace {
+    text: String,
+    times: crc32fast::Hasher,
+    segments: u64,
+}
+
+impl Trace {
+    pub fn line(&mut self, now_ms: u64, what: std::fmt::Arguments<'_>) {
+        writeln!(self.text, "{now_ms:>7} {what}").expect("a string has room");
+    }
+
+    pub fn segment(&mut self, from: usize, to: usize, due_us: u64) {
+        self.segments += 1;
+        self.times.update(&[from as u8, to as u8]);
+        self.times.update(&due_us.to_le_bytes());
+    }
+
+    pub fn text(&self) -> String {
+        format!("{}segments {} checksum {:08x}\n", self.text, self.segments, self.times.clone().finalize())
+    }
+}

@@ -1,0 +1,112 @@
+//! Does to the world what the plan says. Acts.
+
+use std::time::Duration;
+
+use raft::Store;
+
+use super::plan::{Action, Host};
+use super::run::Run;
+
+/// How long the supervisor takes.
+const RESTART: Duration = Duration::from_millis(700);
+
+impl Run {
+    pub fn act(&mut self, action: &Action) {
+        self.world.note(format_args!("{action:?}"));
+        match action {
+            Action::Cut(pairs) => pairs.iter().for_each(|(from, to)| self.world.network.cut(*from, *to)),
+            Action::Heal(pairs) => pairs.iter().for_each(|(from, to)| self.world.network.heal(*from, *to)),
+            Action::Slow(by_ms) => self.all_links(|run, from, to| run.world.network.slow(from, to, *by_ms)),
+            Action::Reset(one, other) => self.world.network.reset(*one, *other),
+            Action::Crash(host, powered) => self.crash(*host, *powered),
+            Action::Boot(host) => self.boot(*host),
+            Action::Freeze(host) => self.world.freeze(*host),
+            Action::Thaw(host) => self.world.thaw(*host),
+            Action::SlowDisk(host, by_ms) => self.platters[*host].set(|faults| faults.slower_ms = *by_ms),
+            Action::FailSync(host, fails) => self.platters[*host].set(|faults| faults.fail_sync = *fails),
+            Action::FailWrite(host, fails) => self.platters[*host].set(|faults| faults.fail_write = *fails),
+            Action::FullDisk(host, full) => self.platters[*host].set(|faults| faults.full = *full),
+            Action::Clock(host, offset_ms) => self.world.set_clock_offset(*host, *offset_ms),
+            Action::Transfer(host, to) => {
+                let to = *to as u64 + 1;
+                self.with_store(*host, move |store| async move { drop(store.transfer_leadership(Some(to)).await) });
+            }
+            Action::Compact(host) => {
+                self.with_store(*host, |store| async move { store.compact_log().await });
+            }
+            Action::NewDisk(host) => self.platters[*host].replace(),
+        }
+    }
+
+    pub fn crash(&mut self, host: Host, powered: bool) {
+        if !self.world.runs(host) {
+            return;
+        }
+        // Whoever still holds the store holds a dead one.
+        let store = self.shared.lock().stores.remove(&(host as u64 + 1));
+        self.world.kill(host, powered);
+        drop(store);
+        let lost = self.platters[host].crash();
+        self.restart_at.remove(&host);
+        self.world.note(format_args!("host {host} is down; {lost} unsynced batches are lost"));
+    }
+
+    pub fn boot(&mut self, host: Host) {
+        if self.world.runs(host) {
+            return;
+        }
+        let env = self.world.env(host);
+        let (disk, shared) = (self.platters[host].open(), self.shared.clone());
+        self.world.boot(host, super::replica::main(host as u64 + 1, self.plan.replicas as u64, disk, env, shared));
+    }
+
+    /// Everything is well again.
+    pub fn end_faults(&mut self) {
+        self.all_links(|run, from, to| {
+            run.world.network.heal_all(from, to);
+            run.world.network.slow(from, to, 0);
+        });
+        for host in 0..self.plan.replicas {
+            self.world.thaw(host);
+            self.platters[host].set(|faults| *faults = Default::default());
+            self.world.set_clock_offset(host, 0);
+            self.boot(host);
+        }
+    }
+
+    /// What a supervisor does: a process whose store has stopped, or could not start, is started anew.
+    pub fn supervise(&mut self) {
+        for host in 0..self.plan.replicas {
+            let id = host as u64 + 1;
+            let unwell = {
+                let seen = self.shared.lock();
+                let stopped = seen.stores.get(&id).and_then(|store| store.health().err()).map(|why| why.to_string());
+                stopped.or_else(|| seen.open_failures.get(&id).cloned())
+            };
+            let Some(why) = unwell.filter(|_| self.world.runs(host)) else { continue };
+            let now = self.world.now();
+            let due = *self.restart_at.entry(host).or_insert(now + RESTART);
+            if now >= due {
+                self.world.note(format_args!("host {host} starts anew: {why}"));
+                self.crash(host, true);
+                self.shared.lock().open_failures.remove(&id);
+                self.boot(host);
+            }
+        }
+    }
+
+    fn all_links(&mut self, each: impl Fn(&mut Run, Host, Host)) {
+        for from in 0..self.plan.replicas {
+            for to in (0..self.plan.replicas).filter(|to| *to != from) {
+                each(self, from, to);
+            }
+        }
+    }
+
+    pub fn with_store<F: Future<Output = ()> + Send + 'static>(&self, host: Host, task: impl FnOnce(Store) -> F) {
+        let store = self.shared.lock().stores.get(&(host as u64 + 1)).cloned();
+        if let Some(store) = store {
+            self.world.spawn(host, task(store));
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The replicated store in the simulated world. Read in this order:
+//!
+//! - [`plan`]: what goes wrong, and when (pure);
+//! - [`replica`]: one host's process: the store of production and those who use it;
+//! - [`clients`], [`watchers`], [`leader`]: the users;
+//! - [`seen`]: what they saw;
+//! - [`run`]: one seed from beginning to end;
+//! - [`faults`]: what a plan's actions do to the world;
+//! - [`verdict`]: all promises held against what was seen.
+
+pub mod clients;
+pub mod faults;
+pub mod leader;
+pub mod plan;
+pub mod replica;
+pub mod run;
+pub mod seen;
+pub mod verdict;
+pub mod watchers;

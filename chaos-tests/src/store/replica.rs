@@ -1,0 +1,87 @@
+//! One host's process: the store of production on simulated surroundings, and those who use it. Acts.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use proto::pki::{Authority, PEER_NAME, Request};
+use proto::seam::{Env, Random};
+use proto::tls::Identity;
+use raft::{Config, Disk, HistoryWindow, Member, Store, Timing};
+
+use super::clients::Client;
+use super::seen::Shared;
+use super::{leader, watchers};
+
+const CLIENTS: u64 = 2;
+const PROPOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+pub fn name(id: u64) -> String {
+    format!("replica-{id}")
+}
+
+fn members(replicas: u64) -> Vec<Member> {
+    let member =
+        |id| Member { id, peer_address: format!("{}:7000", name(id)), client_address: format!("{}:6443", name(id)) };
+    (1..=replicas).map(member).collect()
+}
+
+/// Made once per process: what is in the certificates decides nothing.
+fn identity(id: u64) -> Identity {
+    static AUTHORITY: OnceLock<Authority> = OnceLock::new();
+    static MADE: OnceLock<Vec<Identity>> = OnceLock::new();
+    const MOST: u64 = 9;
+    let made = MADE.get_or_init(|| {
+        let authority = AUTHORITY.get_or_init(|| Authority::make("peers").expect("an authority can be made"));
+        let one = |id| {
+            let common_name = format!("kontiki:replica:{id}");
+            let request = Request { common_name: &common_name, organizations: &[], hosts: &[PEER_NAME.into()] };
+            let pair = authority.sign(&request).expect("a certificate can be made");
+            Identity {
+                certificate_pem: pair.certificate_pem,
+                key_pem: pair.key_pem,
+                authority_pem: authority.certificate_pem().into(),
+            }
+        };
+        (1..=MOST).map(one).collect()
+    });
+    made[id as usize - 1].clone()
+}
+
+/// What is made once per process.
+pub fn prepare() {
+    proto::tls::install_provider();
+    identity(1);
+}
+
+pub async fn main(id: u64, replicas: u64, disk: Arc<dyn Disk>, env: Env, shared: Shared) {
+    let config = Config {
+        id,
+        dir: name(id).into(),
+        peer_listen: "0.0.0.0:7000".into(),
+        initial_members: members(replicas),
+        cluster_id: "simulated".into(),
+        tls: identity(id),
+        timing: Timing { propose_timeout: PROPOSE_TIMEOUT, ..Timing::default() },
+        history: HistoryWindow::default(),
+    };
+    let (random, clock) = (env.random.clone(), env.clock.clone());
+    let store = match Store::open_on(disk, config, env).await {
+        Ok(store) => store,
+        Err(error) => {
+            shared.note(format_args!("replica {id} cannot start: {error}"));
+            shared.lock().open_failures.insert(id, error.to_string());
+            return;
+        }
+    };
+    shared.note(format_args!("replica {id} starts"));
+    shared.lock().open_failures.remove(&id);
+    shared.lock().stores.insert(id, store.clone());
+    let fork = || Random::from_seed(random.u64());
+    for _ in 0..CLIENTS {
+        let client = Client { store: store.clone(), shared: shared.clone(), random: fork(), clock: clock.clone() };
+        tokio::spawn(client.run());
+    }
+    tokio::spawn(watchers::serve(store.clone(), shared.clone(), fork()));
+    tokio::spawn(watchers::serve(store.clone(), shared.clone(), fork()));
+    tokio::spawn(leader::run(store, shared, fork(), clock));
+}

@@ -1,0 +1,180 @@
+//! What the users of the store saw, in one place for all hosts of a world. Decides nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use raft::{Change, Revision, Store};
+use tokio::time::Instant;
+
+use crate::check::changes::{Agreed, Told};
+use crate::check::linear::{self, Effect, Value};
+use crate::check::recency::Seen as Recent;
+use crate::check::set::{Add, Reading};
+use crate::sim::trace::Trace;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Shared {
+    inner: Arc<Mutex<Seen>>,
+    trace: Arc<Mutex<Trace>>,
+    epoch: Instant,
+    next_value: Arc<AtomicU64>,
+    /// Users end what they have begun, and begin nothing more.
+    pub quiet: Arc<AtomicBool>,
+}
+
+#[derive(Default)]
+pub struct Seen {
+    pub stores: BTreeMap<u64, Store>,
+    pub open_failures: BTreeMap<u64, String>,
+    pub registers: BTreeMap<String, Vec<linear::Operation>>,
+    pub recent: Vec<Recent>,
+    pub adds: Vec<Add>,
+    pub readings: Vec<Reading>,
+    /// Writes that returned: the last revision each made, and its value.
+    pub acknowledged: Vec<(Revision, u64)>,
+    /// Values whose proposals were refused: they must never appear.
+    pub refused: Vec<u64>,
+    pub agreed: Agreed,
+    pub told: Vec<Told>,
+    /// Watches that nobody serves at present.
+    pub idle_watches: Vec<Told>,
+    /// Replicas through which the last write went.
+    pub finished: BTreeMap<u64, Revision>,
+    /// From where to where each replica's own history goes.
+    pub histories: BTreeMap<u64, (Revision, Revision)>,
+    pub violations: Vec<String>,
+    pub operations: u64,
+    pub unknown: u64,
+}
+
+/// How an operation on a register ended.
+pub enum Ended {
+    /// It took effect, or saw what the effect says, at this revision if it told one.
+    Done(Effect, Option<Revision>),
+    Unknown,
+    /// It certainly took no effect.
+    Refused,
+}
+
+/// An operation under way. Dropped before its end (its host crashed), its outcome is unknown.
+pub struct Pending {
+    shared: Shared,
+    key: String,
+    intent: Effect,
+    invoked: u64,
+    done: bool,
+}
+
+impl Shared {
+    pub fn new(trace: Arc<Mutex<Trace>>, epoch: Instant) -> Shared {
+        let (inner, quiet) = (Arc::default(), Arc::default());
+        Shared { inner, trace, epoch, next_value: Arc::default(), quiet }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.inner.lock().expect("no holder of what was seen panics")
+    }
+
+    pub fn is_quiet(&self) -> bool {
+        self.quiet.load(Relaxed)
+    }
+
+    /// Microseconds since the world's beginning, by this host's clock.
+    pub fn now(&self) -> u64 {
+        Instant::now().duration_since(self.epoch).as_micros() as u64
+    }
+
+    /// Never the same twice.
+    pub fn value(&self) -> u64 {
+        self.next_value.fetch_add(1, Relaxed) + 1
+    }
+
+    pub fn note(&self, what: fmt::Arguments<'_>) {
+        self.trace.lock().expect("no holder of the trace panics").line(self.now() / 1000, what);
+    }
+
+    pub fn violated(&self, why: String) {
+        self.note(format_args!("VIOLATED {why}"));
+        self.lock().violations.push(why);
+    }
+
+    pub fn begin(&self, key: &str, intent: Effect) -> Pending {
+        Pending { shared: self.clone(), key: key.into(), intent, invoked: self.now(), done: false }
+    }
+}
+
+impl Pending {
+    pub fn invoked(&self) -> u64 {
+        self.invoked
+    }
+
+    pub fn end(mut self, ended: Ended) {
+        self.done = true;
+        self.record(ended);
+    }
+
+    fn record(&self, ended: Ended) {
+        let now = self.shared.now();
+        let Pending { shared, key, intent, invoked, .. } = self;
+        let mut seen = shared.lock();
+        seen.operations += 1;
+        let (returned, effect) = match ended {
+            Ended::Done(effect, revision) => {
+                // To delete what is absent makes no revision.
+                let made = written(effect).is_some();
+                let recent = revision.map(|revision| Recent { invoked: *invoked, returned: now, revision, made });
+                seen.recent.extend(recent);
+                seen.acknowledged.extend(revision.zip(written(effect)));
+                shared.note(format_args!("{key} {invoked} {effect:?} at {revision:?}"));
+                (Some(now), effect)
+            }
+            Ended::Refused => {
+                seen.refused.extend(written(*intent));
+                shared.note(format_args!("{key} {invoked} {intent:?} refused"));
+                return;
+            }
+            Ended::Unknown => {
+                seen.unknown += 1;
+                // The tasks of a host that crashes end in no order of their own: only what ended by itself is told.
+                if self.done {
+                    shared.note(format_args!("{key} {invoked} {intent:?} unknown"));
+                }
+                (None, *intent)
+            }
+        };
+        // An unknown read tells nothing.
+        if returned.is_some() || !matches!(effect, Effect::Read(_)) {
+            let operation = linear::Operation { invoked: *invoked, returned, effect };
+            seen.registers.entry(key.clone()).or_default().push(operation);
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if !self.done {
+            self.record(Ended::Unknown);
+        }
+    }
+}
+
+pub fn written(effect: Effect) -> Value {
+    match effect {
+        Effect::Read(_) => None,
+        Effect::Write(value) => value,
+        Effect::Swap { new, .. } => new,
+    }
+}
+
+/// The number that a value begins with.
+pub fn number(value: &[u8]) -> Option<u64> {
+    let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&value[..digits]).ok()?.parse().ok()
+}
+
+pub fn number_of(change: &Change) -> Option<u64> {
+    number(change.value.as_ref()?)
+}

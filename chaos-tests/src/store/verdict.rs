@@ -1,0 +1,147 @@
+//! All promises, held against what was seen in a run. Pure, but for looking at the stores' final states.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use raft::State;
+
+use super::plan::Plan;
+use super::run::Run;
+use super::seen::{Seen, number_of, written};
+use crate::check::linear::{self, Effect, Operation, Value};
+use crate::check::{recency, set};
+
+/// What came of a run.
+pub struct Report {
+    pub plan: Plan,
+    /// Empty: every promise was held.
+    pub failures: Vec<String>,
+    pub trace: String,
+    pub simulated_ms: u64,
+    pub operations: u64,
+    pub unknown: u64,
+    pub terms: u64,
+    pub snapshots: u64,
+}
+
+impl Report {
+    pub fn broken(plan: &Plan, why: String) -> Report {
+        let failures = vec![why];
+        let (trace, plan) = (String::new(), plan.clone());
+        Report { plan, failures, trace, simulated_ms: 0, operations: 0, unknown: 0, terms: 0, snapshots: 0 }
+    }
+}
+
+pub fn report(run: Run) -> Report {
+    let mut failures: Vec<String> = run.world.panics().into_iter().map(|panic| format!("a panic: {panic}")).collect();
+    let seen = run.shared.lock();
+    failures.extend(seen.violations.iter().cloned());
+    failures.extend(judge(&seen).err());
+    let snapshots = seen
+        .stores
+        .values()
+        .map(|store| store.metrics().snapshots_installed.load(std::sync::atomic::Ordering::Relaxed));
+    let snapshots = snapshots.sum();
+    let (operations, unknown) = (seen.operations, seen.unknown);
+    drop(seen);
+    let trace = run.world.trace().lock().expect("no holder of the trace panics").text();
+    let (simulated_ms, terms) = (run.world.now().as_millis() as u64, run.replicas.terms() as u64);
+    let report =
+        Report { plan: run.plan.clone(), failures, trace, simulated_ms, operations, unknown, terms, snapshots };
+    let stores = std::mem::take(&mut run.shared.lock().stores);
+    drop((run, stores));
+    report
+}
+
+/// The first broken promise, in words.
+fn judge(seen: &Seen) -> Result<(), String> {
+    seen.agreed.none_twice(number_of)?;
+    seen.agreed.fences_in_order()?;
+    refused_never_appear(seen)?;
+    recency::check(&seen.recent)?;
+    set::check(&seen.adds, &seen.readings)?;
+    for (key, operations) in &seen.registers {
+        let operations = observed(operations);
+        linear::check(&operations).map_err(|unexplained| {
+            let which = unexplained.iter().take(6).map(|n| format!("\n    {:?}", operations[*n])).collect::<String>();
+            format!("{key} is not linearizable; no order explains{which}")
+        })?;
+    }
+    if is_complete(seen) {
+        acknowledged_are_there(seen)?;
+        for told in seen.told.iter().chain(&seen.idle_watches) {
+            seen.agreed.complete(told)?;
+        }
+        states_follow_from_changes(seen)?;
+    }
+    Ok(())
+}
+
+/// An unknown write that nobody saw is as good as none: without it the rest has the same orders.
+fn observed(operations: &[Operation]) -> Vec<Operation> {
+    let seen: BTreeSet<Value> = operations
+        .iter()
+        .filter_map(|operation| match operation.effect {
+            Effect::Read(value) => Some(value),
+            Effect::Swap { expected, .. } => Some(expected),
+            Effect::Write(_) => None,
+        })
+        .collect();
+    let counts = |operation: &&Operation| operation.returned.is_some() || seen.contains(&written(operation.effect));
+    operations.iter().filter(counts).copied().collect()
+}
+
+fn refused_never_appear(seen: &Seen) -> Result<(), String> {
+    let refused_adds = seen.adds.iter().filter(|add| add.refused).map(|add| add.member);
+    let refused: BTreeSet<u64> = seen.refused.iter().copied().chain(refused_adds).collect();
+    match seen.agreed.all().find(|change| number_of(change).is_some_and(|number| refused.contains(&number))) {
+        Some(change) => Err(format!("{change:?} took effect though its proposer was told that it would not")),
+        None => Ok(()),
+    }
+}
+
+/// Is every revision up to the end known?
+fn is_complete(seen: &Seen) -> bool {
+    let newest = seen.histories.values().map(|(_, newest)| *newest).max().unwrap_or(0);
+    (1..=newest).all(|revision| seen.agreed.at(revision).is_some())
+}
+
+fn acknowledged_are_there(seen: &Seen) -> Result<(), String> {
+    for (revision, value) in &seen.acknowledged {
+        let found = seen.agreed.at(*revision);
+        if found.and_then(number_of) != Some(*value) {
+            return Err(format!("{value} was acknowledged at revision {revision}, where there is {found:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn states_follow_from_changes(seen: &Seen) -> Result<(), String> {
+    for (id, store) in &seen.stores {
+        let state = store.state();
+        let mut expected = BTreeMap::new();
+        for change in seen.agreed.all().filter(|change| change.revision <= state.revision()) {
+            match &change.value {
+                Some(value) => drop(expected.insert(change.key.clone(), (change.revision, value.clone()))),
+                None => drop(expected.remove(&change.key)),
+            }
+        }
+        let held = state.range(b"", None).map(|(key, found)| (key.clone(), (found.revision, found.value.clone())));
+        let held: BTreeMap<_, _> = held.collect();
+        if let Some(key) = held.keys().chain(expected.keys()).find(|key| held.get(*key) != expected.get(*key)) {
+            let (held, expected) = (held.get(key), expected.get(key));
+            return Err(format!("replica {id} holds {held:?} at {key:?}, the changes make it {expected:?}"));
+        }
+    }
+    Ok(())
+}
+
+pub fn checksum(state: &State) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    for (key, found) in state.range(b"", None) {
+        sum.update(key);
+        sum.update(&found.revision.to_le_bytes());
+        sum.update(&found.created.to_le_bytes());
+        sum.update(&found.value);
+    }
+    sum.finalize()
+}

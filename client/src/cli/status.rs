@@ -1,0 +1,130 @@
+//! `kontiki status`: who leads, who follows and how far, which nodes are ready.
+
+use std::time::Duration;
+
+use proto::api::StatusReply;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::{Context, Failure, print};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// `json` for scripts.
+    #[arg(long, short, value_parser = ["json", "table"], default_value = "table")]
+    output: String,
+    /// Wait until there is a leader, every replica is reachable and every node that is known is ready; such as `60s`.
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    wait: Option<Duration>,
+    /// With --wait: how many nodes there must be.
+    #[arg(long, default_value_t = 1)]
+    nodes: usize,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number = text.strip_suffix('s').unwrap_or(text);
+    number.parse().map(Duration::from_secs).map_err(|_| format!("{text:?} is not a number of seconds such as 60s"))
+}
+
+pub async fn run(args: Args, context: Context) -> Result<(), Failure> {
+    let reply = match args.wait {
+        Some(limit) => settled(&context, limit, args.nodes).await?,
+        None => context.client.status().await?,
+    };
+    if args.output == "json" {
+        say!("{:#}", as_json(&reply));
+    } else {
+        print_table(&reply)?;
+    }
+    Ok(())
+}
+
+async fn settled(context: &Context, limit: Duration, nodes: usize) -> Result<StatusReply, Failure> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let missing = match context.client.status().await {
+            Ok(reply) => match missing(&reply, nodes) {
+                None => return Ok(reply),
+                Some(missing) => missing,
+            },
+            Err(error) => error.to_string(),
+        };
+        if Instant::now() >= deadline {
+            return Err(Failure::new(format!("not ready after {} s: {missing}", limit.as_secs())));
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// What is missing until everything is as it should be.
+fn missing(reply: &StatusReply, nodes: usize) -> Option<String> {
+    if reply.leader == 0 {
+        return Some("there is no leader".into());
+    }
+    if let Some(replica) = reply.replicas.iter().find(|replica| !replica.reachable) {
+        return Some(format!("replica {} is not reachable", replica.id));
+    }
+    if let Some(node) = reply.nodes.iter().find(|node| !node.ready) {
+        return Some(format!("node {} is not ready: {}", node.name, node.reason));
+    }
+    (reply.nodes.len() < nodes).then(|| format!("{} of {nodes} nodes have registered", reply.nodes.len()))
+}
+
+fn as_json(reply: &StatusReply) -> serde_json::Value {
+    let replicas: Vec<_> = reply
+        .replicas
+        .iter()
+        .map(|replica| {
+            json!({
+                "id": replica.id,
+                "address": replica.address,
+                "role": replica.role,
+                "appliedIndex": replica.applied_index,
+                "lag": (replica.lag >= 0).then_some(replica.lag),
+                "reachable": replica.reachable,
+                "trouble": (!replica.trouble.is_empty()).then_some(&replica.trouble),
+            })
+        })
+        .collect();
+    let nodes: Vec<_> = reply
+        .nodes
+        .iter()
+        .map(|node| {
+            json!({"name": node.name, "ready": node.ready, "reason": node.reason, "address": node.address, "pods": node.pods})
+        })
+        .collect();
+    json!({
+        "leader": (reply.leader != 0).then_some(reply.leader),
+        "term": reply.term,
+        "answeredBy": reply.answered_by,
+        "clusterId": reply.cluster_id,
+        "replicas": replicas,
+        "nodes": nodes,
+    })
+}
+
+fn print_table(reply: &StatusReply) -> std::io::Result<()> {
+    let mut replicas = print::plain(vec!["REPLICA", "ADDRESS", "ROLE", "APPLIED", "LAG", "REACHABLE"]);
+    for replica in &reply.replicas {
+        let lag = if replica.lag < 0 { "?".into() } else { replica.lag.to_string() };
+        let reachable = if replica.reachable { "yes" } else { "no" };
+        let applied = if replica.reachable { replica.applied_index.to_string() } else { "?".into() };
+        replicas.add_row([&replica.id.to_string(), &replica.address, &replica.role, &applied, &lag, reachable]);
+    }
+    say!("{}", replicas.trim_fmt());
+    for replica in reply.replicas.iter().filter(|replica| !replica.trouble.is_empty()) {
+        say!("replica {}: {}", replica.id, replica.trouble);
+    }
+    match reply.leader {
+        0 => say!("no leader (term {}): reads and writes wait until a majority is back", reply.term),
+        leader => say!("leader: replica {leader}, term {}", reply.term),
+    }
+    say!("");
+    let mut nodes = print::plain(vec!["NODE", "READY", "PODS", "ADDRESS", "REASON"]);
+    for node in &reply.nodes {
+        let ready = if node.ready { "yes" } else { "no" };
+        nodes.add_row([&node.name, ready, &node.pods.to_string(), &node.address, &node.reason]);
+    }
+    say!("{}", nodes.trim_fmt());
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! Sends one call to whichever replica answers, and moves on when one does not. Acts.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use api::status::Status;
+use proto::admin::admin_client::AdminClient;
+use proto::api::api_client::ApiClient;
+use proto::channel;
+use tokio::time::{Instant, timeout_at};
+use tonic::Code;
+use tonic::transport::Channel;
+
+use crate::{Config, Error};
+
+/// The largest message either way: an object may be 3 MiB, a page of a listing is larger.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// One attempt's share of the deadline, so that a replica that hangs does not eat all of it.
+const ATTEMPT: Duration = Duration::from_secs(5);
+const ATTEMPT_ADMIN: Duration = Duration::from_secs(12);
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// A connection to the cluster. Cheap to clone; clones share their connections.
+#[derive(Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    replicas: Vec<ApiClient<Channel>>,
+    /// The administrators' service of the same replicas, over the same connections.
+    admins: Vec<AdminClient<Channel>>,
+    /// The replica that answered last.
+    present: AtomicUsize,
+}
+
+/// May a call be sent again when its outcome is not known?
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Reads, and writes that come to the same when done twice.
+    Always,
+    /// Only when nothing was sent.
+    Never,
+}
+
+impl Client {
+    /// Dials nothing yet: the first call does.
+    pub fn connect(config: Config) -> Result<Client, Error> {
+        if config.addresses.is_empty() {
+            return Err(Error::Unreachable("no address of a replica is known".into()));
+        }
+        let tls = proto::tls::connector(&config.identity, &["h2"])?;
+        let replicas = config.addresses.iter().map(|address| {
+            let (net, name) = (config.env.net.clone(), proto::pki::API_NAME);
+            let channel = channel::to(net, tls.clone(), address.clone(), name, channel::Options::default());
+            let api = ApiClient::new(channel.clone())
+                .max_decoding_message_size(MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(MESSAGE_BYTES_MAX);
+            (api, AdminClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        });
+        let (replicas, admins): (Vec<_>, Vec<_>) = replicas.unzip();
+        // Clients of one cluster begin at different replicas.
+        let first = config.env.random.below(replicas.len() as u64) as usize;
+        Ok(Client { inner: Arc::new(Inner { replicas, admins, present: AtomicUsize::new(first), config }) })
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// The state of the replicas and nodes, from whichever replica answers first; also without a leader.
+    pub async fn status(&self) -> Result<proto::api::StatusReply, Error> {
+        self.call(Repeat::Always, |mut replica| async move { replica.status(proto::api::StatusRequest {}).await }).await
+    }
+
+    /// Sends a call until it is answered or the deadline passes. Cancel safe as far as the call itself is.
+    pub(crate) async fn call<T, F>(&self, repeat: Repeat, send: impl Fn(ApiClient<Channel>) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        self.send(repeat, ATTEMPT, |index| send(self.inner.replicas[index].clone())).await
+    }
+
+    /// Like [`Client::call`], of the administrators' service. A change of the replicas may take its time.
+    pub(crate) async fn call_admin<T, F>(
+        &self,
+        repeat: Repeat,
+        send: impl Fn(AdminClient<Channel>) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        self.send(repeat, ATTEMPT_ADMIN, |index| send(self.inner.admins[index].clone())).await
+    }
+
+    async fn send<T, F>(&self, repeat: Repeat, share: Duration, send: impl Fn(usize) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        let deadline = Instant::now() + self.inner.config.timeout;
+        let mut pause = PAUSE_MIN;
+        let mut tried = 0;
+        loop {
+            let index = self.inner.present.load(Ordering::Relaxed);
+            let attempt = timeout_at(deadline.min(Instant::now() + share), send(index)).await;
+            let failure = match attempt {
+                Ok(Ok(response)) => return Ok(response.into_inner()),
+                Ok(Err(status)) => status,
+                Err(_) => tonic::Status::deadline_exceeded("the replica did not answer in time"),
+            };
+            let step = judge(failure, repeat)?;
+            self.advance(index);
+            tried += 1;
+            if Instant::now() + pause >= deadline {
+                return Err(step.into_error());
+            }
+            // Every replica once at full speed, then slower and slower.
+            if tried % self.inner.replicas.len() == 0 {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+        }
+    }
+
+    /// The replica to open a stream with: the one that answered last.
+    pub(crate) fn present(&self) -> (usize, ApiClient<Channel>) {
+        let index = self.inner.present.load(Ordering::Relaxed);
+        (index, self.inner.replicas[index].clone())
+    }
+
+    /// Leaves a replica that failed, unless another call did so already.
+    pub(crate) fn advance(&self, from: usize) {
+        let next = (from + 1) % self.inner.replicas.len();
+        let _ = self.inner.present.compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+/// A failure after which another replica may be tried.
+pub(crate) struct Retry {
+    message: String,
+    sent: bool,
+}
+
+impl Retry {
+    fn into_error(self) -> Error {
+        if self.sent { Error::Unknown(self.message) } else { Error::Unreachable(self.message) }
+    }
+}
+
+/// Decides what a failed call means: go on elsewhere, or give its error to the caller.
+pub(crate) fn judge(failure: tonic::Status, repeat: Repeat) -> Result<Retry, Error> {
+    if let Some(status) = kubernetes_status(&failure) {
+        // 429 and 503 say that nothing was done and that it may be tried again.
+        return match status.code {
+            429 | 503 => Ok(Retry { message: status.message, sent: false }),
+            504 if repeat == Repeat::Always => Ok(Retry { message: status.message, sent: true }),
+            504 => Err(Error::Unknown(status.message)),
+            _ => Err(Error::Api(Box::new(status))),
+        };
+    }
+    let sent = !channel::never_sent(&failure);
+    let message = explain(&failure);
+    let broken = matches!(
+        failure.code(),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal | Code::Aborted
+    );
+    match (broken, sent, repeat) {
+        (true, false, _) | (true, true, Repeat::Always) => Ok(Retry { message, sent }),
+        (true, true, Repeat::Never) => Err(Error::Unknown(message)),
+        (false, _, _) => Err(Error::Unreachable(message)),
+    }
+}
+
+/// What the failure of an open stream means to its reader: it cannot go on elsewhere.
+pub(crate) fn ended(failure: tonic::Status) -> Error {
+    match judge(failure, Repeat::Never) {
+        Ok(retry) => Error::Unknown(retry.message),
+        Err(error) => error,
+    }
+}
+
+/// The Kubernetes `Status` that a Kontiki replica sends along with a gRPC error.
+pub(crate) fn kubernetes_status(failure: &tonic::Status) -> Option<Status> {
+    let value = failure.metadata().get_bin(proto::STATUS_METADATA)?;
+    serde_json::from_slice(&value.to_bytes().ok()?).ok()
+}
+
+/// The chain of causes in one line: tonic's own message alone says only "transport error".
+fn explain(failure: &tonic::Status) -> String {
+    let mut text = failure.message().to_owned();
+    let mut cause = std::error::Error::source(failure);
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = if text.is_empty() { next } else { format!("{text}: {next}") };
+        }
+        cause = error.source();
+    }
+    text
+}

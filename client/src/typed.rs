@@ -1,0 +1,285 @@
+//! Typed calls: one handle per kind and namespace.
+
+use std::marker::PhantomData;
+
+use k8s_openapi::{ClusterResourceScope, Metadata, NamespaceResourceScope, Resource};
+use proto::api as wire;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::dispatch::Repeat;
+use crate::{Client, Error, Watch};
+
+/// What a kind must be to travel: every top-level k8s-openapi type is.
+pub trait Scope: Resource + Serialize + DeserializeOwned + Send + 'static {}
+impl<K: Resource + Serialize + DeserializeOwned + Send + 'static> Scope for K {}
+
+/// The calls on one kind. `K` is any k8s-openapi kind that the cluster serves.
+pub struct Api<K> {
+    client: Client,
+    namespace: String,
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K> Clone for Api<K> {
+    fn clone(&self) -> Api<K> {
+        Api { client: self.client.clone(), namespace: self.namespace.clone(), kind: PhantomData }
+    }
+}
+
+impl Client {
+    /// A namespaced kind, in one namespace.
+    pub fn namespaced<K: Resource<Scope = NamespaceResourceScope>>(&self, namespace: &str) -> Api<K> {
+        Api { client: self.clone(), namespace: namespace.into(), kind: PhantomData }
+    }
+
+    /// A namespaced kind over all namespaces: list and watch only.
+    pub fn everywhere<K: Resource<Scope = NamespaceResourceScope>>(&self) -> Api<K> {
+        Api { client: self.clone(), namespace: String::new(), kind: PhantomData }
+    }
+
+    /// A cluster-scoped kind.
+    pub fn cluster<K: Resource<Scope = ClusterResourceScope>>(&self) -> Api<K> {
+        Api { client: self.clone(), namespace: String::new(), kind: PhantomData }
+    }
+}
+
+/// Which objects of a kind, and how many at once. Selectors are written as kubectl writes them.
+#[derive(Clone, Debug, Default)]
+pub struct ListOptions {
+    pub label_selector: String,
+    pub field_selector: String,
+    /// 0: all.
+    pub limit: u32,
+    /// From the page before.
+    pub continue_token: String,
+    /// "": the newest. "0": whatever the replica has. Otherwise: at least this new.
+    pub resource_version: String,
+}
+
+#[derive(Debug)]
+pub struct List<K> {
+    pub items: Vec<K>,
+    /// Where a watch can go on from.
+    pub resource_version: String,
+    /// Not empty: there is more.
+    pub continue_token: String,
+}
+
+/// How a patch is to be read. The bytes are JSON.
+#[derive(Clone, Debug)]
+pub enum Patch {
+    /// RFC 7396.
+    Merge(Vec<u8>),
+    /// Kubernetes' own: lists are merged by their keys.
+    Strategic(Vec<u8>),
+    /// RFC 6902.
+    Json(Vec<u8>),
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct DeleteOptions {
+    pub grace_period_seconds: Option<i64>,
+    /// `Foreground`, `Background`, `Orphan`, or "" for the kind's default.
+    pub propagation_policy: String,
+    /// Only if the object still has this uid.
+    pub uid: String,
+    pub resource_version: String,
+}
+
+impl<K: Scope> Api<K> {
+    pub(crate) fn target(&self, name: &str, subresource: &str) -> wire::Target {
+        wire::Target {
+            group: K::GROUP.into(),
+            version: K::VERSION.into(),
+            resource: K::URL_PATH_SEGMENT.into(),
+            namespace: self.namespace.clone(),
+            name: name.into(),
+            subresource: subresource.into(),
+        }
+    }
+
+    /// Linearizable: sees every write that was acknowledged before.
+    pub async fn get(&self, name: &str) -> Result<K, Error> {
+        let request = wire::GetRequest { target: Some(self.target(name, "")), resource_version: String::new() };
+        decode(self.client.get_object(request).await?)
+    }
+
+    /// `None` when there is no such object.
+    pub async fn find(&self, name: &str) -> Result<Option<K>, Error> {
+        match self.get(name).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub async fn list(&self, options: &ListOptions) -> Result<List<K>, Error> {
+        let reply = self.client.list_objects(list_request(self.target("", ""), options)).await?;
+        Ok(List {
+            items: reply.items.into_iter().map(decode).collect::<Result<_, _>>()?,
+            resource_version: reply.resource_version,
+            continue_token: reply.continue_token,
+        })
+    }
+
+    pub async fn create(&self, object: &K) -> Result<K, Error> {
+        decode(self.client.create_object(self.target("", ""), encode(object)?, Default::default()).await?)
+    }
+
+    /// Replaces the object; its `metadata.resourceVersion`, when set, must be the present one.
+    pub async fn update(&self, name: &str, object: &K) -> Result<K, Error> {
+        decode(self.client.update_object(self.target(name, ""), encode(object)?, Default::default()).await?)
+    }
+
+    pub async fn update_status(&self, name: &str, object: &K) -> Result<K, Error> {
+        decode(self.client.update_object(self.target(name, "status"), encode(object)?, Default::default()).await?)
+    }
+
+    pub async fn patch(&self, name: &str, patch: Patch) -> Result<K, Error> {
+        decode(self.client.patch_object(self.target(name, ""), patch, Default::default()).await?)
+    }
+
+    pub async fn patch_status(&self, name: &str, patch: Patch) -> Result<K, Error> {
+        decode(self.client.patch_object(self.target(name, "status"), patch, Default::default()).await?)
+    }
+
+    /// Creates the object, or changes what stands there into it: fields it does not name stay. Fields that an
+    /// earlier version of it named and this one does not are removed only by `kontiki apply` and `kubectl apply`,
+    /// which remember the earlier version in an annotation.
+    pub async fn apply(&self, name: &str, object: &K) -> Result<K, Error>
+    where
+        K: Metadata,
+    {
+        let json = encode(object)?;
+        match self.client.patch_object(self.target(name, ""), Patch::Strategic(json.clone()), Default::default()).await
+        {
+            Err(error) if error.is_not_found() => {
+                decode(self.client.create_object(self.target("", ""), json, Default::default()).await?)
+            }
+            other => decode(other?),
+        }
+    }
+
+    /// Done when the cluster has taken the deletion down; a Pod's containers may still be ending.
+    pub async fn delete(&self, name: &str, options: &DeleteOptions) -> Result<(), Error> {
+        self.client.delete_object(self.target(name, ""), options, false).await.map(|_| ())
+    }
+
+    /// Every change from `options.resource_version` on ("": the present objects first, as `Added`). Goes on at another
+    /// replica after a failover, without a gap and without repeating.
+    pub fn watch(&self, options: ListOptions) -> Watch<K> {
+        Watch::new(self.client.clone(), self.target("", ""), options)
+    }
+}
+
+impl Client {
+    pub(crate) async fn get_object(&self, request: wire::GetRequest) -> Result<wire::Object, Error> {
+        self.call(Repeat::Always, |mut replica| {
+            let request = request.clone();
+            async move { replica.get(request).await }
+        })
+        .await
+    }
+
+    pub(crate) async fn list_objects(&self, request: wire::ListRequest) -> Result<wire::ListReply, Error> {
+        self.call(Repeat::Always, |mut replica| {
+            let request = request.clone();
+            async move { replica.list(request).await }
+        })
+        .await
+    }
+
+    pub(crate) async fn create_object(
+        &self,
+        target: wire::Target,
+        json: Vec<u8>,
+        options: wire::WriteOptions,
+    ) -> Result<wire::Object, Error> {
+        let request = wire::CreateRequest { target: Some(target), json: json.into(), options: Some(options) };
+        self.call(Repeat::Never, |mut replica| {
+            let request = request.clone();
+            async move { replica.create(request).await }
+        })
+        .await
+    }
+
+    pub(crate) async fn update_object(
+        &self,
+        target: wire::Target,
+        json: Vec<u8>,
+        options: wire::WriteOptions,
+    ) -> Result<wire::Object, Error> {
+        let request = wire::UpdateRequest { target: Some(target), json: json.into(), options: Some(options) };
+        self.call(Repeat::Never, |mut replica| {
+            let request = request.clone();
+            async move { replica.update(request).await }
+        })
+        .await
+    }
+
+    pub(crate) async fn patch_object(
+        &self,
+        target: wire::Target,
+        patch: Patch,
+        options: wire::WriteOptions,
+    ) -> Result<wire::Object, Error> {
+        // A merge done twice comes to the same; the operations of a JSON patch need not.
+        let (kind, bytes, repeat) = match patch {
+            Patch::Merge(bytes) => (wire::PatchType::Merge, bytes, Repeat::Always),
+            Patch::Strategic(bytes) => (wire::PatchType::StrategicMerge, bytes, Repeat::Always),
+            Patch::Json(bytes) => (wire::PatchType::JsonPatch, bytes, Repeat::Never),
+        };
+        let request = wire::PatchRequest {
+            target: Some(target),
+            r#type: kind.into(),
+            patch: bytes.into(),
+            options: Some(options),
+        };
+        self.call(repeat, |mut replica| {
+            let request = request.clone();
+            async move { replica.patch(request).await }
+        })
+        .await
+    }
+
+    pub(crate) async fn delete_object(
+        &self,
+        target: wire::Target,
+        options: &DeleteOptions,
+        dry_run: bool,
+    ) -> Result<wire::Object, Error> {
+        let request = wire::DeleteRequest {
+            target: Some(target),
+            grace_period_seconds: options.grace_period_seconds,
+            propagation_policy: options.propagation_policy.clone(),
+            uid: options.uid.clone(),
+            resource_version: options.resource_version.clone(),
+            dry_run,
+        };
+        self.call(Repeat::Never, |mut replica| {
+            let request = request.clone();
+            async move { replica.delete(request).await }
+        })
+        .await
+    }
+}
+
+pub(crate) fn list_request(target: wire::Target, options: &ListOptions) -> wire::ListRequest {
+    wire::ListRequest {
+        target: Some(target),
+        label_selector: options.label_selector.clone(),
+        field_selector: options.field_selector.clone(),
+        limit: options.limit,
+        continue_token: options.continue_token.clone(),
+        resource_version: options.resource_version.clone(),
+    }
+}
+
+fn encode<K: Scope>(object: &K) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(object).map_err(|source| Error::Decode { kind: K::KIND, source })
+}
+
+pub(crate) fn decode<K: Scope>(object: wire::Object) -> Result<K, Error> {
+    serde_json::from_slice(&object.json).map_err(|source| Error::Decode { kind: K::KIND, source })
+}

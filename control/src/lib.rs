@@ -1,0 +1,12 @@
+//! Pure decisions: one small file per controller, and the scheduler. Nothing here does anything.
+
+pub mod controller;
+pub mod controllers;
+pub mod events;
+pub mod plan;
+pub mod scheduler;
+pub mod view;
+
+pub use controller::Controller;
+pub use plan::{Note, Plan, Write};
+pub use view::{Change, Entry, Liveness, Object, View};

@@ -1,0 +1,32 @@
+# Sourced by the scripts here: how they talk, and where things are.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+. "$root/deploy/env.sh"
+: "${KONTIKI_DIR:=$root/.kontiki}"
+export KONTIKI_DIR
+: "${KONTIKI_REPLICAS:=3}" "${KONTIKI_NODES:=3}" "${KONTIKI_PORT:=6443}"
+: "${KONTIKI_POD_NETWORK:=kontiki}" "${KONTIKI_POD_SUBNET:=10.244.0.0/16}"
+
+say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
+fail() { printf 'kontiki: %s\n' "$*" >&2; exit 1; }
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+docker_answers() { timeout 10 docker info >/dev/null 2>&1; }
+# Is the process of a pid file alive, and still the program it was started as?
+alive() {
+  local pid
+  pid=$(cat "$1" 2>/dev/null) && [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null &&
+    [ "$(readlink "/proc/$pid/exe" 2>/dev/null | sed 's/ (deleted)$//')" = "$2" ]
+}
+# Ends the process of a pid file: TERM, then KILL after the given seconds.
+stop_pid() {
+  local file=$1 program=$2 seconds=$3 pid
+  alive "$file" "$program" || { rm -f "$file"; return 0; }
+  pid=$(cat "$file")
+  kill -TERM "$pid" 2>/dev/null || true
+  for _ in $(seq $((seconds * 10))); do
+    kill -0 "$pid" 2>/dev/null || { rm -f "$file"; return 0; }
+    sleep 0.1
+  done
+  kill -KILL "$pid" 2>/dev/null || true
+  rm -f "$file"
+}

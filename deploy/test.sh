@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Every test: first those that need only this process, then the end-to-end ones on a cluster of their own, with
+# real Docker. Leaves nothing running.
+. "$(dirname "$0")/lib.sh"
+cd "$root"
+"$root/deploy/setup.sh" tests
+
+say "Building kontiki"
+cargo build --release --locked --bin kontiki
+KONTIKI_IMAGES=all "$root/deploy/images.sh" "$CARGO_TARGET_DIR/release/kontiki"
+
+say "Tests"
+cargo nextest run --workspace --locked -E 'not binary(e2e)'
+cargo test --workspace --locked --doc -q
+
+say "End-to-end tests"
+# A cluster apart from the one of `make up`: its own directory and ports.
+export KONTIKI_DIR="${KONTIKI_TEST_DIR:-$(mktemp -d /tmp/kontiki-e2e.XXXXXX)}" KONTIKI_PORT="${KONTIKI_TEST_PORT:-16443}" \
+  KONTIKI_POD_NETWORK=kontiki-e2e KONTIKI_POD_SUBNET=10.246.0.0/16
+cleanup() {
+  local outcome=$?
+  if [ $outcome != 0 ]; then
+    for log in "$KONTIKI_DIR"/*/log; do
+      [ -e "$log" ] && { echo "--- the end of $log"; tail -n 25 "$log"; }
+    done
+  fi
+  "$root/deploy/down.sh" || true
+  if [ $outcome = 0 ]; then rm -rf "$KONTIKI_DIR"; fi
+  exit $outcome
+}
+trap cleanup EXIT
+KONTIKI_BINARY="$CARGO_TARGET_DIR/release/kontiki" "$root/deploy/up.sh"
+cargo nextest run -p kontiki-chaos-tests --locked -E 'binary(e2e)' -j 4

@@ -1,0 +1,80 @@
+//! What the agent's loop keeps of one Pod. Decides nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::directory::Place;
+use crate::pod::spec_of;
+use crate::runtime::{Container, ContainerId, Labels};
+use crate::sync::{Memory, ProbeKind};
+
+/// Containers whose Pod nobody knows any more end within this.
+const ORPHAN_GRACE_S: i64 = 5;
+
+pub struct Entry {
+    pub pod: Arc<Pod>,
+    /// As it was sent, to see whether it has changed.
+    pub json: Bytes,
+    pub removed: bool,
+    pub memory: Memory,
+    /// With the time at which each was seen.
+    pub containers: BTreeMap<ContainerId, (Instant, Container)>,
+    /// The status that was last handed to the reporter.
+    pub sent: Option<PodStatus>,
+    pub starts: BTreeMap<String, CancellationToken>,
+    pub probes: BTreeMap<(ContainerId, ProbeKind), CancellationToken>,
+    pub recheck_at: Option<Timestamp>,
+}
+
+impl Entry {
+    pub fn new(pod: Pod, json: Bytes) -> Entry {
+        Entry {
+            memory: Memory::of(&pod),
+            sent: pod.status.clone(),
+            pod: Arc::new(pod),
+            json,
+            removed: false,
+            containers: BTreeMap::new(),
+            starts: BTreeMap::new(),
+            probes: BTreeMap::new(),
+            recheck_at: None,
+        }
+    }
+
+    /// For containers that no Pod accounts for: what their labels tell of it.
+    pub fn orphan(labels: &Labels) -> Entry {
+        let metadata = ObjectMeta {
+            name: Some(labels.pod_name.clone()),
+            namespace: Some(labels.pod_namespace.clone()),
+            uid: Some(labels.pod_uid.clone()),
+            ..ObjectMeta::default()
+        };
+        let spec = PodSpec { termination_grace_period_seconds: Some(ORPHAN_GRACE_S), ..PodSpec::default() };
+        let pod = Pod { metadata, spec: Some(spec), status: None };
+        Entry { removed: true, ..Entry::new(pod, Bytes::new()) }
+    }
+
+    pub fn containers(&self) -> Vec<Container> {
+        self.containers.values().map(|(_, container)| container.clone()).collect()
+    }
+
+    pub fn place(&self) -> Place {
+        let spec = spec_of(&self.pod);
+        let names = spec.init_containers.iter().flatten().chain(&spec.containers).map(|one| one.name.clone());
+        let containers = self.containers();
+        let pause = containers.iter().filter(|container| container.labels.role == crate::runtime::Role::Pause);
+        Place {
+            uid: crate::pod::uid(&self.pod).to_owned(),
+            names: names.collect(),
+            ip: pause.filter_map(|container| container.ip).next_back(),
+            containers,
+        }
+    }
+}

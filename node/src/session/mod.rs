@@ -1,0 +1,136 @@
+//! The agent's sessions with the replicas. Read in this order:
+//!
+//! - [`Work`], [`Health`], [`Tunnels`]: what goes in and out, for the rest of the agent;
+//! - `assignment`: decides what becomes of a pushed assignment (pure);
+//! - `saved`: the last assignment on the agent's disk;
+//! - `scribe`: saves, then delivers, then confirms;
+//! - `dial`: one session with one replica, dialled again for ever;
+//! - `stream`: one tunnel;
+//! - [`proxy`]: the loopback TCP proxy that gives `kubectl` one address for all replicas.
+//!
+//! [`run`] wires them.
+
+mod assignment;
+mod dial;
+pub mod proxy;
+mod replicas;
+mod saved;
+mod scribe;
+mod stream;
+mod tunnels;
+mod work;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use proto::seam::Env;
+use proto::tls::Identity;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use assignment::Desk;
+pub use replicas::{Known, Replicas};
+pub use tunnels::{Gone, Output, Refusal, Request, TunnelIo, Tunnels};
+pub use work::{Health, Work};
+
+/// A tunnel's [`Tunnels::check`] must answer within this; the replica waits a little longer for the tunnel.
+pub const TUNNEL_CHECK_MAX: Duration = Duration::from_secs(5);
+/// Streams served at one time, of all replicas together: bounds memory (each holds a connection's buffers).
+const TUNNELS_MAX: usize = 256;
+
+pub struct Config {
+    /// The node's name, as in its certificate (`system:node:<name>`).
+    pub node: String,
+    pub replicas: Replicas,
+    pub tls: Identity,
+    pub heartbeat_interval: Duration,
+    /// Where the last assignment is kept; `None` keeps it in memory alone.
+    pub state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the agent's identity cannot be used")]
+    Tls(#[from] proto::tls::Error),
+    #[error("the agent's state directory {path} cannot be used")]
+    State {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Keeps a session with every replica until `shutdown`. `work` holds `None` until it is known what this node
+/// must run, from the disk or from a leader: until then no container may be touched. Only complete sets are
+/// delivered; a reader that is slow sees the latest.
+pub async fn run(
+    config: Config,
+    env: Env,
+    health: watch::Receiver<Health>,
+    work: watch::Sender<Option<Arc<Work>>>,
+    tunnels: Arc<dyn Tunnels>,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let connector = proto::tls::connector(&config.tls, &["h2"])?;
+    let state_error = |source| Error::State {
+        path: config.state_dir.as_deref().unwrap_or(std::path::Path::new("")).display().to_string(),
+        source,
+    };
+    let saved = match &config.state_dir {
+        Some(dir) => saved::load(dir).map_err(state_error)?,
+        None => None,
+    };
+    let desk = match saved {
+        Some(saved) => {
+            work.send_replace(Some(Arc::new(saved.work.clone())));
+            Desk::new(saved.cluster_id, saved.work)
+        }
+        None => Desk::default(),
+    };
+    let (taken, to_save) = mpsc::channel(scribe::QUEUE_MAX);
+    let shared = Arc::new(Shared {
+        boot_id: env.random.uuid(),
+        node: config.node,
+        replicas: config.replicas,
+        heartbeat_interval: config.heartbeat_interval,
+        env,
+        connector,
+        health,
+        tunnels,
+        desk: Mutex::new(desk),
+        taken,
+        tunnel_permits: Arc::new(Semaphore::new(TUNNELS_MAX)),
+        tracker: TaskTracker::new(),
+        shutdown: shutdown.clone(),
+    });
+    let scribe = tokio::spawn(scribe::run(config.state_dir, to_save, work, shutdown.clone()));
+    for index in 0..shared.replicas.addresses().len() {
+        shared.tracker.spawn(dial::keep(shared.clone(), index));
+    }
+    shutdown.cancelled().await;
+    shared.tracker.close();
+    shared.tracker.wait().await;
+    drop(shared);
+    let _ = scribe.await;
+    Ok(())
+}
+
+/// What the tasks of one agent have in common.
+struct Shared {
+    node: String,
+    boot_id: String,
+    replicas: Replicas,
+    heartbeat_interval: Duration,
+    env: Env,
+    connector: TlsConnector,
+    health: watch::Receiver<Health>,
+    tunnels: Arc<dyn Tunnels>,
+    desk: Mutex<Desk>,
+    taken: mpsc::Sender<scribe::Taken>,
+    tunnel_permits: Arc<Semaphore>,
+    tracker: TaskTracker,
+    shutdown: CancellationToken,
+}

@@ -1,0 +1,157 @@
+//! How Pods end: one story each.
+
+use serde_json::json;
+
+use super::world::World;
+
+fn simple() -> World {
+    World::new(json!({"containers": [{"name": "app", "image": "nginx:1"}]}))
+}
+
+#[test]
+fn restart_policies_decide_the_result() {
+    for (policy, code, phase, state) in [
+        ("Never", 0, "Succeeded", "terminated Completed 0"),
+        ("Never", 3, "Failed", "terminated Error 3"),
+        ("OnFailure", 0, "Succeeded", "terminated Completed 0"),
+        ("OnFailure", 3, "Running", "running"),
+        ("Always", 0, "Running", "running"),
+    ] {
+        let mut world = World::new(json!({
+            "restartPolicy": policy, "containers": [{"name": "app", "image": "job"}],
+        }));
+        world.settle();
+        world.exit_named("app", code);
+        world.settle();
+        assert_eq!((world.phase(), world.state("app").as_str()), (phase, state), "{policy} {code}");
+        // The sandbox of a finished Pod ends, the dead container stays for its logs.
+        let sandboxes = world.running("POD").len();
+        assert_eq!(sandboxes, usize::from(phase == "Running"), "{policy} {code}");
+        assert_eq!(world.containers.len(), if phase == "Running" { 3 } else { 2 });
+    }
+}
+
+#[test]
+fn a_finished_pod_stays_finished_whatever_becomes_of_its_containers() {
+    let mut world = World::new(json!({"restartPolicy": "Never", "containers": [{"name": "app", "image": "job"}]}));
+    world.settle();
+    world.exit_named("app", 0);
+    world.settle();
+    let status = world.status.clone();
+    world.containers.clear();
+    world.restart_agent();
+    world.pass(60);
+    assert_eq!(world.status, status);
+    assert!(world.containers.is_empty());
+}
+
+#[test]
+fn a_failing_init_container_fails_a_pod_that_never_restarts() {
+    let mut world = World::new(json!({
+        "restartPolicy": "Never",
+        "initContainers": [{"name": "one", "image": "i"}],
+        "containers": [{"name": "app", "image": "nginx:1"}],
+    }));
+    world.settle();
+    world.exit_named("one", 2);
+    world.settle();
+    assert_eq!(world.phase(), "Failed");
+    assert!(world.running("POD").is_empty());
+}
+
+#[test]
+fn deletion_stops_cleans_and_then_deletes_the_object() {
+    let mut world = simple();
+    world.settle();
+    world.delete(30);
+    world.settle();
+    assert_eq!(world.steps[2..], ["stop app", "clean 2", "delete"]);
+    assert!(world.object_deleted && !world.forgotten);
+    world.removed = true;
+    world.settle();
+    assert!(world.forgotten);
+}
+
+#[test]
+fn a_stubborn_container_is_killed_at_the_deadline() {
+    let mut world = World::new(json!({"containers": [{"name": "app", "image": "stubborn"}]}));
+    world.settle();
+    world.delete(30);
+    world.pass(29);
+    assert_eq!(world.steps.last().unwrap(), "stop app");
+    world.pass(1);
+    assert_eq!(world.steps[2..], ["stop app", "kill app", "clean 2", "delete"]);
+}
+
+#[test]
+fn deletion_at_once_does_not_ask() {
+    let mut world = World::new(json!({"containers": [{"name": "app", "image": "stubborn"}]}));
+    world.settle();
+    world.delete(0);
+    world.settle();
+    assert_eq!(world.steps[2..], ["kill app", "clean 2", "delete"]);
+}
+
+#[test]
+fn a_hook_runs_before_the_stop_signal() {
+    let mut world = World::new(json!({"containers": [{
+        "name": "app", "image": "nginx:1", "lifecycle": {"preStop": {"exec": {"command": ["true"]}}},
+    }]}));
+    world.settle();
+    world.delete(30);
+    world.settle();
+    assert_eq!(world.steps[2..], ["prestop app", "stop app", "clean 2", "delete"]);
+}
+
+#[test]
+fn a_hook_that_hangs_is_cut_off_by_the_kill() {
+    let mut world = World::new(json!({"containers": [{
+        "name": "app", "image": "nginx:1", "lifecycle": {"preStop": {"sleep": {"seconds": 1000}}},
+    }]}));
+    world.settle();
+    world.delete(30);
+    world.decide();
+    assert_eq!(world.pending.len(), 1);
+    world.now += jiff::SignedDuration::from_secs(31);
+    world.decide();
+    assert_eq!(world.steps[2..], ["prestop app", "kill app"]);
+}
+
+#[test]
+fn a_start_under_way_is_given_up_for_a_deletion() {
+    let mut world = simple();
+    world.decide();
+    world.finish(0);
+    world.decide();
+    assert_eq!(world.steps, ["sandbox 0", "start app 0"]);
+    world.delete(30);
+    world.decide();
+    let cancel = world.pending.iter().position(|step| matches!(step, crate::sync::Step::CancelStart { .. })).unwrap();
+    world.finish(cancel);
+    world.settle();
+    assert_eq!(world.steps[2..], ["cancel app", "clean 1", "delete"]);
+}
+
+#[test]
+fn a_pod_whose_object_vanished_is_ended_without_asking_the_api() {
+    let mut world = simple();
+    world.settle();
+    world.removed = true;
+    world.settle();
+    assert_eq!(world.steps[2..], ["stop app", "clean 2"]);
+    assert!(world.forgotten);
+}
+
+#[test]
+fn a_pod_out_of_time_fails() {
+    let mut world = World::new(json!({
+        "activeDeadlineSeconds": 60, "containers": [{"name": "app", "image": "nginx:1"}],
+    }));
+    world.settle();
+    world.pass(59);
+    assert_eq!(world.phase(), "Running");
+    world.pass(1);
+    assert_eq!(world.phase(), "Failed");
+    assert_eq!(world.status.as_ref().unwrap().reason.as_deref(), Some("DeadlineExceeded"));
+    assert!(world.running("app").is_empty() && world.running("POD").is_empty());
+}

@@ -1,0 +1,129 @@
+//! The seams: sockets, wall clock and randomness. Production and simulation differ only here. Decides nothing.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Everything a replica or an agent needs from its surroundings, besides its disk and its containers.
+#[derive(Clone)]
+pub struct Env {
+    pub net: Arc<dyn Net>,
+    pub clock: Arc<dyn Clock>,
+    pub random: Random,
+}
+
+impl Env {
+    /// The real world: TCP, the system's clock, a seed from the operating system.
+    pub fn real() -> Env {
+        Env { net: Arc::new(Tcp), clock: Arc::new(SystemClock), random: Random::from_os() }
+    }
+}
+
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+
+/// Byte streams between processes.
+#[async_trait]
+pub trait Net: Send + Sync + 'static {
+    /// Connects to `host:port`. Cancel safe. Has no deadline of its own: the caller sets one.
+    async fn connect(&self, address: &str) -> io::Result<Box<dyn Stream>>;
+    /// Listens on `host:port`; port 0 takes a free one.
+    async fn listen(&self, address: &str) -> io::Result<Box<dyn Listener>>;
+}
+
+#[async_trait]
+pub trait Listener: Send + 'static {
+    /// Cancel safe.
+    async fn accept(&mut self) -> io::Result<(Box<dyn Stream>, SocketAddr)>;
+    fn local_address(&self) -> io::Result<SocketAddr>;
+}
+
+/// Wall-clock time. Durations and timeouts use `tokio::time`, which the simulation controls already.
+pub trait Clock: Send + Sync + 'static {
+    /// Milliseconds since the Unix epoch.
+    fn now_ms(&self) -> u64;
+}
+
+/// A seeded source of randomness, shared by clones.
+#[derive(Clone)]
+pub struct Random(Arc<Mutex<StdRng>>);
+
+impl Random {
+    pub fn from_seed(seed: u64) -> Random {
+        Random(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))))
+    }
+
+    pub fn from_os() -> Random {
+        #[allow(clippy::disallowed_methods, reason = "this is the seam")]
+        let seed = rand::random();
+        Random::from_seed(seed)
+    }
+
+    pub fn u64(&self) -> u64 {
+        self.lock().next_u64()
+    }
+
+    /// A number in `0..bound`; `bound` must not be 0.
+    pub fn below(&self, bound: u64) -> u64 {
+        self.lock().random_range(0..bound)
+    }
+
+    /// A version 4 UUID.
+    pub fn uuid(&self) -> String {
+        let mut bytes = [0u8; 16];
+        self.lock().fill_bytes(&mut bytes);
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, StdRng> {
+        self.0.lock().expect("no holder of the generator panics")
+    }
+}
+
+struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now_ms(&self) -> u64 {
+        #[allow(clippy::disallowed_methods, reason = "this is the seam")]
+        let now = SystemTime::now();
+        now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    }
+}
+
+struct Tcp;
+
+#[async_trait]
+impl Net for Tcp {
+    async fn connect(&self, address: &str) -> io::Result<Box<dyn Stream>> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Box::new(stream))
+    }
+
+    async fn listen(&self, address: &str) -> io::Result<Box<dyn Listener>> {
+        Ok(Box::new(TcpListener::bind(address).await?))
+    }
+}
+
+#[async_trait]
+impl Listener for TcpListener {
+    async fn accept(&mut self) -> io::Result<(Box<dyn Stream>, SocketAddr)> {
+        let (stream, from) = TcpListener::accept(self).await?;
+        stream.set_nodelay(true)?;
+        Ok((Box::new(stream), from))
+    }
+
+    fn local_address(&self) -> io::Result<SocketAddr> {
+        self.local_addr()
+    }
+}

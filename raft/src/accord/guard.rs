@@ -1,0 +1,156 @@
+//! Whether this replica may vote and serve. Once shut it stays so, over restarts too, until its data is wiped. Acts.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::disk::room::Room;
+use crate::disk::{Batch, Table};
+use crate::metrics::Metrics;
+use crate::record;
+use crate::types::Raft;
+
+const FENCED: Bytes = Bytes::from_static(b"fenced");
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Fence {
+    #[default]
+    Open,
+    /// States differ, and nobody knows yet whose is right: serves nothing until that is settled.
+    Doubt(String),
+    /// This replica's state is wrong. It neither votes nor serves.
+    Shut(String),
+}
+
+impl Fence {
+    /// Why this replica serves nothing; `None`: it serves.
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Fence::Open => None,
+            Fence::Doubt(why) | Fence::Shut(why) => Some(why),
+        }
+    }
+
+    pub fn is_shut(&self) -> bool {
+        matches!(self, Fence::Shut(_))
+    }
+}
+
+pub struct Guard {
+    fence: watch::Sender<Fence>,
+    room: Arc<Room>,
+    metrics: Arc<Metrics>,
+}
+
+impl Guard {
+    pub fn open(room: Arc<Room>, metrics: Arc<Metrics>) -> io::Result<Arc<Guard>> {
+        let what = || "meta record fenced".to_string();
+        let fence = match room.disk.get(Table::Meta, &FENCED)?.map(|row| record::decode::<String>(&row, &what)) {
+            None => Fence::Open,
+            Some(Ok(why)) => Fence::Shut(why),
+            Some(Err(error)) => Fence::Shut(error.to_string()),
+        };
+        let guard = Guard { fence: watch::Sender::new(fence.clone()), room, metrics };
+        guard.report(&fence);
+        Ok(Arc::new(guard))
+    }
+
+    pub fn subscribe(&self) -> watch::Receiver<Fence> {
+        self.fence.subscribe()
+    }
+
+    pub fn why(&self) -> Option<String> {
+        self.fence.borrow().why().map(str::to_owned)
+    }
+
+    pub fn is_shut(&self) -> bool {
+        self.fence.borrow().is_shut()
+    }
+
+    /// For good. Takes effect at once; the record of it is durable with the next sync.
+    pub fn shut(&self, why: &str) {
+        let shut = Fence::Shut(why.to_owned());
+        if !self.fence.send_if_modified(|fence| !fence.is_shut() && std::mem::replace(fence, shut.clone()) != shut) {
+            return;
+        }
+        tracing::error!(why, "this replica is fenced: it neither votes nor serves until its data is wiped");
+        self.report(&shut);
+        let mut batch = Batch::default();
+        batch.put(Table::Meta, FENCED, record::encode(&why));
+        if let Err(error) = self.room.disk.write(&batch) {
+            tracing::warn!(%error, "the fence is not on the disk: it ends with this process");
+        }
+    }
+
+    /// `None` ends the doubt.
+    pub fn doubt(&self, why: Option<&str>) {
+        let wanted = why.map_or(Fence::Open, |why| Fence::Doubt(why.to_owned()));
+        let change = |fence: &mut Fence| {
+            // The first reason stays: the index in it moves on with every look.
+            let same = fence.is_shut() || fence.why().is_some() == wanted.why().is_some();
+            if !same {
+                *fence = wanted.clone();
+            }
+            !same
+        };
+        if self.fence.send_if_modified(change) {
+            match why {
+                Some(why) => tracing::error!(why, "this replica serves nothing until that is settled"),
+                None => tracing::info!("the states agree again: this replica serves"),
+            }
+            self.report(&wanted);
+        }
+    }
+
+    fn report(&self, fence: &Fence) {
+        Metrics::set(&self.metrics.fenced, u64::from(fence.is_shut()));
+        Metrics::set(&self.metrics.in_doubt, u64::from(matches!(fence, Fence::Doubt(_))));
+    }
+}
+
+/// May this replica vote, and stand for election? Cheap to clone.
+#[derive(Clone)]
+pub struct Franchise {
+    pub guard: Arc<Guard>,
+    /// Set while this replica has forgotten what it once acknowledged: then its vote is worth nothing.
+    pub abstains: Arc<AtomicBool>,
+}
+
+impl Franchise {
+    /// Why not, in words; `None`: it may.
+    pub fn lost(&self) -> Option<String> {
+        match &*self.guard.fence.borrow() {
+            Fence::Shut(why) => Some(why.clone()),
+            _ if self.abstains.load(Relaxed) => {
+                Some("this replica lost its data and does not vote until it is filled again".into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Once the fence is shut: no more elections, and no more leadership. Ends then, or with `stop`.
+pub async fn hold(guard: Arc<Guard>, raft: Raft, id: u64, stop: CancellationToken) {
+    let mut fence = guard.subscribe();
+    tokio::select! {
+        () = stop.cancelled() => return,
+        shut = fence.wait_for(Fence::is_shut) => if shut.is_err() { return },
+    }
+    raft.runtime_config().elect(false);
+    let others = {
+        let metrics = raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let leads = metrics.current_leader == Some(id);
+        leads.then(|| metrics.membership_config.voter_ids().filter(|other| *other != id).collect::<Vec<_>>())
+    };
+    // Whoever takes over first; without heartbeats the others elect somebody in any case.
+    for other in others.unwrap_or_default() {
+        let _ = raft.trigger().transfer_leader(other).await;
+    }
+    raft.runtime_config().heartbeat(false);
+}

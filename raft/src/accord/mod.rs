@@ -1,0 +1,262 @@
+//! The always-on comparison of the replicas' states, carried on the heartbeats: the leader asks for the digests at
+//! an index, a majority's digest is right, and who has another is told to fence itself. The disks' levels travel
+//! along. Acts; [`judge`] decides.
+
+pub mod guard;
+pub mod judge;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+use proto::peer;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::guard::Guard;
+use self::judge::{Verdict, judge};
+use crate::disk::space::{self, Level};
+use crate::machine::published::Published;
+use crate::metrics::Metrics;
+use crate::types::Raft;
+
+/// Between two looks of the leader at the answers; a few fit into a heartbeat interval.
+const LOOK: Duration = Duration::from_millis(50);
+/// A question that not all have answered by then is replaced by a newer one.
+const QUESTION_AGE_MAX: Duration = Duration::from_millis(400);
+/// What a replica said of its disk holds for so long.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// Between two attempts to hand the leadership to a replica with more room.
+const HAND_OVER_PAUSE: Duration = Duration::from_secs(10);
+
+pub struct Accord {
+    id: u64,
+    published: Arc<Published>,
+    guard: Arc<Guard>,
+    level: watch::Receiver<Level>,
+    metrics: Arc<Metrics>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    question: Option<Question>,
+    peers: BTreeMap<u64, Peer>,
+    /// What each of the others is told with the next heartbeat.
+    words: BTreeMap<u64, Word>,
+    /// The highest term in which somebody else was heard leading, and who.
+    heard: Option<(u64, u64)>,
+}
+
+struct Question {
+    asked_at: Instant,
+    /// By index, and then by replica.
+    digests: BTreeMap<u64, BTreeMap<u64, u64>>,
+}
+
+struct Peer {
+    level: Level,
+    heard_at: Instant,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Word {
+    Odd(String),
+    Doubt(String),
+}
+
+impl Accord {
+    pub fn new(
+        id: u64,
+        published: Arc<Published>,
+        guard: Arc<Guard>,
+        level: watch::Receiver<Level>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Accord> {
+        Arc::new(Accord { id, published, guard, level, metrics, inner: Mutex::default() })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no holder of the table panics")
+    }
+
+    /// The leader's side of a heartbeat to `target`.
+    pub fn ask(&self, target: u64) -> peer::Ask {
+        let inner = self.inner();
+        let indexes = inner.question.iter().flat_map(|question| question.digests.keys().copied()).collect();
+        let (odd, doubt) = match inner.words.get(&target) {
+            None => (String::new(), String::new()),
+            Some(Word::Odd(why)) => (why.clone(), String::new()),
+            Some(Word::Doubt(why)) => (String::new(), why.clone()),
+        };
+        peer::Ask { indexes, odd, doubt }
+    }
+
+    /// The leader's side of the answer.
+    pub fn answered(&self, target: u64, report: &peer::Report) {
+        let mut inner = self.inner();
+        let level = Level::numbered(report.level.into());
+        inner.peers.insert(target, Peer { level, heard_at: Instant::now() });
+        let Some(question) = &mut inner.question else { return };
+        for at in &report.digests {
+            if let Some(digests) = question.digests.get_mut(&at.index) {
+                digests.insert(target, at.digest);
+            }
+        }
+    }
+
+    /// The follower's side, before it is known whether the sender still leads.
+    pub fn heard(&self, term: u64, leader: u64) {
+        let mut inner = self.inner();
+        inner.heard = inner.heard.max(Some((term, leader)));
+    }
+
+    /// Who leads as far as the heartbeats tell, also while the raft node here is held up by its disk.
+    pub fn leader_heard(&self, after_term: u64) -> Option<u64> {
+        self.inner().heard.filter(|(term, _)| *term > after_term).map(|(_, leader)| leader)
+    }
+
+    /// The follower's side of a heartbeat of the present leader.
+    pub fn obey(&self, ask: &peer::Ask) {
+        if !ask.odd.is_empty() {
+            self.guard.shut(&ask.odd);
+        } else {
+            self.guard.doubt((!ask.doubt.is_empty()).then_some(ask.doubt.as_str()));
+        }
+    }
+
+    pub fn report(&self, ask: &peer::Ask) -> peer::Report {
+        let trail = self.published.trail();
+        let known = ask.indexes.iter().filter_map(|index| {
+            let digest = trail.at(*index)?;
+            Some(peer::DigestAt { index: *index, digest })
+        });
+        peer::Report { digests: known.collect(), level: self.level.borrow().number() as u32 }
+    }
+
+    /// How short of room the cluster is that this replica leads.
+    fn cluster_level(&self, inner: &Inner, voters: &BTreeSet<u64>) -> Level {
+        let level = |id: &u64| {
+            let peer = inner.peers.get(id)?;
+            (peer.heard_at.elapsed() < SILENCE_MAX).then_some(peer.level)
+        };
+        let others: Vec<Option<Level>> = voters.iter().filter(|id| **id != self.id).map(level).collect();
+        space::cluster(*self.level.borrow(), &others)
+    }
+
+    /// One look at the answers. Returns how short of room the cluster is.
+    fn step(&self, voters: &BTreeSet<u64>) -> Level {
+        let mut inner = self.inner();
+        if let Some(question) = &mut inner.question {
+            let verdicts: Vec<_> =
+                question.digests.iter().map(|(index, digests)| (*index, judge(voters, digests))).collect();
+            let took_part: BTreeSet<u64> = question.digests.values().flat_map(|all| all.keys().copied()).collect();
+            let all = question.digests.values().all(|digests| voters.iter().all(|id| digests.contains_key(id)));
+            let over = all || question.asked_at.elapsed() > QUESTION_AGE_MAX;
+            self.conclude(&mut inner, &verdicts, &took_part, over);
+            if over {
+                inner.question = None;
+            }
+        }
+        if inner.question.is_none() {
+            let own = self.published.trail().newest();
+            let digests = own.into_iter().map(|(index, digest)| (index, BTreeMap::from([(self.id, digest)])));
+            inner.question = Some(Question { asked_at: Instant::now(), digests: digests.collect() });
+        }
+        self.cluster_level(&inner, voters)
+    }
+
+    fn conclude(&self, inner: &mut Inner, verdicts: &[(u64, Verdict)], took_part: &BTreeSet<u64>, over: bool) {
+        Metrics::add(&self.metrics.comparisons, u64::from(over && took_part.len() > 1));
+        let mut undecided = None;
+        for (index, verdict) in verdicts {
+            match verdict {
+                Verdict::Agreed => {}
+                Verdict::Undecided => undecided = Some(*index),
+                Verdict::Odd(odd) => {
+                    for id in odd {
+                        let why = format!("the state of replica {id} differs from a majority's at log index {index}");
+                        match *id == self.id {
+                            true => self.guard.shut(&why),
+                            false => {
+                                if !matches!(inner.words.get(id), Some(Word::Odd(_))) {
+                                    Metrics::add(&self.metrics.divergences, 1);
+                                    tracing::error!(replica = id, index, "a replica's state differs");
+                                }
+                                inner.words.insert(*id, Word::Odd(why));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        if let Some(index) = undecided {
+            let why =
+                format!("replicas {took_part:?} have different states at log index {index}, and no majority agrees");
+            for id in took_part.iter().filter(|id| **id != self.id) {
+                inner.words.entry(*id).or_insert_with(|| Word::Doubt(why.clone()));
+            }
+            self.guard.doubt(Some(&why));
+        } else if over {
+            inner.words.retain(|_, word| matches!(word, Word::Odd(_)));
+            self.guard.doubt(None);
+        }
+    }
+
+    /// A voter with room, where this leader has little.
+    fn roomier(&self, voters: &BTreeSet<u64>) -> Option<u64> {
+        if *self.level.borrow() == Level::Ample {
+            return None;
+        }
+        let inner = self.inner();
+        let fit = |id: &&u64| {
+            let peer = inner.peers.get(*id);
+            let ample = peer.is_some_and(|peer| peer.level == Level::Ample && peer.heard_at.elapsed() < SILENCE_MAX);
+            ample && !inner.words.contains_key(*id)
+        };
+        voters.iter().filter(|id| **id != self.id).find(fit).copied()
+    }
+
+    /// Looks at the answers while this replica leads. `cluster` shows how short of room the cluster is. Ends with
+    /// `stop`.
+    pub async fn run(self: Arc<Self>, raft: Raft, cluster: watch::Sender<Level>, stop: CancellationToken) {
+        let mut metrics = raft.server_metrics();
+        let mut handed_over: Option<Instant> = None;
+        loop {
+            let (leads, voters) = {
+                let now = metrics.borrow_watched();
+                let voters: BTreeSet<u64> = now.membership_config.voter_ids().collect();
+                (now.current_leader == Some(self.id), voters)
+            };
+            if leads {
+                cluster.send_replace(self.step(&voters));
+                let due = handed_over.is_none_or(|at| at.elapsed() > HAND_OVER_PAUSE);
+                if let Some(to) = self.roomier(&voters).filter(|_| due) {
+                    tracing::warn!(to, "there is little room on the disk here: another replica shall lead");
+                    handed_over = Some(Instant::now());
+                    let _ = raft.trigger().transfer_leader(to).await;
+                }
+            } else {
+                let mut inner = self.inner();
+                *inner = Inner { heard: inner.heard, ..Inner::default() };
+            }
+            // False: the raft node has ended.
+            let goes_on = async {
+                if !leads {
+                    return metrics.changed().await.is_ok();
+                }
+                tokio::time::sleep(LOOK).await;
+                true
+            };
+            let goes_on = tokio::select! {
+                () = stop.cancelled() => false,
+                goes_on = goes_on => goes_on,
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    }
+}

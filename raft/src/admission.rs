@@ -1,0 +1,84 @@
+//! Where a proposal enters the leader's log, unless there is no room for it. Acts; [`crate::disk::space`] decides.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use openraft::error::ClientWriteError;
+use openraft::impls::ProgressResponder;
+use tokio::sync::watch;
+
+use crate::accord::guard::Guard;
+use crate::command::{Command, Outcome};
+use crate::disk::space::{self, Level};
+use crate::machine::published::Published;
+use crate::types::{Proposal, Raft};
+
+/// What became of a proposal.
+#[derive(Debug)]
+pub enum Answer {
+    Outcome(Outcome),
+    /// Certain: nothing was appended.
+    NotTaken,
+    /// Certain: nothing was appended, and nothing will be before there is more room.
+    NoSpace(String),
+    /// It may or may not take effect.
+    Unknown(String),
+}
+
+/// Whether there is room or not: for what the cluster itself must write.
+pub async fn append(raft: &Raft, command: Bytes) -> Answer {
+    let (responder, answer) = ProgressResponder::complete_only();
+    if raft.client_write_ff(Proposal(command), Some(responder)).await.is_err() {
+        return Answer::NotTaken;
+    }
+    match answer.await {
+        Ok(Ok(written)) => Answer::Outcome(written.data),
+        Ok(Err(ClientWriteError::LogEntryDiscarded(_))) => Answer::Unknown("the leader changed".into()),
+        Ok(Err(_)) => Answer::NotTaken,
+        Err(_) => Answer::Unknown("the replica stopped".into()),
+    }
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Admission {
+    pub raft: Raft,
+    pub guard: Arc<Guard>,
+    /// Of the disk here.
+    pub own: watch::Receiver<Level>,
+    /// Of the cluster, while this replica leads.
+    pub cluster: watch::Receiver<Level>,
+    pub published: Arc<Published>,
+}
+
+impl Admission {
+    /// Proposes to the raft node of this very replica.
+    pub async fn propose(&self, command: Bytes) -> Answer {
+        if self.guard.why().is_some() {
+            return Answer::NotTaken;
+        }
+        if let Some(why) = self.bars(&command) {
+            return Answer::NoSpace(why);
+        }
+        append(&self.raft, command).await
+    }
+
+    /// Does the raft node here wait for its disk?
+    pub fn is_held_up(&self) -> bool {
+        *self.own.borrow() == Level::Out
+    }
+
+    fn bars(&self, command: &Bytes) -> Option<String> {
+        let (own, cluster) = (*self.own.borrow(), *self.cluster.borrow());
+        match own.max(cluster) {
+            Level::Ample => None,
+            Level::Short => {
+                // One that cannot be read is refused where it would be applied.
+                let command = Command::decode(command).ok()?;
+                let why = space::growth(&command, &self.published.state())?;
+                Some(format!("there is little room on the disks, and {why}"))
+            }
+            Level::Out => Some("there is no room on the disks".into()),
+        }
+    }
+}

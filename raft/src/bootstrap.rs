@@ -1,0 +1,184 @@
+//! The first start of an empty replica: a new cluster is born, or a living one takes the replica (back) in.
+//! `verdict` decides, the rest acts.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use proto::peer::{DescribeReply, DescribeRequest};
+use tokio_util::sync::CancellationToken;
+
+use crate::command::Command;
+use crate::disk::{Batch, Disk, Table};
+use crate::identity::IDENTITY;
+use crate::mutants::{self, Mutant};
+use crate::peer::channels::{Channels, Lane};
+use crate::propose::Proposer;
+use crate::read::Reader;
+use crate::record;
+use crate::types::{Place, Raft};
+
+const ASK: Duration = Duration::from_millis(500);
+const AGAIN: Duration = Duration::from_millis(200);
+/// The members do not stand for election all at once: the lowest id begins, the next one waits this long for it.
+const STAGGER: Duration = Duration::from_millis(1500);
+
+const ABSTAINS: Bytes = Bytes::from_static(b"abstains");
+
+/// What an empty replica makes of the others' answers.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// A majority, this one included, knows nothing either: a new cluster.
+    Birth,
+    /// The cluster lives. Whatever this replica once acknowledged, it has forgotten.
+    Amnesia,
+    Unclear,
+}
+
+/// `answers`: of the other members that answered.
+fn verdict(members: usize, answers: &[DescribeReply]) -> Verdict {
+    if answers.iter().any(|answer| answer.in_motion) && !mutants::on(Mutant::ForgetfulFounds) {
+        return Verdict::Amnesia;
+    }
+    match (answers.len() + 1) * 2 > members {
+        true => Verdict::Birth,
+        false => Verdict::Unclear,
+    }
+}
+
+/// Until this replica is filled again its vote is worth nothing. `identity`: the record of it, if it is to be kept.
+pub fn abstain(disk: &dyn Disk, identity: Option<Vec<u8>>) -> io::Result<()> {
+    let mut batch = Batch::default();
+    batch.put(Table::Meta, ABSTAINS, record::encode(&true));
+    identity.into_iter().for_each(|row| batch.put(Table::Meta, IDENTITY, row));
+    disk.write(&batch)
+}
+
+pub struct Bootstrap {
+    pub raft: Raft,
+    pub id: u64,
+    pub members: BTreeMap<u64, Place>,
+    pub channels: Channels,
+    pub reader: Reader,
+    pub proposer: Arc<Proposer>,
+    pub disk: Arc<dyn Disk>,
+    pub abstains: Arc<AtomicBool>,
+}
+
+impl Bootstrap {
+    /// Did an earlier run of this replica end before it was filled again?
+    pub fn abstained(disk: &dyn Disk) -> io::Result<bool> {
+        Ok(disk.get(Table::Meta, &ABSTAINS)?.is_some())
+    }
+
+    /// `pristine`: this replica has neither a vote nor an entry. Ends when it takes part in full.
+    pub async fn run(self, pristine: bool, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            done = self.settle(pristine) => {
+                if let Err(error) = done {
+                    tracing::error!(%error, "this replica cannot take part");
+                }
+            }
+        }
+    }
+
+    async fn settle(&self, pristine: bool) -> io::Result<()> {
+        if pristine && !self.abstains.load(Relaxed) {
+            // Until it is clear which of the two it is, no vote of this replica counts.
+            self.abstains.store(true, Relaxed);
+            self.raft.runtime_config().elect(false);
+            match self.ask().await {
+                Verdict::Birth => {
+                    self.abstains.store(false, Relaxed);
+                    self.raft.runtime_config().elect(true);
+                    return self.initialize().await;
+                }
+                Verdict::Amnesia | Verdict::Unclear => self.remember(true)?,
+            }
+        }
+        if self.abstains.load(Relaxed) {
+            tracing::info!("this replica is empty and waits to be filled; it does not vote until then");
+            // What this replica acknowledged before it forgot was in the log of the leader that got the
+            // acknowledgement; an entry that is appended now comes after all of that.
+            while !self.appended().await {
+                tokio::time::sleep(AGAIN).await;
+            }
+            while self.reader.barrier().await.is_err() {}
+            self.remember(false)?;
+            self.abstains.store(false, Relaxed);
+            self.raft.runtime_config().elect(true);
+            tracing::info!("this replica is filled and takes part in full");
+        }
+        Ok(())
+    }
+
+    /// Has an entry of this replica's own, which changes nothing, come to be committed?
+    async fn appended(&self) -> bool {
+        let author = "system:kontiki:replica".to_owned();
+        let nothing = Command { fence: None, proposed_at_ms: 0, author, ops: Vec::new() };
+        self.proposer.propose(nothing).await.is_ok()
+    }
+
+    /// Asks until the answers are clear.
+    async fn ask(&self) -> Verdict {
+        loop {
+            let others = self.members.iter().filter(|(id, _)| **id != self.id);
+            let asked = others.map(|(id, place)| async move {
+                let mut client = self.channels.client(*id, &place.peer_address, Lane::Control);
+                let answer = tokio::time::timeout(ASK, client.describe(DescribeRequest {})).await;
+                Some(answer.ok()?.ok()?.into_inner())
+            });
+            let answers: Vec<_> = futures::future::join_all(asked).await.into_iter().flatten().collect();
+            match verdict(self.members.len(), &answers) {
+                Verdict::Unclear => tokio::time::sleep(AGAIN).await,
+                clear => return clear,
+            }
+        }
+    }
+
+    /// Every member may do this, with the same members; whoever is elected first makes it the cluster's.
+    async fn initialize(&self) -> io::Result<()> {
+        let before = self.members.keys().filter(|id| **id < self.id).count() as u32;
+        tokio::time::sleep(STAGGER * before).await;
+        match self.raft.initialize(self.members.clone()).await {
+            // Already taken into the cluster: that was the aim.
+            Ok(()) | Err(openraft::error::RaftError::APIError(openraft::error::InitializeError::NotAllowed(_))) => {
+                Ok(())
+            }
+            Err(error) => Err(io::Error::other(error.to_string())),
+        }
+    }
+
+    fn remember(&self, abstains: bool) -> io::Result<()> {
+        let mut batch = Batch::default();
+        match abstains {
+            true => batch.put(Table::Meta, ABSTAINS, record::encode(&true)),
+            false => batch.delete(Table::Meta, ABSTAINS),
+        }
+        self.disk.write(&batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_majority_that_knows_nothing_gives_birth() {
+        let empty = DescribeReply::default();
+        let living = DescribeReply { in_motion: true, applied_index: 9, ..DescribeReply::default() };
+        let founding = DescribeReply { initialized: true, ..DescribeReply::default() };
+        assert_eq!(verdict(1, &[]), Verdict::Birth);
+        assert_eq!(verdict(3, &[]), Verdict::Unclear);
+        let one = std::slice::from_ref(&empty);
+        assert_eq!(verdict(3, one), Verdict::Birth);
+        assert_eq!(verdict(3, &[founding]), Verdict::Birth, "another member that has just begun");
+        assert_eq!(verdict(3, &[empty.clone(), living.clone()]), Verdict::Amnesia);
+        assert_eq!(verdict(5, one), Verdict::Unclear);
+        assert_eq!(verdict(5, &[living]), Verdict::Amnesia, "one that lives is enough");
+    }
+}

@@ -1,0 +1,120 @@
+//! How one replica of the store runs. Decides nothing but the defaults, and what of a configuration cannot be.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use proto::tls::Identity;
+
+use crate::members::Member;
+use crate::types::Place;
+
+/// How one replica of the store runs.
+pub struct Config {
+    /// Never used again for another replica, not even after this one is gone.
+    pub id: u64,
+    pub dir: PathBuf,
+    /// Where peers reach this replica: `host:port`. Port 0 is refused.
+    pub peer_listen: String,
+    /// All replicas at the cluster's birth, this one included: id, peer address, and the address clients use.
+    /// Used once, by an empty replica of a new cluster; afterwards the log's membership counts.
+    pub initial_members: Vec<Member>,
+    /// The same on every member; a data directory of another cluster is refused.
+    pub cluster_id: String,
+    pub tls: Identity,
+    pub timing: Timing,
+    pub history: HistoryWindow,
+}
+
+#[derive(Clone, Debug)]
+pub struct Timing {
+    pub heartbeat: Duration,
+    pub election_min: Duration,
+    pub election_max: Duration,
+    /// Deadline of one proposal, forwarding included.
+    pub propose_timeout: Duration,
+}
+
+impl Default for Timing {
+    /// A follower waits out the leader's lease (`election_max`) and then its own timeout before it stands for
+    /// election: over a second of silence, which two busy cores do not bring about. A leader whose process dies
+    /// is noticed by the reset of its connections instead.
+    fn default() -> Timing {
+        Timing {
+            heartbeat: Duration::from_millis(150),
+            election_min: Duration::from_millis(500),
+            election_max: Duration::from_millis(800),
+            propose_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct HistoryWindow {
+    pub age_max: Duration,
+    pub bytes_max: u64,
+}
+
+impl Default for HistoryWindow {
+    fn default() -> HistoryWindow {
+        HistoryWindow { age_max: Duration::from_secs(3600), bytes_max: 256 << 20 }
+    }
+}
+
+/// Entries between two purges of the log, and how many are kept for followers that lag.
+const LOG_PURGE_EVERY: u64 = 20_000;
+const LOG_KEPT: u64 = 20_000;
+/// A snapshot that arrived whole is installed within this.
+const INSTALL: Duration = Duration::from_secs(30);
+
+impl Config {
+    /// What cannot be, in words.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let ids: BTreeMap<u64, &Member> = self.initial_members.iter().map(|member| (member.id, member)).collect();
+        if self.id == 0 {
+            return Err("a replica's id is at least 1".into());
+        }
+        if ids.len() != self.initial_members.len() {
+            return Err("two initial members have the same id".into());
+        }
+        if !ids.contains_key(&self.id) {
+            return Err(format!("replica {} is not among the initial members", self.id));
+        }
+        match self.peer_listen.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok()) {
+            Some(0) => Err("the peer port must be fixed, not 0".into()),
+            Some(_) => Ok(()),
+            None => Err(format!("{:?} is no host:port to listen on", self.peer_listen)),
+        }
+    }
+
+    pub(crate) fn members(&self) -> BTreeMap<u64, Place> {
+        self.initial_members.iter().map(|member| (member.id, member.place())).collect()
+    }
+
+    pub(crate) fn openraft(&self) -> Result<openraft::Config, openraft::ConfigError> {
+        let ms = |duration: Duration| duration.as_millis() as u64;
+        let timing = &self.timing;
+        let config = openraft::Config {
+            cluster_name: self.cluster_id.clone(),
+            heartbeat_interval: ms(timing.heartbeat),
+            election_timeout_min: ms(timing.election_min),
+            election_timeout_max: ms(timing.election_max),
+            enable_pre_vote: Some(true),
+            // A restarted leader's knowledge of what is committed may be old: it stands for election like others.
+            enable_leader_restore: Some(false),
+            // Twice the longest election timeout, so that a leader without a majority falls silent long enough for
+            // the majority to elect another.
+            quorum_loss_probe_interval: Some(2 * ms(timing.election_max)),
+            // A follower that lost its disk is filled again (and does not vote until then, see `bootstrap`).
+            allow_log_reversion: Some(true),
+            install_snapshot_timeout: ms(INSTALL),
+            max_payload_entries: 1024,
+            snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(LOG_PURGE_EVERY),
+            max_in_snapshot_log_to_keep: LOG_KEPT,
+            purge_batch_size: 1024,
+            replication_lag_threshold: 1 << 40,
+            ..openraft::Config::default()
+        };
+        config.validate()
+    }
+}

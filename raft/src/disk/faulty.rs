@@ -1,0 +1,116 @@
+//! A disk that fails when told to, for tests.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use async_trait::async_trait;
+
+use super::{Batch, Disk, Free, Row, Table};
+
+pub struct Faulty {
+    pub below: Arc<dyn Disk>,
+    pub fail_sync: AtomicBool,
+    /// Of the file system, the reserve not counted.
+    pub free: Mutex<u64>,
+    pub total: u64,
+    reserved: Mutex<u64>,
+    /// A write has failed since the last healing.
+    pub sick: AtomicBool,
+    pub heals: AtomicU64,
+}
+
+const MIB: u64 = 1 << 20;
+
+impl Faulty {
+    pub fn new(below: Arc<dyn Disk>) -> Arc<Faulty> {
+        let total = 1024 * MIB;
+        Arc::new(Faulty {
+            below,
+            fail_sync: false.into(),
+            free: Mutex::new(total),
+            total,
+            reserved: Mutex::new(0),
+            sick: false.into(),
+            heals: AtomicU64::new(0),
+        })
+    }
+
+    pub fn set_free(&self, bytes: u64) {
+        *self.free.lock().unwrap() = bytes;
+    }
+
+    pub fn reserved(&self) -> u64 {
+        *self.reserved.lock().unwrap()
+    }
+}
+
+fn full() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "no space left, says the test")
+}
+
+#[async_trait]
+impl Disk for Faulty {
+    fn write(&self, batch: &Batch) -> io::Result<()> {
+        let mut free = self.free.lock().unwrap();
+        if self.sick.load(Relaxed) || *free < batch.bytes as u64 {
+            self.sick.store(true, Relaxed);
+            return Err(full());
+        }
+        *free -= batch.bytes as u64;
+        self.below.write(batch)
+    }
+
+    async fn sync(&self) -> io::Result<()> {
+        match self.fail_sync.load(Relaxed) {
+            true => Err(io::Error::other("the platter is scratched, says the test")),
+            false if self.sick.load(Relaxed) => Err(full()),
+            false => self.below.sync().await,
+        }
+    }
+
+    fn heal(&self) -> io::Result<()> {
+        self.heals.fetch_add(1, Relaxed);
+        match *self.free.lock().unwrap() > 64 << 10 {
+            true => self.sick.store(false, Relaxed),
+            false => return Err(full()),
+        }
+        Ok(())
+    }
+
+    fn free(&self) -> io::Result<Option<Free>> {
+        Ok(Some(Free { bytes: *self.free.lock().unwrap(), total_bytes: self.total }))
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        let (mut free, mut reserved) = (self.free.lock().unwrap(), self.reserved.lock().unwrap());
+        *free = (*free + *reserved).checked_sub(bytes).ok_or_else(full)?;
+        *reserved = bytes;
+        Ok(())
+    }
+
+    fn save_note(&self, note: &[u8]) -> io::Result<()> {
+        self.below.save_note(note)
+    }
+
+    fn note(&self) -> io::Result<Option<Vec<u8>>> {
+        self.below.note()
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        self.below.get(table, key)
+    }
+
+    fn scan(&self, table: Table, from: &[u8], to: &[u8], bytes_max: usize) -> io::Result<Vec<Row>> {
+        self.below.scan(table, from, to, bytes_max)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.below.bytes()
+    }
+
+    fn close(&self) {
+        self.below.close();
+    }
+}

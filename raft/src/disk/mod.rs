@@ -1,0 +1,151 @@
+//! The seam to the disk: four ordered tables, atomic batches, one sync. Production keeps them in RocksDB, the
+//! simulation in memory that forgets what was not synced. Decides nothing.
+
+#[cfg(test)]
+pub mod faulty;
+pub mod flusher;
+mod note;
+pub mod rocks;
+pub mod room;
+pub mod space;
+
+use std::io;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use space::Free;
+
+/// All four share one write-ahead log, so what was written later never survives a crash that loses the earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Table {
+    Log,
+    Meta,
+    Objects,
+    History,
+}
+
+impl Table {
+    pub const ALL: [Table; 4] = [Table::Log, Table::Meta, Table::Objects, Table::History];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Table::Log => "log",
+            Table::Meta => "meta",
+            Table::Objects => "objects",
+            Table::History => "history",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum Write {
+    Put(Table, Bytes, Vec<u8>),
+    Delete(Table, Bytes),
+    /// From (inclusive) to (exclusive).
+    DeleteRange(Table, Bytes, Bytes),
+}
+
+/// Takes effect as a whole or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub writes: Vec<Write>,
+    pub bytes: usize,
+}
+
+impl Batch {
+    pub fn put(&mut self, table: Table, key: impl Into<Bytes>, value: Vec<u8>) {
+        let key = key.into();
+        self.bytes += key.len() + value.len();
+        self.writes.push(Write::Put(table, key, value));
+    }
+
+    pub fn delete(&mut self, table: Table, key: impl Into<Bytes>) {
+        self.writes.push(Write::Delete(table, key.into()));
+    }
+
+    pub fn delete_range(&mut self, table: Table, from: impl Into<Bytes>, to: impl Into<Bytes>) {
+        self.writes.push(Write::DeleteRange(table, from.into(), to.into()));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+}
+
+/// A key with its value, as a scan gives them.
+pub type Row = (Bytes, Vec<u8>);
+
+#[async_trait]
+pub trait Disk: Send + Sync + 'static {
+    /// Readable on return; durable after a [`Disk::sync`] that began later. Writes keep their order.
+    /// [`io::ErrorKind::StorageFull`]: nothing of it was written; try again after a [`Disk::heal`].
+    fn write(&self, batch: &Batch) -> io::Result<()>;
+
+    /// Makes everything written so far durable. Cancelling it leaves open whether that happened.
+    /// [`io::ErrorKind::StorageFull`]: an earlier write found no room and bars the sync; try again after a
+    /// [`Disk::heal`]. After any other error nothing that was not durable before can be trusted.
+    async fn sync(&self) -> io::Result<()>;
+
+    /// Takes writes again after one that found no room. Everything written is durable then. May take long.
+    /// [`io::ErrorKind::StorageFull`]: there is still too little room.
+    fn heal(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// `None`: there is no limit to know of.
+    fn free(&self) -> io::Result<Option<Free>> {
+        Ok(None)
+    }
+
+    /// Keeps so many bytes of the file system for later; 0 gives them back. Idempotent. May take long.
+    fn reserve(&self, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Keeps a few bytes apart from the tables, so that damage to these leaves them. Durable on return.
+    fn save_note(&self, _note: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// What was saved last, if this disk keeps any.
+    fn note(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    /// Moves all tables to where a person can find them, and begins with empty ones. The note stays. May take long.
+    fn set_aside(&self) -> io::Result<()> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "this disk cannot set its tables aside"))
+    }
+
+    /// [`io::ErrorKind::InvalidData`], here and in [`Disk::scan`]: what was written is damaged.
+    fn get(&self, table: Table, key: &[u8]) -> io::Result<Option<Vec<u8>>>;
+
+    /// Rows with `from <= key < to` in order, ending with the one that brings the values to `bytes_max`; at
+    /// least one row when there is any.
+    fn scan(&self, table: Table, from: &[u8], to: &[u8], bytes_max: usize) -> io::Result<Vec<Row>>;
+
+    /// Roughly what the directory takes on the disk.
+    fn bytes(&self) -> u64;
+
+    /// Its calls return at once, also those that may take long elsewhere: they need no thread of their own.
+    fn is_instant(&self) -> bool {
+        false
+    }
+
+    /// Ends all use: what comes later fails. Idempotent.
+    fn close(&self);
+}
+
+/// Runs what may take long, where it holds up nobody.
+pub async fn apart<T: Send + 'static>(
+    disk: &Arc<dyn Disk>,
+    run: impl FnOnce(&dyn Disk) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    if disk.is_instant() {
+        return run(&**disk);
+    }
+    let disk = disk.clone();
+    tokio::task::spawn_blocking(move || run(&*disk)).await.map_err(io::Error::other)?
+}

@@ -1,0 +1,167 @@
+//! The way of every write that must not fail for lack of room: it waits, makes room with the reserve, and goes
+//! through once there is some. To the cluster a replica that waits is a slow one: it acknowledges nothing and votes
+//! for nobody meanwhile. Acts; [`super::space`] decides.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::space::{Level, Limits};
+use super::{Batch, Disk, Free, apart};
+use crate::metrics::Metrics;
+
+/// Between two looks at the free room.
+const LOOK: Duration = Duration::from_millis(500);
+/// Between two attempts of a write that finds no room; it doubles up to the second.
+const AGAIN_FIRST: Duration = Duration::from_millis(50);
+const AGAIN_MAX: Duration = Duration::from_secs(1);
+
+pub struct Room {
+    pub disk: Arc<dyn Disk>,
+    metrics: Arc<Metrics>,
+    level: watch::Sender<Level>,
+    /// Writes that wait for room now.
+    waiting: AtomicUsize,
+    /// One at a time makes room. Is the reserve held?
+    reserve: Mutex<bool>,
+    stop: CancellationToken,
+}
+
+impl Room {
+    /// Waiting writes end with an error at `stop`.
+    pub fn new(disk: Arc<dyn Disk>, metrics: Arc<Metrics>, stop: CancellationToken) -> Arc<Room> {
+        let level = watch::Sender::new(Level::Ample);
+        Arc::new(Room { disk, metrics, level, waiting: AtomicUsize::new(0), reserve: Mutex::new(false), stop })
+    }
+
+    pub fn level(&self) -> watch::Receiver<Level> {
+        self.level.subscribe()
+    }
+
+    pub async fn write(&self, batch: &Batch) -> io::Result<()> {
+        self.persist(|| self.disk.write(batch)).await
+    }
+
+    /// Runs `write` until it finds room. Any other error ends the trust in the disk.
+    pub async fn persist(&self, mut write: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        let result = match write() {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => self.wait(error, write).await,
+            done => done,
+        };
+        result.inspect_err(|error| {
+            if !self.stop.is_cancelled() {
+                self.metrics.disk_failed(error);
+            }
+        })
+    }
+
+    /// Waits until the disk takes writes again after it refused with `error`.
+    pub async fn recover(&self, error: io::Error) -> io::Result<()> {
+        self.wait(error, || Ok(())).await
+    }
+
+    async fn wait(&self, error: io::Error, mut write: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+        let _waits = Waits::begin(self, &error);
+        let mut pause = AGAIN_FIRST;
+        loop {
+            let healed = self.heal().await;
+            let done = healed.and_then(|()| write());
+            match done {
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+                done => return done,
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return Err(io::Error::other("the store stops before there was room")),
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(AGAIN_MAX),
+            }
+        }
+    }
+
+    /// Gives the reserve back and lets the disk take writes again.
+    async fn heal(&self) -> io::Result<()> {
+        let mut held = self.reserve.lock().await;
+        if *held {
+            tracing::warn!("the disk is full: the reserve is given back");
+            apart(&self.disk, |disk| disk.reserve(0)).await?;
+            *held = false;
+        }
+        apart(&self.disk, |disk| disk.heal()).await?;
+        Metrics::add(&self.metrics.disk_heals, 1);
+        Ok(())
+    }
+
+    /// Looks at the free room again and again. Ends with `stop`.
+    pub async fn watch(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.look().await {
+                tracing::warn!(%error, "the free room on the disk is not known");
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    async fn look(&self) -> io::Result<()> {
+        let Some(Free { bytes, total_bytes }) = apart(&self.disk, |disk| disk.free()).await? else { return Ok(()) };
+        Metrics::set(&self.metrics.disk_free_bytes, bytes);
+        Metrics::set(&self.metrics.disk_total_bytes, total_bytes);
+        let limits = Limits::of(total_bytes);
+        let was = *self.level.borrow();
+        self.show(limits.level(was, bytes, self.waiting.load(SeqCst) > 0));
+        // A write that makes room goes first.
+        let Ok(mut held) = self.reserve.try_lock() else { return Ok(()) };
+        let hold = limits.holds_reserve(*held, bytes);
+        if hold != *held {
+            let reserve = if hold { limits.reserve } else { 0 };
+            apart(&self.disk, move |disk| disk.reserve(reserve)).await?;
+            *held = hold;
+            tracing::info!(reserve_bytes = reserve, free_bytes = bytes, "the reserve on the disk has changed");
+        }
+        Metrics::set(&self.metrics.disk_reserve_bytes, if *held { limits.reserve } else { 0 });
+        Ok(())
+    }
+
+    fn show(&self, level: Level) {
+        let changed = self.level.send_if_modified(|shown| std::mem::replace(shown, level) != level);
+        Metrics::set(&self.metrics.space_level, level.number());
+        if changed {
+            match level {
+                Level::Ample => tracing::info!("there is enough room on the disk"),
+                Level::Short => tracing::warn!("there is little room on the disk: what grows the state is refused"),
+                Level::Out => tracing::error!("there is no room on the disk: this replica takes no part"),
+            }
+        }
+    }
+}
+
+/// Counts as a waiting write until it is dropped.
+struct Waits<'a>(&'a Room);
+
+impl<'a> Waits<'a> {
+    fn begin(room: &'a Room, error: &io::Error) -> Waits<'a> {
+        tracing::warn!(%error, "a write waits for room on the disk");
+        Metrics::add(&room.metrics.space_waits, 1);
+        room.waiting.fetch_add(1, SeqCst);
+        room.show(Level::Out);
+        Waits(room)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        if self.0.waiting.fetch_sub(1, SeqCst) == 1 {
+            // How short it is, the next look tells.
+            self.0.show(Level::Short);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "room_tests.rs"]
+mod tests;

@@ -1,0 +1,80 @@
+//! A write on a full disk: it waits, takes the reserve, and goes through when there is room.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::disk::Table;
+use crate::disk::faulty::Faulty;
+use crate::disk::rocks::Rocks;
+
+const MIB: u64 = 1 << 20;
+
+fn room(dir: &std::path::Path) -> (Arc<Faulty>, Arc<Room>, CancellationToken) {
+    let disk = Faulty::new(Arc::new(Rocks::open(dir).unwrap()));
+    let stop = CancellationToken::new();
+    (disk.clone(), Room::new(disk, Arc::new(Metrics::default()), stop.clone()), stop)
+}
+
+fn batch(bytes: u64) -> Batch {
+    let mut batch = Batch::default();
+    batch.put(Table::Objects, Bytes::from_static(b"k"), vec![7; bytes as usize]);
+    batch
+}
+
+#[tokio::test]
+async fn a_write_takes_the_reserve_and_then_waits_for_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, room, _stop) = room(dir.path());
+    room.look().await.unwrap();
+    assert_eq!(disk.reserved(), 32 * MIB);
+    disk.set_free(0);
+    room.look().await.unwrap();
+    assert_eq!((disk.reserved(), *room.level().borrow()), (0, Level::Short), "given back before a write fails");
+    disk.set_free(0);
+    let waits = tokio::spawn({
+        let room = room.clone();
+        async move { room.write(&batch(MIB)).await }
+    });
+    let mut level = room.level();
+    level.wait_for(|level| *level == Level::Out).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!waits.is_finished(), "it waits");
+    room.look().await.unwrap();
+    assert_eq!(*room.level().borrow(), Level::Out);
+    disk.set_free(1000 * MIB);
+    tokio::time::timeout(Duration::from_secs(5), waits).await.unwrap().unwrap().unwrap();
+    assert_eq!(disk.below.get(Table::Objects, b"k").unwrap().unwrap().len() as u64, MIB);
+    room.look().await.unwrap();
+    assert_eq!((disk.reserved(), *room.level().borrow()), (32 * MIB, Level::Ample), "healed by itself");
+    assert_eq!(room.metrics.disk_failure(), None, "a full disk is no untrusted one");
+}
+
+#[tokio::test]
+async fn a_write_that_finds_no_room_goes_through_on_the_reserve() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, room, _stop) = room(dir.path());
+    room.look().await.unwrap();
+    assert_eq!(disk.reserved(), 32 * MIB);
+    disk.set_free(10);
+    tokio::time::timeout(Duration::from_secs(5), room.write(&batch(MIB))).await.unwrap().unwrap();
+    assert_eq!((disk.reserved(), disk.heals.load(Relaxed)), (0, 1));
+    assert_eq!(*room.level().borrow(), Level::Short);
+}
+
+#[tokio::test]
+async fn the_end_of_the_store_ends_the_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, room, stop) = room(dir.path());
+    disk.set_free(0);
+    let waits = tokio::spawn({
+        let room = room.clone();
+        async move { room.write(&batch(1)).await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stop.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(5), waits).await.unwrap().unwrap();
+    assert!(ended.unwrap_err().to_string().contains("before there was room"));
+    assert_eq!(room.metrics.disk_failure(), None);
+}

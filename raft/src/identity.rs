@@ -1,0 +1,95 @@
+//! Whose data directory this is: written at the first start, held against the configuration at every later one. Acts;
+//! the functions over names are pure.
+//!
+//! A cluster that was recovered from the survivors of a lost majority keeps its name and gets a new epoch, which stands
+//! behind it: `<cluster>-epoch-<n>`. Replicas talk only to replicas of the same epoch.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::disk::flusher::Flusher;
+use crate::disk::{Batch, Disk, Table};
+use crate::open::OpenError;
+use crate::record;
+
+pub const IDENTITY: Bytes = Bytes::from_static(b"identity");
+const SYNC_DEADLINE: Duration = Duration::from_secs(30);
+const EPOCH: &str = "-epoch-";
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub cluster_id: String,
+    pub replica: u64,
+}
+
+impl Identity {
+    /// Returns the cluster's id with the epoch that the data is of, which a configuration may not know yet.
+    pub async fn check(self, disk: &dyn Disk, flusher: &Flusher, dir: &Path) -> Result<String, OpenError> {
+        let unusable = |source| OpenError::Data { dir: dir.into(), source };
+        match Identity::found(disk).map_err(unusable)? {
+            None => {
+                self.write(disk).map_err(unusable)?;
+                flusher.durable(SYNC_DEADLINE).await.map_err(unusable)?;
+                Ok(self.cluster_id)
+            }
+            Some(found) if found.cluster_id != self.cluster_id && !precedes(&self.cluster_id, &found.cluster_id) => {
+                Err(OpenError::OtherCluster { dir: dir.into(), found: found.cluster_id, wanted: self.cluster_id })
+            }
+            Some(found) if found.replica != self.replica => {
+                Err(OpenError::OtherReplica { dir: dir.into(), found: found.replica, wanted: self.replica })
+            }
+            Some(found) => Ok(found.cluster_id),
+        }
+    }
+
+    pub fn found(disk: &dyn Disk) -> io::Result<Option<Identity>> {
+        let what = || "meta record identity".to_string();
+        disk.get(Table::Meta, &IDENTITY)?.map(|row| record::decode(&row, &what)).transpose()
+    }
+
+    pub fn write(&self, disk: &dyn Disk) -> io::Result<()> {
+        let mut batch = Batch::default();
+        batch.put(Table::Meta, IDENTITY, record::encode(self));
+        disk.write(&batch)
+    }
+}
+
+/// The cluster's name and its epoch.
+fn parts(cluster_id: &str) -> (&str, u64) {
+    let behind = cluster_id.rsplit_once(EPOCH).and_then(|(name, epoch)| Some((name, epoch.parse().ok()?)));
+    behind.unwrap_or((cluster_id, 0))
+}
+
+/// The name without the epoch: what clients and agents know the cluster by.
+pub fn name(cluster_id: &str) -> &str {
+    parts(cluster_id).0
+}
+
+pub fn next_epoch(cluster_id: &str) -> String {
+    let (name, epoch) = parts(cluster_id);
+    format!("{name}{EPOCH}{}", epoch + 1)
+}
+
+/// Is `earlier` the same cluster before a recovery?
+pub fn precedes(earlier: &str, later: &str) -> bool {
+    let (earlier, later) = (parts(earlier), parts(later));
+    earlier.0 == later.0 && earlier.1 < later.1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_follows_another_of_the_same_cluster_alone() {
+        assert_eq!(next_epoch("a-b"), "a-b-epoch-1");
+        assert_eq!(next_epoch("a-b-epoch-9"), "a-b-epoch-10");
+        assert_eq!((name("a-b-epoch-9"), name("a-b"), name("a-epoch-x")), ("a-b", "a-b", "a-epoch-x"));
+        assert!(precedes("a", "a-epoch-1") && precedes("a-epoch-9", "a-epoch-10"));
+        assert!(!precedes("a-epoch-1", "a-epoch-1") && !precedes("a-epoch-1", "a") && !precedes("a", "b-epoch-1"));
+    }
+}

@@ -1,0 +1,51 @@
+//! The replicated store: propose, read, watch. Nobody else knows openraft or RocksDB. Read in this order:
+//!
+//! - [`command`]: what may be proposed, and what comes of it;
+//! - [`store`]: the handle that the rest of a replica holds;
+//! - `machine`: the replicated state: `apply` (pure), history, snapshots;
+//! - `open`: how its parts are put together;
+//! - `log_store`, `disk`: the log and the vote, and what lies below them;
+//! - `peer`: the wire to the other replicas;
+//! - `accord`: whether the replicas' states agree, and what becomes of the odd one;
+//! - `propose`, `admission`, `read`, [`watch`]: the ways in and out;
+//! - `mend`, `scrub`, `trouble`: damaged data, and how it is told;
+//! - `bootstrap`, `members`, [`standing`]: birth, membership, leadership;
+//! - [`backup`], [`offline`]: snapshot files, and what is done to a data directory while its replica does not run.
+
+mod accord;
+mod admission;
+pub mod backup;
+mod bootstrap;
+pub mod command;
+pub mod config;
+mod disk;
+pub mod identity;
+mod log_ends;
+mod log_store;
+mod machine;
+pub mod members;
+mod mend;
+pub mod metrics;
+pub mod mutants;
+pub mod offline;
+mod open;
+mod peer;
+pub mod propose;
+pub mod read;
+mod record;
+mod scrub;
+pub mod standing;
+pub mod state;
+pub mod store;
+mod trouble;
+mod types;
+mod upkeep;
+pub mod watch;
+
+pub use command::{Action, Change, Command, Op, Outcome, Precondition, Previous, Revision, Versioned};
+pub use disk::{Batch, Disk, Free, Row, Table, Write};
+pub use metrics::Metrics;
+pub use store::{
+    ChangeError, Config, Gone, HistoryWindow, Member, MemberChange, MemberStatus, News, OpenError, ProposeError,
+    ReadError, Role, Standing, State, Store, Timing, Unwell, Watcher,
+};

@@ -1,0 +1,74 @@
+//! Both ends of the log, and its newest entries in memory. Decides what is kept; touches no disk.
+
+use std::collections::VecDeque;
+
+use openraft::EntryPayload;
+
+use crate::mutants::{self, Mutant};
+use crate::types::{Entry, LogId, Vote};
+
+/// Followers that keep up and `apply` read from here; only a lagging follower reads the disk.
+pub const CACHE_BYTES: usize = 4 << 20;
+
+pub struct Ends {
+    pub purged: Option<LogId>,
+    pub last: Option<LogId>,
+    pub vote: Option<Vote>,
+    cache: VecDeque<Entry>,
+    pub cache_bytes: usize,
+}
+
+impl Ends {
+    /// Of a log that holds nothing beyond what was purged.
+    pub fn new(purged: Option<LogId>, vote: Option<Vote>) -> Ends {
+        Ends { purged, last: purged, vote, cache: VecDeque::new(), cache_bytes: 0 }
+    }
+
+    /// `None`: the cache does not reach back to `start`.
+    pub fn cached(&self, start: u64, end: u64, bytes_max: usize) -> Option<Vec<Entry>> {
+        let first = self.cache.front()?.log_id.index;
+        let skip = start.checked_sub(first)? as usize;
+        let mut bytes = 0;
+        let fits = |entry: &&Entry| {
+            let fits = bytes < bytes_max && entry.log_id.index < end;
+            bytes += weight(entry);
+            fits
+        };
+        Some(self.cache.iter().skip(skip).take_while(fits).cloned().collect())
+    }
+
+    pub fn push(&mut self, entry: Entry) {
+        self.last = Some(entry.log_id);
+        self.cache_bytes += weight(&entry);
+        self.cache.push_back(entry);
+        while self.cache_bytes > CACHE_BYTES && self.cache.len() > 1 {
+            self.cache_bytes -= self.cache.pop_front().map_or(0, |entry| weight(&entry));
+        }
+    }
+
+    pub fn truncate(&mut self, last: Option<LogId>) {
+        let keep = last.map_or(0, |at| at.index + 1);
+        while !mutants::on(Mutant::TruncatedStayCached)
+            && self.cache.back().is_some_and(|entry| entry.log_id.index >= keep)
+        {
+            self.cache_bytes -= self.cache.pop_back().map_or(0, |entry| weight(&entry));
+        }
+        self.last = self.last.min(last);
+    }
+
+    pub fn purge(&mut self, upto: LogId) {
+        while self.cache.front().is_some_and(|entry| entry.log_id.index <= upto.index) {
+            self.cache_bytes -= self.cache.pop_front().map_or(0, |entry| weight(&entry));
+        }
+        self.purged = Some(upto);
+        self.last = self.last.max(Some(upto));
+    }
+}
+
+/// Bytes an entry keeps in memory, roughly.
+pub fn weight(entry: &Entry) -> usize {
+    64 + match &entry.payload {
+        EntryPayload::Normal(proposal) => proposal.0.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    }
+}

@@ -1,0 +1,302 @@
+//! The raft log and the vote on the disk, with the newest entries also in memory. Acts.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::Stream;
+use openraft::OptionalSend;
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+
+use crate::disk::flusher::{Flusher, Waiter};
+use crate::disk::room::Room;
+use crate::disk::{Batch, Disk, Table};
+use crate::log_ends::{Ends, weight};
+use crate::metrics::Metrics;
+use crate::mutants::{self, Mutant};
+use crate::peer::wire;
+use crate::record;
+use crate::types::{Entry, LogId, Types, Vote, log_id, term_of};
+
+/// What one append request carries at most, beyond its first entry.
+const REQUEST_BYTES: usize = 1 << 20;
+/// A disk that cannot sync a vote within this is broken.
+const VOTE_DEADLINE: Duration = Duration::from_secs(30);
+
+const VOTE: Bytes = Bytes::from_static(b"vote");
+const COMMITTED: Bytes = Bytes::from_static(b"committed");
+const PURGED: Bytes = Bytes::from_static(b"purged");
+
+/// Clones share one log.
+#[derive(Clone)]
+pub struct LogStore {
+    room: Arc<Room>,
+    flusher: Flusher,
+    metrics: Arc<Metrics>,
+    ends: Arc<Mutex<Ends>>,
+}
+
+impl LogStore {
+    /// Reads the whole log once, so that a damaged record is found at start and not when a peer needs it.
+    pub fn open(room: Arc<Room>, flusher: Flusher, metrics: Arc<Metrics>) -> io::Result<LogStore> {
+        let disk = &room.disk;
+        let purged: Option<(u64, u64)> = read_meta(&**disk, &PURGED)?;
+        let purged = purged.map(|(term, index)| log_id(term, index));
+        let mut ends = Ends::new(purged, kept_vote(&**disk)?);
+        let mut next = purged.map_or(0, |at| at.index + 1);
+        loop {
+            let entries = read_entries(&**disk, next, u64::MAX, REQUEST_BYTES)?;
+            let Some(last) = entries.last() else { break };
+            if entries[0].log_id.index != next {
+                return Err(missing(next, entries[0].log_id.index));
+            }
+            (next, ends.last) = (last.log_id.index + 1, Some(last.log_id));
+        }
+        Ok(LogStore { room, flusher, metrics, ends: Arc::new(Mutex::new(ends)) })
+    }
+
+    /// Nothing was ever written here: neither a vote nor an entry.
+    pub fn is_pristine(&self) -> bool {
+        let ends = self.ends();
+        ends.last.is_none() && ends.vote.is_none()
+    }
+
+    pub fn vote(&self) -> Option<Vote> {
+        self.ends().vote
+    }
+
+    pub fn last(&self) -> Option<LogId> {
+        self.ends().last
+    }
+
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().expect("no holder of the log's ends panics")
+    }
+
+    /// Entries of `start..end` in order, up to `bytes_max` of payload beyond the first. Fewer only at that limit.
+    fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        match self.ends().cached(start, end, bytes_max) {
+            Some(entries) => Ok(entries),
+            None => read_entries(&*self.room.disk, start, end, bytes_max),
+        }
+    }
+}
+
+fn key(index: u64) -> Bytes {
+    Bytes::copy_from_slice(&index.to_be_bytes())
+}
+
+fn read_entries(disk: &dyn Disk, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+    if start >= end {
+        return Ok(Vec::new());
+    }
+    let rows = disk.scan(Table::Log, &start.to_be_bytes(), &end.to_be_bytes(), bytes_max)?;
+    let mut entries = Vec::with_capacity(rows.len());
+    let mut previous: Option<u64> = None;
+    for (key, row) in rows {
+        let index = key[..].try_into().map(u64::from_be_bytes).unwrap_or(u64::MAX);
+        let what = || format!("log entry {index}");
+        record::open(&row, &what)?;
+        // Cut off the header without copying: the command then is a slice of the row.
+        let mut body = Bytes::from(row);
+        let entry = wire::entry_from_disk(body.split_off(record::HEADER))?;
+        let expected = previous.map_or(index, |previous| previous + 1);
+        if entry.log_id.index != expected {
+            return Err(missing(expected, entry.log_id.index));
+        }
+        previous = Some(index);
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+fn missing(expected: u64, found: u64) -> io::Error {
+    let message = format!("log entry {expected} is missing: {found} comes in its place");
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+fn read_meta<T: serde::de::DeserializeOwned>(disk: &dyn Disk, key: &Bytes) -> io::Result<Option<T>> {
+    let what = || format!("meta record {}", String::from_utf8_lossy(key));
+    disk.get(Table::Meta, key)?.map(|record| record::decode(&record, &what)).transpose()
+}
+
+/// Can a vote be read from this copy?
+pub fn is_vote(note: &[u8]) -> bool {
+    record::decode::<Vote>(note, &|| "the copy of the vote".to_string()).is_ok()
+}
+
+/// The vote, from its two copies. A crash may have saved only one of them: a vote that was saved but never answered
+/// does no harm, so the later one counts. One copy that is damaged is made good by the other.
+pub fn kept_vote(disk: &dyn Disk) -> io::Result<Option<Vote>> {
+    let stored = read_meta::<Vote>(disk, &VOTE);
+    let what = || "the copy of the vote".to_string();
+    let note = disk.note()?.map(|note| record::decode::<Vote>(&note, &what)).transpose();
+    match (stored, note) {
+        (Ok(Some(stored)), Ok(Some(note))) => Ok(Some(if stored >= note { stored } else { note })),
+        (Ok(stored), Ok(note)) => Ok(stored.or(note)),
+        (Ok(Some(stored)), Err(error)) => {
+            tracing::error!(%error, "the vote in the tables counts");
+            Ok(Some(stored))
+        }
+        (Err(error), Ok(Some(note))) => {
+            tracing::error!(%error, "the copy of the vote counts");
+            Ok(Some(note))
+        }
+        (Err(error), _) | (Ok(None), Err(error)) => Err(error),
+    }
+}
+
+impl RaftLogReader<Types> for LogStore {
+    async fn try_get_log_entries<RB>(&mut self, range: RB) -> Result<Vec<Entry>, io::Error>
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (start, end) = bounds(&range);
+        self.read(start, end, usize::MAX)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        let entries = self.read(start, end, REQUEST_BYTES)?;
+        // Purged under the reader: what comes later must not pass for what was asked for. openraft takes nothing
+        // for a reason to look again, and then sends a snapshot.
+        let purged = entries.first().is_some_and(|first| first.log_id.index != start);
+        Ok(if purged && !mutants::on(Mutant::PurgedUnderReader) { Vec::new() } else { entries })
+    }
+
+    /// In pieces, so that a long way to catch up does not bring the whole log into memory.
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = Result<Entry, io::Error>> + OptionalSend
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (start, end) = bounds(&range);
+        let store = self.clone();
+        let pieces = futures::stream::try_unfold(start, move |next| {
+            let piece = match next < end {
+                true => store.read(next, end, REQUEST_BYTES),
+                false => Ok(Vec::new()),
+            };
+            async move {
+                let piece = piece?;
+                let Some(last) = piece.last() else { return Ok(None) };
+                let next = last.log_id.index + 1;
+                Ok::<_, io::Error>(Some((futures::stream::iter(piece.into_iter().map(Ok)), next)))
+            }
+        });
+        futures::TryStreamExt::try_flatten(pieces)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(self.ends().vote)
+    }
+}
+
+fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let start = match range.start_bound() {
+        Bound::Included(at) => *at,
+        Bound::Excluded(at) => at + 1,
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(at) => at + 1,
+        Bound::Excluded(at) => *at,
+        Bound::Unbounded => u64::MAX,
+    };
+    (start, end)
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = LogStore;
+
+    async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
+        let ends = self.ends();
+        Ok(LogState { last_purged_log_id: ends.purged, last_log_id: ends.last })
+    }
+
+    async fn get_log_reader(&mut self) -> LogStore {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let mut batch = Batch::default();
+        let row = record::encode(vote);
+        batch.put(Table::Meta, VOTE, row.clone());
+        self.room.write(&batch).await?;
+        let disk = &self.room.disk;
+        let noted = self.room.persist(|| disk.save_note(&row));
+        if !mutants::on(Mutant::VoteBeforeSync) {
+            let (durable, noted) = tokio::join!(self.flusher.durable(VOTE_DEADLINE), noted);
+            durable.and(noted)?;
+        }
+        self.ends().vote = Some(*vote);
+        Ok(())
+    }
+
+    /// Without a sync of its own: a lost one costs a restarted replica only the wait for its leader.
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        let mut batch = Batch::default();
+        let at = committed.as_ref().map(|at| (term_of(at), at.index));
+        Metrics::set(&self.metrics.committed_index, at.map_or(0, |(_, index)| index));
+        batch.put(Table::Meta, COMMITTED, record::encode(&at));
+        self.room.write(&batch).await
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        let at: Option<Option<(u64, u64)>> = read_meta(&*self.room.disk, &COMMITTED)?;
+        let at = at.flatten().map(|(term, index)| log_id(term, index));
+        // The log's own tail may have been lost with a sync that never came.
+        Ok(at.min(self.ends().last))
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        let mut batch = Batch::default();
+        for entry in &entries {
+            let row = record::seal(weight(entry), |buffer| wire::entry_to_disk(entry, buffer));
+            batch.put(Table::Log, key(entry.log_id.index), row);
+        }
+        self.room.write(&batch).await?;
+        Metrics::add(&self.metrics.entries_appended, entries.len() as u64);
+        let mut ends = self.ends();
+        entries.into_iter().for_each(|entry| ends.push(entry));
+        drop(ends);
+        if mutants::on(Mutant::AppendBeforeSync) {
+            callback.io_completed(Ok(()));
+            return Ok(());
+        }
+        self.flusher.enqueue(Waiter::Log(callback))
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        let mut batch = Batch::default();
+        let from = last.map_or(0, |at| at.index + 1);
+        if !mutants::on(Mutant::TruncationForgotten) {
+            batch.delete_range(Table::Log, key(from), key(u64::MAX));
+        }
+        self.room.write(&batch).await?;
+        self.ends().truncate(last);
+        Ok(())
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        let from = self.ends().purged.map_or(0, |at| at.index);
+        let mut batch = Batch::default();
+        if !mutants::on(Mutant::PurgeForgotten) {
+            batch.put(Table::Meta, PURGED, record::encode(&(term_of(&upto), upto.index)));
+        }
+        batch.delete_range(Table::Log, key(from), key(upto.index + 1));
+        self.room.write(&batch).await?;
+        self.ends().purge(upto);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "log_store_tests.rs"]
+mod tests;

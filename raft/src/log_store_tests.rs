@@ -1,0 +1,111 @@
+//! openraft's own suite for log stores and state machines, on RocksDB; and what it does not ask for.
+
+use openraft::storage::RaftLogStorageExt as _;
+use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::{EntryPayload, StorageError};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::disk::rocks::Rocks;
+use crate::log_ends::CACHE_BYTES;
+use crate::machine::Machine;
+use crate::types::Proposal;
+
+struct Builder;
+
+impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
+    async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError<Types>> {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, machine) = open(&Arc::new(Rocks::open(dir.path()).unwrap()));
+        Ok((dir, log, machine))
+    }
+}
+
+fn open(rocks: &Arc<Rocks>) -> (LogStore, Machine) {
+    let metrics = Arc::new(Metrics::default());
+    let room = Room::new(rocks.clone(), metrics.clone(), CancellationToken::new());
+    let flusher = Flusher::start(room.clone(), metrics.clone());
+    let log = LogStore::open(room.clone(), flusher.clone(), metrics.clone()).unwrap();
+    (log, Machine::open(room, flusher, metrics).unwrap())
+}
+
+fn entry(term: u64, index: u64, bytes: usize) -> Entry {
+    Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(Proposal(vec![index as u8; bytes].into())) }
+}
+
+#[tokio::test]
+async fn what_was_purged_is_not_answered_with_what_comes_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(&Arc::new(Rocks::open(dir.path()).unwrap()));
+    log.blocking_append((0..9).map(|index| entry(1, index, 9))).await.unwrap();
+    log.purge(log_id(1, 4)).await.unwrap();
+    assert!(log.limited_get_log_entries(2, 9).await.unwrap().is_empty());
+    assert_eq!(log.limited_get_log_entries(5, 9).await.unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn openraft_s_suite_passes() {
+    Suite::test_all(Builder).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_log_is_the_same_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let rocks = Arc::new(Rocks::open(dir.path()).unwrap());
+    let (mut log, _) = open(&rocks);
+    assert!(log.is_pristine());
+    log.blocking_append((0..10).map(|index| entry(1, index, 10))).await.unwrap();
+    log.purge(log_id(1, 3)).await.unwrap();
+    log.truncate_after(Some(log_id(1, 7))).await.unwrap();
+    log.blocking_append([entry(2, 8, 10)]).await.unwrap();
+    log.save_committed(Some(log_id(1, 6))).await.unwrap();
+    rocks.close();
+
+    let (mut log, _) = open(&Arc::new(Rocks::open(dir.path()).unwrap()));
+    let state = log.get_log_state().await.unwrap();
+    assert_eq!((state.last_purged_log_id, state.last_log_id), (Some(log_id(1, 3)), Some(log_id(2, 8))));
+    let entries = log.try_get_log_entries(4..9).await.unwrap();
+    assert_eq!(entries, [entry(1, 4, 10), entry(1, 5, 10), entry(1, 6, 10), entry(1, 7, 10), entry(2, 8, 10)]);
+    assert_eq!(log.read_committed().await.unwrap(), Some(log_id(1, 6)));
+    assert!(!log.is_pristine());
+}
+
+#[tokio::test]
+async fn memory_and_disk_give_the_same_entries_and_requests_are_bounded_in_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(&Arc::new(Rocks::open(dir.path()).unwrap()));
+    // Twice what is kept in memory, so that the older half comes from the disk.
+    let count = (2 * CACHE_BYTES / 65_536) as u64;
+    log.blocking_append((0..count).map(|index| entry(1, index, 65_536))).await.unwrap();
+    assert!(log.ends().cache_bytes <= CACHE_BYTES);
+    for start in [0, count / 2, count - 10] {
+        let entries = log.limited_get_log_entries(start, count).await.unwrap();
+        let bytes: usize = entries.iter().map(weight).sum();
+        assert!(entries.len() >= 10.min((count - start) as usize) && bytes <= REQUEST_BYTES + 70_000, "{bytes}");
+        assert_eq!(
+            entries,
+            (start..start + entries.len() as u64).map(|index| entry(1, index, 65_536)).collect::<Vec<_>>()
+        );
+    }
+    let streamed: Vec<_> = futures::StreamExt::collect(log.entries_stream(1..count).await).await;
+    assert_eq!(streamed.len() as u64, count - 1);
+}
+
+#[tokio::test]
+async fn a_damaged_entry_is_named_at_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let rocks = Arc::new(Rocks::open(dir.path()).unwrap());
+    let (mut log, _) = open(&rocks);
+    log.blocking_append((0..3).map(|index| entry(1, index, 10))).await.unwrap();
+    let mut row = rocks.get(Table::Log, &1u64.to_be_bytes()).unwrap().unwrap();
+    *row.last_mut().unwrap() ^= 1;
+    let mut batch = Batch::default();
+    batch.put(Table::Log, key(1), row);
+    rocks.write(&batch).unwrap();
+    let metrics = Arc::new(Metrics::default());
+    let room = Room::new(rocks, metrics.clone(), CancellationToken::new());
+    let flusher = Flusher::start(room.clone(), metrics.clone());
+    let error = LogStore::open(room, flusher, metrics).err().expect("a damaged log is not opened");
+    assert!(error.to_string().starts_with("log entry 1 is corrupt"), "{error}");
+}

@@ -1,0 +1,294 @@
+//! The replicated state machine as openraft drives it: applies entries in order, makes and installs snapshots.
+//! Acts; what a command does is decided in [`apply`].
+
+pub mod apply;
+pub mod history;
+pub mod image;
+pub mod objects;
+pub mod published;
+pub mod trail;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+use serde::{Deserialize, Serialize};
+
+use self::history::History;
+use self::image::Image;
+use self::objects::Generations;
+use self::published::Published;
+use crate::command::{Change, Command, Outcome, Versioned};
+use crate::disk::flusher::Flusher;
+use crate::disk::room::Room;
+use crate::disk::{Batch, Table};
+use crate::metrics::Metrics;
+use crate::mutants::{self, Mutant};
+use crate::record;
+use crate::state::State;
+use crate::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types, log_id, term_of};
+
+/// How much one write to the disk takes up while entries are applied.
+const ROUND_BYTES: usize = 2 << 20;
+/// A disk that cannot sync an installed snapshot within this is broken.
+const INSTALL_DEADLINE: Duration = Duration::from_secs(60);
+
+const SAVED: Bytes = Bytes::from_static(b"state");
+
+/// Written with every round, in the same batch as the objects, so that the two never disagree.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Saved {
+    /// Which generation of objects is the state's.
+    generation: u32,
+    last_applied: Option<(u64, u64)>,
+    membership: StoredMembership,
+    revision: u64,
+    /// Ever added to the history.
+    history_bytes: u64,
+    /// Of the state, as it was in memory: what is read back must have the same.
+    digest: u64,
+}
+
+pub struct Machine {
+    room: Arc<Room>,
+    flusher: Flusher,
+    generations: Arc<Generations>,
+    generation: u32,
+    state: State,
+    last_applied: Option<LogId>,
+    membership: StoredMembership,
+    published: Arc<Published>,
+}
+
+impl Machine {
+    pub fn open(room: Arc<Room>, flusher: Flusher, metrics: Arc<Metrics>) -> io::Result<Machine> {
+        let disk = room.disk.clone();
+        let what = || "meta record state".to_string();
+        let saved: Option<Saved> = disk.get(Table::Meta, &SAVED)?.map(|row| record::decode(&row, &what)).transpose()?;
+        let expected = saved.as_ref().map(|saved| saved.digest);
+        let Saved { generation, last_applied, membership, revision, history_bytes, .. } = saved.unwrap_or_default();
+        let mut state = objects::load(&*disk, generation)?;
+        state.set_revision(revision);
+        if expected.is_some_and(|expected| expected != state.digest()) {
+            let message = "the objects are corrupt: together they do not match the digest of the state";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        let generations = Generations::open(room.clone(), generation)?;
+        let history = History::open(disk, metrics.clone(), history_bytes)?;
+        let last_applied = last_applied.map(|(term, index)| log_id(term, index));
+        let published = Published::new(state.clone(), last_applied, history, metrics);
+        Ok(Machine { room, flusher, generations, generation, state, last_applied, membership, published })
+    }
+
+    pub fn published(&self) -> Arc<Published> {
+        self.published.clone()
+    }
+
+    pub fn generations(&self) -> Arc<Generations> {
+        self.generations.clone()
+    }
+
+    fn image(&self) -> Image {
+        Image {
+            state: self.state.clone(),
+            last_applied: self.last_applied,
+            membership: self.membership.clone(),
+            staged: None,
+        }
+    }
+
+    fn saved(&self, history_bytes: u64) -> Vec<u8> {
+        record::encode(&Saved {
+            generation: self.generation,
+            last_applied: self.last_applied.as_ref().map(|at| (term_of(at), at.index)),
+            membership: self.membership.clone(),
+            revision: self.state.revision()
+                - u64::from(self.state.revision() > 0 && mutants::on(Mutant::RevisionSavedLow)),
+            history_bytes,
+            digest: self.state.digest(),
+        })
+    }
+
+    /// The effect of one entry on memory; what it means for the disk is collected in the round.
+    fn take(
+        &mut self,
+        round: &mut Round,
+        log_id: LogId,
+        payload: EntryPayload<crate::types::Proposal, u64, crate::types::Place>,
+    ) -> io::Result<Outcome> {
+        let outcome = match payload {
+            EntryPayload::Blank => Outcome::Applied { revisions: Vec::new() },
+            EntryPayload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(log_id), membership);
+                Outcome::Applied { revisions: Vec::new() }
+            }
+            EntryPayload::Normal(proposal) => {
+                let command = Command::decode(&proposal.0)?;
+                let (outcome, changes) = apply::apply(&mut self.state, term_of(&log_id), command);
+                self.poison(&changes);
+                self.collect(round, changes);
+                outcome
+            }
+        };
+        self.last_applied = Some(log_id);
+        round.digests.push((log_id.index, self.state.digest()));
+        round.entries += 1;
+        Ok(outcome)
+    }
+
+    /// What a fault in the code or in the memory would do. For tests.
+    fn poison(&mut self, changes: &[Change]) {
+        let Some(change) = changes.last() else { return };
+        if self.published.poison.swap(false, Relaxed) {
+            let (revision, created) = (change.revision, change.revision);
+            let wrong = Versioned { revision, created, value: Bytes::from_static(b"not what was written") };
+            self.state.insert(change.key.clone(), wrong);
+        }
+    }
+
+    fn collect(&self, round: &mut Round, changes: Vec<Change>) {
+        for change in &changes {
+            let at = objects::key(self.generation, &change.key);
+            match self.state.get(&change.key).filter(|object| object.revision == change.revision) {
+                Some(object) => round.batch.put(Table::Objects, at, record::encode(object)),
+                None if change.value.is_none() => round.batch.delete(Table::Objects, at),
+                // A later change of the same command stands in the state: it writes the object.
+                None => {}
+            }
+        }
+        round.history_bytes += History::write(&mut round.batch, &changes);
+        round.changes.extend(changes.into_iter().map(Arc::new));
+    }
+
+    /// Writes what the round collected, then shows it, then answers.
+    async fn finish(&mut self, round: Round) -> io::Result<()> {
+        if round.entries == 0 {
+            return Ok(());
+        }
+        let Round { mut batch, changes, history_bytes, entries, digests, answers } = round;
+        let saved = self.saved(self.published.history.bytes_added() + history_bytes);
+        if mutants::on(Mutant::AppliedBeforeData) || mutants::on(Mutant::AppliedAfterData) {
+            let mut apart = Batch::default();
+            apart.put(Table::Meta, SAVED, saved);
+            let order = if mutants::on(Mutant::AppliedBeforeData) { [apart, batch] } else { [batch, apart] };
+            for batch in &order {
+                self.room.write(batch).await?;
+            }
+        } else {
+            batch.put(Table::Meta, SAVED, saved);
+            self.room.write(&batch).await?;
+        }
+        Metrics::add(&self.published.metrics.entries_applied, entries);
+        self.published.record(&digests);
+        self.published.publish(self.state.clone(), self.last_applied, changes, history_bytes);
+        for (responder, outcome) in answers {
+            responder.send(outcome);
+        }
+        Ok(())
+    }
+}
+
+/// What some entries in a row amount to.
+#[derive(Default)]
+struct Round {
+    batch: Batch,
+    changes: Vec<Arc<Change>>,
+    history_bytes: u64,
+    entries: u64,
+    digests: Vec<(u64, u64)>,
+    answers: Vec<(ApplyResponder<Types>, Outcome)>,
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotData = Image;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok((self.last_applied, self.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut round = Round::default();
+        while let Some(next) = entries.next().await {
+            let (entry, responder) = next?;
+            let outcome = self.take(&mut round, entry.log_id, entry.payload)?;
+            round.answers.extend(responder.map(|responder| (responder, outcome)));
+            if round.batch.bytes >= ROUND_BYTES {
+                self.finish(std::mem::take(&mut round)).await?;
+            }
+        }
+        self.finish(round).await
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder(self.image())
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, image: Image) -> Result<(), io::Error> {
+        let staged = match &image.staged {
+            Some(staged) => staged.clone(),
+            None => self.generations.write(&image).await?,
+        };
+        let old = std::mem::replace(&mut self.generation, staged.generation);
+        let before = std::mem::replace(&mut self.state, image.state);
+        if mutants::on(Mutant::SnapshotKeepsDeleted) {
+            for (key, object) in before.objects() {
+                if self.state.get(key).is_none() {
+                    self.state.insert(key.clone(), object.clone());
+                }
+            }
+        }
+        self.last_applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        let mut batch = Batch::default();
+        let present = self.generation;
+        if mutants::on(Mutant::SnapshotGenerationForgotten) {
+            self.generation = old;
+        }
+        batch.put(Table::Meta, SAVED, self.saved(self.published.history.bytes_added()));
+        self.generation = present;
+        batch.delete_range(Table::Objects, objects::key(old, b""), objects::key(old + 1, b""));
+        // Once written, the state refers to the generation, durable or not.
+        staged.adopt();
+        let (history, revision) = (&self.published.history, self.state.revision());
+        self.room.persist(|| history.replace(&batch, revision)).await?;
+        self.flusher.durable(INSTALL_DEADLINE).await?;
+        if let Some(at) = self.last_applied {
+            self.published.record(&[(at.index, self.state.digest())]);
+        }
+        self.published.show(self.state.clone(), self.last_applied);
+        Metrics::add(&self.published.metrics.snapshots_installed, 1);
+        Ok(())
+    }
+
+    /// The state is on the disk at all times, so the current snapshot is simply the present state.
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        Ok(self.last_applied.map(|_| snapshot(self.image())))
+    }
+}
+
+/// Holds the image; there is nothing left to build.
+pub struct Builder(Image);
+
+impl RaftSnapshotBuilder<Types> for Builder {
+    type SnapshotData = Image;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        Ok(snapshot(self.0.clone()))
+    }
+}
+
+fn snapshot(mut image: Image) -> Snapshot {
+    if mutants::on(Mutant::SnapshotMetaBeforeData) {
+        image.last_applied = image.last_applied.map(|at| log_id(term_of(&at), at.index.saturating_sub(3)));
+    }
+    Snapshot { meta: image.meta(), snapshot: image }
+}

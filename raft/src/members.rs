@@ -1,0 +1,139 @@
+//! The members of the cluster, each asked for its state; and the hand-over of the leadership. Acts.
+//!
+//! - `plan` decides whether the members may change, `change` does it;
+//! - `used` knows the ids that are never used again;
+//! - `keep` looks after this replica's own membership.
+
+pub(crate) mod change;
+pub(crate) mod keep;
+pub mod plan;
+pub(crate) mod used;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+use proto::peer::DescribeRequest;
+use proto::seam::Clock;
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
+
+use crate::machine::published::Published;
+use crate::peer::channels::{Channels, Lane};
+use crate::standing::{Role, Standing};
+use crate::trouble::Trouble;
+use crate::types::{Place, Raft};
+
+/// How long the followers get to take the leadership over.
+const HAND_OVER: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub id: u64,
+    pub peer_address: String,
+    pub client_address: String,
+}
+
+impl Member {
+    pub(crate) fn new(id: u64, place: &Place) -> Member {
+        Member { id, peer_address: place.peer_address.clone(), client_address: place.client_address.clone() }
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        Place { peer_address: self.peer_address.clone(), client_address: self.client_address.clone() }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct MemberStatus {
+    pub member: Member,
+    pub role: Option<Role>,
+    pub applied_index: Option<u64>,
+    pub reachable: bool,
+    /// Why it does not take part in full.
+    pub trouble: Option<String>,
+    /// Otherwise a learner: it is filled, but does not count.
+    pub voter: bool,
+    /// It is empty, and does not vote until it is filled.
+    pub filling: bool,
+}
+
+pub(crate) struct Members {
+    pub raft: Raft,
+    pub id: u64,
+    pub channels: Channels,
+    pub standing: watch::Receiver<Standing>,
+    pub trouble: Trouble,
+    /// Shown as long as this replica knows no membership; and where this replica is to be reached.
+    pub initial: Vec<Member>,
+    pub published: Arc<Published>,
+    pub abstains: Arc<std::sync::atomic::AtomicBool>,
+    pub clock: Arc<dyn Clock>,
+    /// Held by the change that is under way on this replica.
+    pub turn: Mutex<()>,
+}
+
+impl Members {
+    fn known(&self) -> Vec<Member> {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let known: Vec<Member> = metrics.membership_config.nodes().map(|(id, place)| Member::new(*id, place)).collect();
+        if known.is_empty() { self.initial.clone() } else { known }
+    }
+
+    /// Sorted by id. Takes no longer than the deadline.
+    pub async fn ask(&self, deadline: Duration) -> Vec<MemberStatus> {
+        let mut members = self.known();
+        members.sort_by_key(|member| member.id);
+        futures::future::join_all(members.into_iter().map(|member| self.ask_one(member, deadline))).await
+    }
+
+    async fn ask_one(&self, member: Member, deadline: Duration) -> MemberStatus {
+        let voter = self.raft.server_metrics().borrow_watched().membership_config.voter_ids().any(|id| id == member.id);
+        if member.id == self.id {
+            let standing = self.standing.borrow();
+            let (role, applied_index) = (Some(standing.role), Some(standing.applied_index));
+            let filling = self.abstains.load(std::sync::atomic::Ordering::Relaxed);
+            let trouble = self.trouble.why();
+            return MemberStatus { member, role, applied_index, reachable: true, voter, filling, trouble };
+        }
+        let mut client = self.channels.client(member.id, &member.peer_address, Lane::Control);
+        match tokio::time::timeout(deadline, client.describe(DescribeRequest {})).await {
+            Ok(Ok(reply)) => {
+                let reply = reply.into_inner();
+                let (role, applied_index) = (Role::named(&reply.role), Some(reply.applied_index));
+                let trouble = Some(reply.trouble).filter(|why| !why.is_empty());
+                let filling = reply.abstains;
+                MemberStatus { member, role, applied_index, reachable: true, voter, filling, trouble }
+            }
+            Ok(Err(_)) | Err(_) => {
+                let (role, applied_index) = (None, None);
+                MemberStatus { member, role, applied_index, reachable: false, voter, filling: false, trouble: None }
+            }
+        }
+    }
+
+    /// Returns once another replica leads, or this one does not; `false` when nobody took over in time.
+    pub async fn hand_over(&self, to: Option<u64>) -> bool {
+        let deadline = Instant::now() + HAND_OVER;
+        let mut standing = self.standing.clone();
+        if standing.borrow_and_update().role != Role::Leader {
+            return true;
+        }
+        let Some(to) = to.or_else(|| self.most_advanced()) else { return false };
+        if self.raft.trigger().transfer_leader(to).await.is_err() {
+            return true;
+        }
+        let taken = standing.wait_for(|now| now.role != Role::Leader && now.leader != Some(self.id));
+        matches!(tokio::time::timeout_at(deadline, taken).await, Ok(Ok(_)))
+    }
+
+    /// The voter besides this one whose log reaches farthest.
+    fn most_advanced(&self) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let voters = metrics.membership_config.voter_ids().filter(|id| *id != self.id);
+        let matched = |id: &u64| metrics.replication.as_ref().and_then(|all| all.get(id)).and_then(|at| *at);
+        voters.max_by_key(|id| (matched(id), std::cmp::Reverse(*id)))
+    }
+}

@@ -1,0 +1,317 @@
+//! Changes the members: on the leader, or by asking it. Acts; `plan` decides.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use openraft::EntryPayload;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::error::{ClientWriteError, RaftError};
+use openraft::raft::Precondition;
+use proto::peer::change_reply::Result as Reply;
+use proto::peer::change_request::Change as Asked;
+use proto::peer::{ChangeReply, ChangeRequest, NotLeader};
+use tokio::time::Instant;
+
+use super::plan::{MemberChange, Seen, Step, View, plan};
+use super::{Members, used};
+use crate::admission::{self, Answer};
+use crate::command::{Command, Op, Outcome};
+use crate::peer::channels::Lane;
+use crate::propose::leader;
+use crate::types::{Membership, Place, StoredMembership, Types};
+
+/// How long the members get to answer before a change is decided.
+const ASK: Duration = Duration::from_millis(700);
+/// A change that is not committed within this has an unknown outcome.
+const COMMIT: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(50);
+/// Marks of removed ids that are written at once.
+const MARKS: usize = 100;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// Nothing was changed.
+    #[error("{0}")]
+    Refused(String),
+    /// Nothing was changed.
+    #[error("no leader took the change within {0:?}")]
+    NoLeader(Duration),
+    /// It may or may not take effect; what it came to shows in the list of members.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
+}
+
+/// What the leader, or who was taken for it, made of a change.
+pub(crate) enum Answered {
+    Done(u64),
+    Refused(String),
+    NotLeader,
+    Unknown(String),
+}
+
+impl Members {
+    /// Returns the id of the member that was changed, or that leads now.
+    pub async fn change(&self, change: MemberChange, within: Duration) -> Result<u64, ChangeError> {
+        let deadline = Instant::now() + within;
+        loop {
+            let answered = match leader(&self.raft) {
+                Some((leader, _)) if leader == self.id => self.change_here(&change).await,
+                Some((leader, address)) => self.ask_leader(leader, &address, &change, deadline).await,
+                None => Answered::NotLeader,
+            };
+            match answered {
+                Answered::Done(id) => return Ok(id),
+                Answered::Refused(why) => return Err(ChangeError::Refused(why)),
+                Answered::Unknown(why) => return Err(ChangeError::Unknown(why)),
+                Answered::NotLeader if Instant::now() + PAUSE >= deadline => return Err(ChangeError::NoLeader(within)),
+                Answered::NotLeader => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    async fn ask_leader(&self, id: u64, address: &str, change: &MemberChange, deadline: Instant) -> Answered {
+        let mut client = self.channels.client(id, address, Lane::Control);
+        match tokio::time::timeout_at(deadline, client.change(out(change))).await {
+            Ok(Ok(reply)) => Answered::of(reply.into_inner()),
+            Ok(Err(status)) if proto::channel::never_sent(&status) => Answered::NotLeader,
+            Ok(Err(status)) => Answered::Unknown(status.message().to_owned()),
+            Err(_) => Answered::Unknown("the leader did not answer in time".into()),
+        }
+    }
+
+    /// On the leader. One change at a time.
+    pub(crate) async fn change_here(&self, change: &MemberChange) -> Answered {
+        let Ok(_turn) = self.turn.try_lock() else {
+            return Answered::Refused("another change of the members is under way: one at a time".into());
+        };
+        let Some(term) = self.standing.borrow().leads_in_term else { return Answered::NotLeader };
+        let (at, view) = self.view().await;
+        let step = match plan(&view, change) {
+            Ok(step) => step,
+            Err(refusal) => return Answered::Refused(refusal.to_string()),
+        };
+        match (step, change) {
+            (
+                Step::Done,
+                MemberChange::Promote { id } | MemberChange::Remove { id } | MemberChange::Move { id, .. },
+            ) => Answered::Done(*id),
+            (Step::Done, _) => Answered::Done(self.id),
+            (Step::HandOver(to), _) => self.step_down(to, change).await,
+            (Step::Add(place), _) => self.add(term, at, view, place).await,
+            (Step::Move(place), MemberChange::Move { id, .. }) => self.relocate(at, *id, place).await,
+            (Step::Set { voters, members }, MemberChange::Remove { id }) => {
+                let highest = view.members.keys().next_back().copied().unwrap_or(0);
+                if let Err(why) = self.raise(term, highest).await {
+                    return why;
+                }
+                match self.append(at, voters, members).await {
+                    Answered::Done(_) => self.bar(term, vec![*id]).await,
+                    other => other,
+                }
+            }
+            (Step::Set { voters, members }, MemberChange::Promote { id }) => {
+                match self.append(at, voters, members).await {
+                    Answered::Done(_) => Answered::Done(*id),
+                    other => other,
+                }
+            }
+            (step, change) => unreachable!("{step:?} is no step of {change:?}"),
+        }
+    }
+
+    /// The membership in effect, and what the members answer.
+    async fn view(&self) -> (StoredMembership, View) {
+        let (membership, last_index) = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            (StoredMembership::clone(&metrics.membership_config), metrics.last_log_index.unwrap_or(0))
+        };
+        let answers = self.ask(ASK).await;
+        let seen = answers.iter().filter(|status| status.reachable).map(|status| {
+            let applied = status.applied_index.unwrap_or(0);
+            (status.member.id, Seen { applied, abstains: status.filling })
+        });
+        let view = View {
+            leader: self.id,
+            voters: membership.voter_ids().collect(),
+            members: membership.nodes().map(|(id, place)| (*id, place.clone())).collect(),
+            last_index,
+            seen: seen.collect(),
+            removed: used::removed(&self.published.state()),
+        };
+        (membership, view)
+    }
+
+    async fn step_down(&self, to: Option<u64>, change: &MemberChange) -> Answered {
+        if !self.hand_over(to).await {
+            return Answered::Refused("no other voter took the leadership over in time".into());
+        }
+        let MemberChange::Transfer { to } = change else {
+            // The new leader carries it out.
+            return Answered::NotLeader;
+        };
+        let mut standing = self.standing.clone();
+        let known = standing.wait_for(|now| now.leader.is_some());
+        let leader = tokio::time::timeout(COMMIT, known).await.ok().and_then(|now| now.ok()?.leader);
+        match (leader, to) {
+            (None, _) => Answered::Unknown("nobody is known to lead yet".into()),
+            (Some(leader), Some(to)) if leader != *to => {
+                Answered::Refused(format!("replica {leader} took the leadership over, before replica {to} could"))
+            }
+            (Some(leader), _) => Answered::Done(leader),
+        }
+    }
+
+    async fn add(&self, term: u64, at: StoredMembership, view: View, place: Place) -> Answered {
+        let state = self.published.state();
+        let given = view.members.keys().chain(&view.removed).copied().max().unwrap_or(0);
+        let id = given.max(used::last(&state)) + 1;
+        if let Err(why) = self.raise(term, id).await {
+            return why;
+        }
+        let mut members = view.members;
+        members.insert(id, place);
+        match self.append(at, view.voters, members).await {
+            Answered::Done(_) => Answered::Done(id),
+            other => other,
+        }
+    }
+
+    /// In one entry: two such memberships in a row always share a majority, so there is no state in between.
+    async fn append(
+        &self,
+        at: StoredMembership,
+        voters: BTreeSet<u64>,
+        members: std::collections::BTreeMap<u64, Place>,
+    ) -> Answered {
+        let membership = match Membership::new(vec![voters], members) {
+            Ok(membership) => membership,
+            Err(error) => return Answered::Refused(error.to_string()),
+        };
+        let unchanged = Precondition::LastMembershipLogId { last_membership_log_id: *at.log_id() };
+        let appended = self.raft.append_membership(membership, EntryPayload::Blank, [unchanged]);
+        answered(self.id, tokio::time::timeout(COMMIT, appended).await)
+    }
+
+    async fn relocate(&self, at: StoredMembership, id: u64, place: Place) -> Answered {
+        let unchanged = Precondition::LastMembershipLogId { last_membership_log_id: *at.log_id() };
+        let set = openraft::ChangeMembers::SetNodes([(id, place)].into());
+        let changed = self.raft.change_membership_if(set, true, [unchanged]);
+        answered(id, tokio::time::timeout(COMMIT, changed).await)
+    }
+
+    /// Before an id is given or a member goes: so that whoever leads later knows that the id was used.
+    async fn raise(&self, term: u64, to: u64) -> Result<(), Answered> {
+        let state = self.published.state();
+        match used::last(&state) >= to {
+            true => Ok(()),
+            false => self.write(term, vec![used::raise(&state, to)]).await,
+        }
+    }
+
+    async fn bar(&self, term: u64, ids: Vec<u64>) -> Answered {
+        let id = ids.first().copied().unwrap_or(0);
+        match self.write(term, ids.into_iter().map(used::bar).collect()).await {
+            Ok(()) => Answered::Done(id),
+            Err(_) => Answered::Unknown(format!("replica {id} is out, but its mark could not be written yet")),
+        }
+    }
+
+    async fn write(&self, term: u64, ops: Vec<Op>) -> Result<(), Answered> {
+        let author = "system:kontiki:members".into();
+        let command = Command { fence: Some(term), proposed_at_ms: self.clock.now_ms(), author, ops };
+        match tokio::time::timeout(COMMIT, admission::append(&self.raft, command.encode())).await {
+            Ok(Answer::Outcome(Outcome::Applied { .. })) => Ok(()),
+            Ok(Answer::Outcome(Outcome::Conflict { .. })) => {
+                Err(Answered::Refused("another change of the members came between".into()))
+            }
+            Ok(Answer::Outcome(Outcome::Fenced { .. }) | Answer::NotTaken) => Err(Answered::NotLeader),
+            Ok(Answer::Unknown(why) | Answer::NoSpace(why)) => Err(Answered::Unknown(why)),
+            Err(_) => Err(Answered::Unknown("no majority answered".into())),
+        }
+    }
+
+    /// On the leader: marks ids that an earlier leader took out, or gave, and died before it wrote so.
+    pub(crate) async fn tidy(&self) {
+        let Ok(_turn) = self.turn.try_lock() else { return };
+        let Some(term) = self.standing.borrow().leads_in_term else { return };
+        let members = self.known().iter().map(|member| member.id).collect();
+        let mut unmarked = used::unmarked(&self.published.state(), &members);
+        unmarked.truncate(MARKS);
+        if !unmarked.is_empty() {
+            self.bar(term, unmarked).await;
+        }
+    }
+}
+
+type Written = Result<openraft::raft::ClientWriteResponse<Types>, RaftError<Types, ClientWriteError<Types>>>;
+
+fn answered(id: u64, written: Result<Written, tokio::time::error::Elapsed>) -> Answered {
+    match written {
+        Ok(Ok(_)) => Answered::Done(id),
+        Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => Answered::NotLeader,
+        Ok(Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)))) => {
+            Answered::Unknown("the leader changed".into())
+        }
+        Ok(Err(RaftError::APIError(error))) => Answered::Refused(error.to_string()),
+        Ok(Err(RaftError::Fatal(error))) => Answered::Unknown(error.to_string()),
+        Err(_) => Answered::Unknown("no majority answered in time".into()),
+    }
+}
+
+pub(crate) fn out(change: &MemberChange) -> ChangeRequest {
+    let place = |peer: &String, client: &String| proto::peer::Place {
+        peer_address: peer.clone(),
+        client_address: client.clone(),
+    };
+    ChangeRequest {
+        change: Some(match change {
+            MemberChange::Add { peer_address, client_address } => Asked::Add(place(peer_address, client_address)),
+            MemberChange::Promote { id } => Asked::Promote(*id),
+            MemberChange::Remove { id } => Asked::Remove(*id),
+            MemberChange::Move { id, peer_address, client_address } => {
+                Asked::Move(proto::peer::Move { id: *id, place: Some(place(peer_address, client_address)) })
+            }
+            MemberChange::Transfer { to } => Asked::Transfer(to.unwrap_or(0)),
+        }),
+    }
+}
+
+/// `None`: it asks for nothing that this version knows.
+pub(crate) fn read(request: ChangeRequest) -> Option<MemberChange> {
+    Some(match request.change? {
+        Asked::Add(place) => {
+            MemberChange::Add { peer_address: place.peer_address, client_address: place.client_address }
+        }
+        Asked::Promote(id) => MemberChange::Promote { id },
+        Asked::Remove(id) => MemberChange::Remove { id },
+        Asked::Move(moved) => {
+            let place = moved.place?;
+            let (peer_address, client_address) = (place.peer_address, place.client_address);
+            MemberChange::Move { id: moved.id, peer_address, client_address }
+        }
+        Asked::Transfer(to) => MemberChange::Transfer { to: Some(to).filter(|to| *to > 0) },
+    })
+}
+
+impl Answered {
+    fn of(reply: ChangeReply) -> Answered {
+        match reply.result {
+            Some(Reply::Done(id)) => Answered::Done(id),
+            Some(Reply::Refused(why)) => Answered::Refused(why),
+            Some(Reply::NotLeader(_)) => Answered::NotLeader,
+            Some(Reply::Unknown(why)) => Answered::Unknown(why),
+            None => Answered::Unknown("the leader's answer cannot be read".into()),
+        }
+    }
+
+    pub(crate) fn reply(self) -> ChangeReply {
+        let result = match self {
+            Answered::Done(id) => Reply::Done(id),
+            Answered::Refused(why) => Reply::Refused(why),
+            Answered::NotLeader => Reply::NotLeader(NotLeader {}),
+            Answered::Unknown(why) => Reply::Unknown(why),
+        };
+        ChangeReply { result: Some(result) }
+    }
+}

@@ -1,0 +1,92 @@
+//! Looks after this replica's own membership: tells the others its address when that has changed, notices that it was
+//! removed, and as the leader writes down what an earlier leader left open. Acts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+use proto::peer::DescribeRequest;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::change::out;
+use super::plan::MemberChange;
+use super::{Member, Members};
+use crate::peer::channels::Lane;
+use crate::peer::door;
+
+const EVERY: Duration = Duration::from_secs(1);
+const ASK: Duration = Duration::from_millis(700);
+
+/// Ends with `stop`, or when this replica is told that it is no member any more: `removed` then says so.
+pub(crate) async fn run(members: Arc<Members>, removed: watch::Sender<Option<String>>, stop: CancellationToken) {
+    let mut turn = 0;
+    loop {
+        members.follow_addresses();
+        members.announce().await;
+        members.tidy().await;
+        if let Some(why) = members.expelled(turn).await {
+            tracing::error!(replica = members.id, "{why}; this replica stops");
+            // Without this it would go on asking for votes.
+            let _ = members.raft.shutdown().await;
+            removed.send_replace(Some(why));
+            return;
+        }
+        turn += 1;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+    }
+}
+
+impl Members {
+    fn follow_addresses(&self) {
+        let known: BTreeMap<u64, String> =
+            self.known().into_iter().map(|member| (member.id, member.peer_address)).collect();
+        self.channels.follow(known);
+    }
+
+    fn others(&self) -> Vec<Member> {
+        self.known().into_iter().filter(|member| member.id != self.id).collect()
+    }
+
+    /// As long as the membership has another address for this replica than its configuration, every other member is
+    /// told: whoever leads puts it into the membership, and all of them can reach this replica meanwhile.
+    async fn announce(&self) {
+        let Some(own) = self.initial.iter().find(|member| member.id == self.id) else { return };
+        let recorded = {
+            let metrics = self.raft.server_metrics();
+            let metrics = metrics.borrow_watched();
+            metrics.membership_config.membership().get_node(&self.id).cloned()
+        };
+        if recorded.is_none_or(|place| place == own.place()) {
+            return;
+        }
+        let (peer_address, client_address) = (own.peer_address.clone(), own.client_address.clone());
+        let moved = MemberChange::Move { id: self.id, peer_address, client_address };
+        if self.standing.borrow().leads_in_term.is_some() {
+            self.change_here(&moved).await;
+            return;
+        }
+        let others = self.others();
+        let told = others.iter().map(|other| async {
+            let mut client = self.channels.client(other.id, &other.peer_address, Lane::Control);
+            let _ = tokio::time::timeout(ASK, client.change(out(&moved))).await;
+        });
+        futures::future::join_all(told).await;
+    }
+
+    /// Asks one of the others, another one every time: a member that knows of the removal says so.
+    async fn expelled(&self, turn: usize) -> Option<String> {
+        if self.standing.borrow().leads_in_term.is_some() {
+            return None;
+        }
+        let others = self.others();
+        let other = others.get(turn.checked_rem(others.len())?)?;
+        let mut client = self.channels.client(other.id, &other.peer_address, Lane::Control);
+        let answer = tokio::time::timeout(ASK, client.describe(DescribeRequest {})).await;
+        door::expelled(&answer.ok()?.err()?)
+    }
+}

@@ -1,0 +1,99 @@
+use super::*;
+
+fn place(id: u64) -> Place {
+    Place { peer_address: format!("host-{id}:6444"), client_address: format!("host-{id}:6443") }
+}
+
+/// Leader 1, at entry 5000; everybody in `up` has all of it.
+fn view(voters: &[u64], learners: &[u64], up: &[u64]) -> View {
+    View {
+        leader: 1,
+        voters: voters.iter().copied().collect(),
+        members: voters.iter().chain(learners).map(|id| (*id, place(*id))).collect(),
+        last_index: 5000,
+        seen: up.iter().map(|id| (*id, Seen { applied: 5000, abstains: false })).collect(),
+        removed: BTreeSet::new(),
+    }
+}
+
+fn voters(step: Result<Step, Refusal>) -> Vec<u64> {
+    match step {
+        Ok(Step::Set { voters, .. }) => voters.into_iter().collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_learner_is_promoted_only_when_it_answers_is_filled_and_keeps_up() {
+    let promote = |view: &View| plan(view, &MemberChange::Promote { id: 4 });
+    let mut now = view(&[1, 2, 3], &[4], &[1, 2, 3, 4]);
+    assert_eq!(voters(promote(&now)), [1, 2, 3, 4]);
+    now.seen.insert(4, Seen { applied: 5000 - LAG_MAX - 1, abstains: false });
+    assert_eq!(promote(&now), Err(Refusal::Lags { id: 4, lag: LAG_MAX + 1 }));
+    now.seen.insert(4, Seen { applied: 5000 - LAG_MAX, abstains: false });
+    assert_eq!(voters(promote(&now)), [1, 2, 3, 4]);
+    now.seen.insert(4, Seen { applied: 4999, abstains: true });
+    assert_eq!(promote(&now), Err(Refusal::Filling(4)));
+    now.seen.remove(&4);
+    assert_eq!(promote(&now), Err(Refusal::Silent(4)));
+    assert_eq!(plan(&now, &MemberChange::Promote { id: 2 }), Ok(Step::Done));
+    assert!(matches!(plan(&now, &MemberChange::Promote { id: 9 }), Err(Refusal::Unknown { id: 9, .. })));
+}
+
+#[test]
+fn no_change_leaves_fewer_voters_answering_than_are_needed() {
+    let remove = |view: &View, id| plan(view, &MemberChange::Remove { id });
+    assert_eq!(voters(remove(&view(&[1, 2, 3], &[], &[1, 2]), 3)), [1, 2], "the dead one");
+    let refused = remove(&view(&[1, 2, 3], &[], &[1, 2]), 2).unwrap_err();
+    assert!(matches!(&refused, Refusal::Quorum { voters: 2, reachable: 1, needed: 2, .. }), "{refused}");
+    assert!(refused.to_string().ends_with("Not answering: replica 3"), "{refused}");
+    assert_eq!(voters(remove(&view(&[1, 2], &[], &[1]), 2)), [1], "decided; whether two can commit it, raft says");
+    assert_eq!(remove(&view(&[1], &[], &[1]), 1), Err(Refusal::LastVoter(1)));
+    // 3 of 4 are needed, and 3 answer.
+    assert_eq!(voters(plan(&view(&[1, 2, 3], &[4], &[1, 2, 4]), &MemberChange::Promote { id: 4 })), [1, 2, 3, 4]);
+    let narrow = view(&[1, 2, 3, 5], &[4], &[1, 4]);
+    assert!(matches!(plan(&narrow, &MemberChange::Promote { id: 4 }), Err(Refusal::Quorum { .. })));
+}
+
+#[test]
+fn a_learner_goes_whoever_answers_and_a_leader_hands_over_first() {
+    let now = view(&[1, 2, 3], &[4], &[1, 2]);
+    let step = plan(&now, &MemberChange::Remove { id: 4 }).unwrap();
+    assert!(matches!(step, Step::Set { ref members, .. } if !members.contains_key(&4)), "{step:?}");
+    let now = view(&[1, 2, 3], &[], &[1, 2, 3]);
+    assert_eq!(plan(&now, &MemberChange::Remove { id: 1 }), Ok(Step::HandOver(None)));
+}
+
+#[test]
+fn a_removed_id_stays_removed() {
+    let mut now = view(&[1, 2], &[], &[1, 2]);
+    now.removed.insert(3);
+    assert_eq!(plan(&now, &MemberChange::Remove { id: 3 }), Ok(Step::Done), "asked for again");
+    assert_eq!(plan(&now, &MemberChange::Promote { id: 3 }), Err(Refusal::Removed(3)));
+    let back = MemberChange::Move { id: 3, peer_address: "a:1".into(), client_address: "a:2".into() };
+    assert_eq!(plan(&now, &back), Err(Refusal::Removed(3)));
+}
+
+#[test]
+fn addresses_are_addresses_and_nobody_else_s() {
+    let now = view(&[1, 2], &[], &[1, 2]);
+    let add = |peer: &str| plan(&now, &MemberChange::Add { peer_address: peer.into(), client_address: "x:1".into() });
+    assert!(matches!(add("host-9:6444"), Ok(Step::Add(_))));
+    assert!(matches!(add("host-2:6444"), Err(Refusal::AddressTaken { taken_by: 2, .. })));
+    for wrong in ["", "host", "host:", ":6444", "host:0", "host:70000"] {
+        assert_eq!(add(wrong), Err(Refusal::Address(wrong.into())));
+    }
+    let stays =
+        MemberChange::Move { id: 2, peer_address: place(2).peer_address, client_address: place(2).client_address };
+    assert_eq!(plan(&now, &stays), Ok(Step::Done));
+}
+
+#[test]
+fn the_leadership_goes_to_a_voter_that_answers() {
+    let now = view(&[1, 2, 3], &[4], &[1, 2, 4]);
+    let to = |to| plan(&now, &MemberChange::Transfer { to: Some(to) });
+    assert_eq!(to(2), Ok(Step::HandOver(Some(2))));
+    assert_eq!(to(1), Ok(Step::Done));
+    assert_eq!(to(3), Err(Refusal::Silent(3)));
+    assert_eq!(to(4), Err(Refusal::CannotLead(4)));
+}

@@ -1,0 +1,97 @@
+//! Known historic bugs, each behind a switch of its own, for the suite that must find them. Without the feature
+//! `mutants` every switch is the constant `false`. Decides nothing.
+
+macro_rules! mutants {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mutant {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Mutant {
+            pub const ALL: &[(Mutant, &str, &str)] = &[
+                $((Mutant::$name, stringify!($name), concat!($($doc),+)),)+
+            ];
+        }
+    };
+}
+
+mutants! {
+    /// A vote is answered before it is synced.
+    VoteBeforeSync,
+    /// An entry counts as durable before it is synced.
+    AppendBeforeSync,
+    /// A sync that failed counts as one that succeeded.
+    FailedSyncIgnored,
+    /// A leader, perhaps deposed, confirms a read to itself without asking a majority.
+    LeaderReadsLocally,
+    /// A follower serves a linearizable read from its own state.
+    FollowerReadsLocally,
+    /// A slow watcher loses all but its newest changes (etcd 18089).
+    SlowWatcherLosesEvents,
+    /// A watch begins one revision too late.
+    WatchResumesLate,
+    /// A bookmark promises one revision too many.
+    ProgressAhead,
+    /// Deletions do not reach the history.
+    DeleteLeavesNoEvent,
+    /// The applied index is stored before its data (etcd 13766).
+    AppliedBeforeData,
+    /// The applied index is stored after its data: entries are applied twice.
+    AppliedAfterData,
+    /// A command of an earlier term takes effect.
+    FenceIgnored,
+    /// A command takes effect though the key was changed meanwhile.
+    RevisionIgnored,
+    /// A command takes effect though the key exists.
+    AbsenceIgnored,
+    /// The history claims to reach back behind an installed snapshot.
+    HistoryHoleAfterSnapshot,
+    /// Changes from before an installed snapshot stay in the watchers' memory.
+    RingKeptAcrossSnapshot,
+    /// A snapshot's metadata is older than its data.
+    SnapshotMetaBeforeData,
+    /// Objects that a snapshot no longer has stay.
+    SnapshotKeepsDeleted,
+    /// An installed snapshot is not what a restart finds.
+    SnapshotGenerationForgotten,
+    /// The log is purged under a reader, who gets the later entries instead.
+    PurgedUnderReader,
+    /// A purge is not remembered across a restart.
+    PurgeForgotten,
+    /// Entries that a new leader has overruled stay on the disk.
+    TruncationForgotten,
+    /// Entries that a new leader has overruled stay in memory.
+    TruncatedStayCached,
+    /// A proposal of unknown outcome is proposed again.
+    UnknownIsRetried,
+    /// A proposal of unknown outcome is reported as refused.
+    UnknownIsRefused,
+    /// A replica that has lost its disk votes.
+    ForgetfulVotes,
+    /// A replica that has lost its disk founds the cluster anew.
+    ForgetfulFounds,
+    /// The revision is saved one too low.
+    RevisionSavedLow,
+}
+
+#[cfg(feature = "mutants")]
+thread_local! {
+    static ON: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+}
+
+/// For this thread, and with it for one simulated world.
+#[cfg(feature = "mutants")]
+pub fn switch_on(mutant: Mutant) {
+    ON.set(Some(mutant));
+}
+
+#[cfg(feature = "mutants")]
+pub(crate) fn on(mutant: Mutant) -> bool {
+    ON.get() == Some(mutant)
+}
+
+#[cfg(not(feature = "mutants"))]
+pub(crate) const fn on(_: Mutant) -> bool {
+    false
+}

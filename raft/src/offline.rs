@@ -1,0 +1,285 @@
+//! What is done to a data directory while its replica does not run: a snapshot file becomes a new cluster's beginning, a
+//! survivor of a lost majority becomes a cluster of one. Acts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::storage::{RaftLogStorage as _, RaftStateMachine as _};
+use openraft::vote::RaftLeaderId as _;
+use proto::peer::DescribeRequest;
+use tokio_util::sync::CancellationToken;
+
+use crate::backup::{self, Damage, Header};
+use crate::disk::flusher::Flusher;
+use crate::disk::room::Room;
+use crate::disk::{Disk, rocks};
+use crate::identity::{self, Identity};
+use crate::log_store::LogStore;
+use crate::machine::Machine;
+use crate::machine::image::Image;
+use crate::members::{Member, used};
+use crate::metrics::Metrics;
+use crate::peer::channels::{self, Channels, Lane};
+use crate::state::State;
+use crate::types::{LogId, Membership, SnapshotMeta, StoredMembership, Types, Vote, log_id, term_of};
+
+/// How far the revision jumps: farther than a cluster comes in years of writes, so that whatever a client remembers
+/// lies in the past, and is gone.
+pub const REVISION_JUMP: u64 = 1_000_000_000;
+const SYNC_DEADLINE: Duration = Duration::from_secs(60);
+/// Entries that are applied at once while a log is brought to its end.
+const APPLIED_AT_ONCE: u64 = 1_000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Disk(#[from] rocks::Error),
+    #[error("the data in {dir} cannot be used: {source}")]
+    Data {
+        dir: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{0} is not empty: a snapshot is restored into a new directory only")]
+    NotEmpty(PathBuf),
+    #[error("{file}: {source}")]
+    File {
+        file: PathBuf,
+        #[source]
+        source: Damage,
+    },
+    #[error("the snapshot is of cluster {0:?}, and so is the configuration: a restored cluster needs an id of its own")]
+    SameCluster(String),
+    #[error("{0} holds no data of a replica: no replica ever ran on it")]
+    Empty(PathBuf),
+    #[error("the data in {dir} belongs to replica {found} of cluster {cluster:?}")]
+    Other { dir: PathBuf, found: u64, cluster: String },
+    #[error("{0}")]
+    Members(String),
+}
+
+/// Whose beginning a snapshot becomes.
+pub struct NewReplica {
+    pub id: u64,
+    pub cluster_id: String,
+    pub dir: PathBuf,
+    /// All members of the new cluster. Each of them is restored from the same file.
+    pub members: Vec<Member>,
+}
+
+/// Reads the file to its end before anything is kept: a damaged one leaves no data behind.
+pub async fn restore(file: &Path, new: &NewReplica, revision_jump: u64) -> Result<Header, Error> {
+    if !is_empty(&new.dir) {
+        return Err(Error::NotEmpty(new.dir.clone()));
+    }
+    let unreadable = |source| Error::File { file: file.into(), source };
+    let open = || std::fs::File::open(file).map_err(|source| unreadable(Damage::Read { at: 0, source }));
+    let mut state = State::default();
+    let header = backup::read(io::BufReader::with_capacity(1 << 20, open()?), |key, object| {
+        state.insert(key, object);
+        Ok(())
+    });
+    let header = header.map_err(unreadable)?;
+    if identity::name(&header.cluster_id) == identity::name(&new.cluster_id) {
+        return Err(Error::SameCluster(header.cluster_id));
+    }
+    // The ids of the past bind the old cluster's members, not the new one's.
+    used::forget(&mut state);
+    state.set_revision(header.revision + revision_jump);
+    let at = log_id(header.applied_term.max(1), header.applied_index.max(1));
+    let unusable = |source| Error::Data { dir: new.dir.clone(), source };
+    let places: BTreeMap<u64, _> = new.members.iter().map(|member| (member.id, member.place())).collect();
+    let disk: Arc<dyn Disk> = Arc::new(rocks::Rocks::open(&new.dir)?);
+    let written = async {
+        let mut data = Data::open(disk.clone())?;
+        let voters = places.keys().copied().collect();
+        data.begin(at, state, voters, places, new.id).await?;
+        Identity { cluster_id: new.cluster_id.clone(), replica: new.id }.write(&*disk)?;
+        data.flusher.durable(SYNC_DEADLINE).await
+    };
+    let written = written.await.map_err(unusable);
+    disk.close();
+    written.map(|()| header)
+}
+
+/// What a stopped replica has.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    pub cluster_id: String,
+    pub replica: u64,
+    pub last_term: u64,
+    pub last_index: u64,
+    /// Known to be on a majority; what is behind it may be or not.
+    pub committed_index: u64,
+    pub revision: u64,
+    pub voters: BTreeSet<u64>,
+    pub members: Vec<Member>,
+    /// It lost its data once and was not filled since: it never counts.
+    pub abstains: bool,
+}
+
+pub async fn inspect(dir: &Path) -> Result<Inspection, Error> {
+    // Opening would make a database where there is none.
+    if !dir.join("CURRENT").exists() {
+        return Err(Error::Empty(dir.into()));
+    }
+    let disk: Arc<dyn Disk> = Arc::new(rocks::Rocks::open(dir)?);
+    let found = async {
+        let mut data = Data::open(disk.clone())?;
+        let Some(identity) = Identity::found(&*disk)? else { return Ok(None) };
+        Ok(Some(data.describe(identity, &*disk).await?))
+    };
+    let found = found.await.map_err(|source| Error::Data { dir: dir.into(), source });
+    disk.close();
+    found?.ok_or_else(|| Error::Empty(dir.into()))
+}
+
+/// Makes the replica in `dir` a cluster of one, in the next epoch: everything in its log is taken for committed, the
+/// other members are out for ever. Returns the new cluster id.
+pub async fn recover(dir: &Path, replica: u64) -> Result<String, Error> {
+    let before = inspect(dir).await?;
+    if before.replica != replica {
+        return Err(Error::Other { dir: dir.into(), found: before.replica, cluster: before.cluster_id });
+    }
+    let own = before.members.iter().find(|member| member.id == replica);
+    let own = own.ok_or_else(|| Error::Members(format!("replica {replica} is no member of its cluster")))?.clone();
+    let disk: Arc<dyn Disk> = Arc::new(rocks::Rocks::open(dir)?);
+    let cluster_id = identity::next_epoch(&before.cluster_id);
+    let written = async {
+        let mut data = Data::open(disk.clone())?;
+        let at = data.apply_all().await?;
+        let mut state = data.machine.published().state();
+        let highest = before.members.iter().map(|member| member.id).max().unwrap_or(0);
+        let others = before.members.iter().map(|member| member.id).filter(|id| *id != replica);
+        used::close(&mut state, highest, others);
+        state.set_revision(state.revision() + REVISION_JUMP);
+        // The identity first: whatever interrupts this, the replica never again speaks for the old cluster.
+        Identity { cluster_id: cluster_id.clone(), replica }.write(&*disk)?;
+        data.begin(at, state, [replica].into(), [(replica, own.place())].into(), replica).await?;
+        data.flusher.durable(SYNC_DEADLINE).await
+    };
+    let written = written.await.map_err(|source| Error::Data { dir: dir.into(), source });
+    disk.close();
+    written.map(|()| cluster_id)
+}
+
+fn is_empty(dir: &Path) -> bool {
+    std::fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none())
+}
+
+/// The parts of a store that does not run.
+struct Data {
+    flusher: Flusher,
+    log: LogStore,
+    machine: Machine,
+}
+
+impl Data {
+    fn open(disk: Arc<dyn Disk>) -> io::Result<Data> {
+        let metrics = Arc::new(Metrics::default());
+        let room = Room::new(disk, metrics.clone(), CancellationToken::new());
+        let flusher = Flusher::start(room.clone(), metrics.clone());
+        let log = LogStore::open(room.clone(), flusher.clone(), metrics.clone())?;
+        let machine = Machine::open(room, flusher.clone(), metrics)?;
+        Ok(Data { flusher, log, machine })
+    }
+
+    /// The state stands at `at`, nothing of a log is left, and these are the members.
+    async fn begin(
+        &mut self,
+        at: LogId,
+        state: State,
+        voters: BTreeSet<u64>,
+        places: BTreeMap<u64, crate::types::Place>,
+        own: u64,
+    ) -> io::Result<()> {
+        let membership = Membership::new(vec![voters], places).map_err(io::Error::other)?;
+        let last_membership = StoredMembership::new(Some(at), membership);
+        let meta = SnapshotMeta { last_log_id: Some(at), last_membership: last_membership.clone() };
+        let image = Image { state, last_applied: Some(at), membership: last_membership, staged: None };
+        self.machine.install_snapshot(&meta, image).await?;
+        self.log.purge(at).await?;
+        let leader_id = openraft::type_config::alias::LeaderIdOf::<Types>::new(self.term().max(term_of(&at)), own);
+        self.log.save_vote(&Vote { leader_id, committed: false }).await
+    }
+
+    fn term(&mut self) -> u64 {
+        self.log.vote().map_or(0, |vote| vote.leader_id.term)
+    }
+
+    /// Brings the state to the end of the log. Returns where that is.
+    async fn apply_all(&mut self) -> io::Result<LogId> {
+        use openraft::storage::RaftLogReader as _;
+        let end = self.log.last();
+        loop {
+            let (applied, _) = self.machine.applied_state().await?;
+            let next = applied.map_or(0, |at| at.index + 1);
+            let entries = self.log.try_get_log_entries(next..next.saturating_add(APPLIED_AT_ONCE)).await?;
+            if entries.is_empty() {
+                let at = applied.max(end);
+                return at.ok_or_else(|| io::Error::other("nothing was ever written here"));
+            }
+            self.machine.apply(futures::stream::iter(entries.into_iter().map(|entry| Ok((entry, None))))).await?;
+        }
+    }
+
+    async fn describe(&mut self, identity: Identity, disk: &dyn Disk) -> io::Result<Inspection> {
+        let committed = self.log.read_committed().await?;
+        let (applied, mut membership) = self.machine.applied_state().await?;
+        let mut next = applied.map_or(0, |at| at.index + 1);
+        // The newest membership may still lie in the log.
+        loop {
+            use openraft::storage::RaftLogReader as _;
+            let entries = self.log.try_get_log_entries(next..next.saturating_add(APPLIED_AT_ONCE)).await?;
+            let Some(last) = entries.last() else { break };
+            next = last.log_id.index + 1;
+            for entry in entries {
+                if let openraft::EntryPayload::Membership(found) = entry.payload {
+                    membership = StoredMembership::new(Some(entry.log_id), found);
+                }
+            }
+        }
+        let last = self.log.last().max(applied);
+        Ok(Inspection {
+            cluster_id: identity.cluster_id,
+            replica: identity.replica,
+            last_term: last.as_ref().map_or(0, term_of),
+            last_index: last.map_or(0, |at| at.index),
+            committed_index: committed.max(applied).map_or(0, |at| at.index),
+            revision: self.machine.published().state().revision(),
+            voters: membership.voter_ids().collect(),
+            members: membership.nodes().map(|(id, place)| Member::new(*id, place)).collect(),
+            abstains: crate::bootstrap::Bootstrap::abstained(disk)?,
+        })
+    }
+}
+
+/// What a member that runs says of its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub last_term: u64,
+    pub last_index: u64,
+    pub applied_index: u64,
+}
+
+/// Asks these members, by the identity of one of their own. Who does not answer in time is left out.
+pub async fn ask(
+    members: &[Member],
+    cluster_id: &str,
+    identity: &proto::tls::Identity,
+    net: Arc<dyn proto::seam::Net>,
+    within: Duration,
+) -> Result<BTreeMap<u64, Answer>, channels::Error> {
+    let channels = Channels::new(net, identity, cluster_id)?;
+    let asked = members.iter().map(|member| async {
+        let mut client = channels.client(member.id, &member.peer_address, Lane::Control);
+        let reply = tokio::time::timeout(within, client.describe(DescribeRequest {})).await.ok()?.ok()?.into_inner();
+        let last = reply.last.unwrap_or_default();
+        let answer = Answer { last_term: last.term, last_index: last.index, applied_index: reply.applied_index };
+        Some((member.id, answer))
+    });
+    Ok(futures::future::join_all(asked).await.into_iter().flatten().collect())
+}

@@ -1,0 +1,241 @@
+//! Puts the parts of a store together, and starts them. Acts.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use proto::seam::Env;
+use proto::tls::{self, ClientCertificate};
+use tokio::sync::{Mutex, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::accord::Accord;
+use crate::accord::guard::{self, Franchise, Guard};
+use crate::admission::Admission;
+use crate::bootstrap::Bootstrap;
+use crate::config::Config;
+use crate::disk::flusher::Flusher;
+use crate::disk::room::Room;
+use crate::disk::space::Level;
+use crate::disk::{Disk, rocks};
+use crate::identity::Identity;
+use crate::machine::published::Published;
+use crate::members::{Members, keep};
+use crate::mend;
+use crate::metrics::Metrics;
+use crate::peer::alive::Alive;
+use crate::peer::channels::{self, Channels};
+use crate::peer::door::Door;
+use crate::peer::forward::Forwarder;
+use crate::peer::listener;
+use crate::peer::network::Factory;
+use crate::peer::server::Server;
+use crate::propose::Proposer;
+use crate::read::Reader;
+use crate::scrub;
+use crate::standing::{self, Standing};
+use crate::trouble::Trouble;
+use crate::types::Raft;
+use crate::upkeep;
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("{0}")]
+    Other(String),
+    #[error(transparent)]
+    Disk(#[from] rocks::Error),
+    #[error("the data in {dir} cannot be used: {source}")]
+    Data {
+        dir: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the data in {dir} belongs to cluster {found:?}, not to {wanted:?}")]
+    OtherCluster { dir: PathBuf, found: String, wanted: String },
+    #[error("the data in {dir} belongs to replica {found}, not to replica {wanted}")]
+    OtherReplica { dir: PathBuf, found: u64, wanted: u64 },
+    #[error("cannot listen for peers on {address}: {source}")]
+    Listen {
+        address: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Channels(#[from] channels::Error),
+}
+
+/// The parts of a store that runs.
+pub(crate) struct Running {
+    pub id: u64,
+    pub raft: Raft,
+    pub published: Arc<Published>,
+    pub proposer: Arc<Proposer>,
+    pub reader: Reader,
+    pub standing: watch::Receiver<Standing>,
+    pub members: Arc<Members>,
+    pub guard: Arc<Guard>,
+    pub trouble: Trouble,
+    pub cluster_id: String,
+    /// Why, once this replica is no member any more.
+    pub removed: watch::Receiver<Option<String>>,
+    pub metrics: Arc<Metrics>,
+    pub disk: Arc<dyn Disk>,
+    pub peer_address: SocketAddr,
+    pub stop: CancellationToken,
+    pub tasks: TaskTracker,
+}
+
+pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Result<Running, OpenError> {
+    let other = |error: &dyn std::fmt::Display| OpenError::Other(error.to_string());
+    let unusable = |source| OpenError::Data { dir: config.dir.clone(), source };
+    let id = config.id;
+    let raft_config = Arc::new(config.openraft().map_err(|error| other(&error))?);
+    let listener = env.net.listen(&config.peer_listen).await;
+    let listener = listener.map_err(|source| OpenError::Listen { address: config.peer_listen.clone(), source })?;
+    let peer_address = listener.local_address().map_err(|error| other(&error))?;
+    let acceptor = tls::acceptor(&config.tls, ClientCertificate::Required, &["h2"]).map_err(|error| other(&error))?;
+
+    let metrics = Arc::new(Metrics::default());
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let room = Room::new(disk.clone(), metrics.clone(), stop.clone());
+    let flusher = Flusher::start(room.clone(), metrics.clone());
+    let identity = Identity { cluster_id: config.cluster_id.clone(), replica: id };
+    mend::abstain_if_emptied(&*disk).map_err(unusable)?;
+    let cluster_id = identity.check(&*disk, &flusher, &config.dir).await?;
+    let channels = Channels::new(env.net.clone(), &config.tls, &cluster_id)?;
+    let initial = config.initial_members.len();
+    let (log, machine) = mend::open(&room, &flusher, &metrics, initial).await.map_err(unusable)?;
+    let (published, generations) = (machine.published(), machine.generations());
+    let abstains = Arc::new(AtomicBool::new(Bootstrap::abstained(&*disk).map_err(unusable)?));
+    let pristine = log.is_pristine();
+
+    let guard = Guard::open(room.clone(), metrics.clone()).map_err(unusable)?;
+    let accord = Accord::new(id, published.clone(), guard.clone(), room.level(), metrics.clone());
+    let factory = Factory {
+        channels: channels.clone(),
+        metrics: metrics.clone(),
+        accord: accord.clone(),
+        id,
+        append_deadline: config.timing.election_max * 2,
+    };
+    let raft = Raft::new(id, raft_config, factory, log.clone(), machine).await.map_err(|error| other(&error))?;
+
+    if abstains.load(Relaxed) {
+        raft.runtime_config().elect(false);
+    }
+    let (cluster_sender, cluster) = watch::channel(Level::Ample);
+    let admission = Admission {
+        raft: raft.clone(),
+        guard: guard.clone(),
+        own: room.level(),
+        cluster,
+        published: published.clone(),
+    };
+    let trouble = Trouble {
+        raft: raft.clone(),
+        guard: guard.clone(),
+        level: room.level(),
+        abstains: abstains.clone(),
+        metrics: metrics.clone(),
+    };
+    tasks.spawn(accord.clone().run(raft.clone(), cluster_sender, stop.clone()));
+    tasks.spawn(guard::hold(guard.clone(), raft.clone(), id, stop.clone()));
+    tasks.spawn(room.clone().watch());
+    let (standing_sender, standing) = watch::channel(Standing::new(id));
+    let members = Arc::new(Members {
+        raft: raft.clone(),
+        id,
+        channels: channels.clone(),
+        standing: standing.clone(),
+        trouble: trouble.clone(),
+        initial: config.initial_members.clone(),
+        published: published.clone(),
+        abstains: abstains.clone(),
+        clock: env.clock.clone(),
+        turn: Mutex::new(()),
+    });
+    let franchise = Franchise { guard: guard.clone(), abstains: abstains.clone() };
+    let alive = Alive::new(id, channels.clone(), franchise.clone(), metrics.clone());
+    let server = Server {
+        id,
+        raft: raft.clone(),
+        admission: admission.clone(),
+        accord: accord.clone(),
+        guard: guard.clone(),
+        trouble: trouble.clone(),
+        alive: alive.clone(),
+        members: members.clone(),
+        log,
+        generations,
+        franchise,
+        stop: stop.clone(),
+        installing: Semaphore::new(1),
+    };
+    let door = Door { cluster_id: cluster_id.clone(), id, published: published.clone() };
+    let incoming = listener::accept(listener, acceptor, stop.clone());
+    let serving = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(5)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(5)))
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .add_service(server.service(door))
+        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+    tasks.spawn(serving);
+    tasks.spawn(alive.run(raft.clone(), stop.clone()));
+
+    let (removed_sender, removed) = watch::channel(None);
+    tasks.spawn(keep::run(members.clone(), removed_sender, stop.clone()));
+    let sidelining = (guard.subscribe(), room.level());
+    let following =
+        standing::follow(raft.clone(), published.applied(), sidelining, standing_sender, metrics.clone(), stop.clone());
+    tasks.spawn(following);
+    let timeout = config.timing.propose_timeout;
+    let applied = published.applied();
+    let reader = Reader::start(raft.clone(), id, channels.clone(), applied, guard.clone(), metrics.clone(), timeout);
+    let proposer = Arc::new(Proposer {
+        raft: raft.clone(),
+        id,
+        admission,
+        accord,
+        forwarder: Forwarder::new(channels.clone()),
+        standing: standing.clone(),
+        metrics: metrics.clone(),
+        timeout,
+    });
+    let bootstrap = Bootstrap {
+        raft: raft.clone(),
+        id,
+        members: config.members(),
+        channels: channels.clone(),
+        reader: reader.clone(),
+        proposer: proposer.clone(),
+        disk: disk.clone(),
+        abstains,
+    };
+    tasks.spawn(bootstrap.run(pristine, stop.clone()));
+    tasks.spawn(upkeep::run(disk.clone(), published.clone(), config.history.clone(), env.clock, stop.clone()));
+    tasks.spawn(scrub::run(disk.clone(), metrics.clone(), stop.clone()));
+    tasks.close();
+
+    Ok(Running {
+        id,
+        raft,
+        published,
+        proposer,
+        reader,
+        standing,
+        members,
+        guard,
+        trouble,
+        cluster_id,
+        removed,
+        metrics,
+        disk,
+        peer_address,
+        stop,
+        tasks,
+    })
+}

@@ -1,0 +1,198 @@
+//! Proposals on their way to the leader: batched on one stream, answered in any order. Acts.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use proto::peer::forward_reply::Result as Reply;
+use proto::peer::{ForwardBatch, ForwardReplies, ForwardReply, Forwarded, NotLeader};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::channels::{Channels, Lane};
+use crate::admission::{Admission, Answer};
+
+/// Proposals that wait for their turn on the stream; beyond it, proposers wait.
+const QUEUE: usize = 4096;
+/// In one message at most.
+const BATCH: usize = 256;
+const BATCH_BYTES: usize = 1 << 20;
+const STREAM_SETUP: Duration = Duration::from_secs(2);
+/// Proposals of one follower that the leader has under way at once; beyond it, it stops reading.
+const UNDER_WAY_MAX: usize = 8192;
+
+struct Item {
+    command: Bytes,
+    expires: Instant,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// The streams to whoever leads or led.
+pub struct Forwarder {
+    channels: Channels,
+    links: Mutex<HashMap<(u64, String), mpsc::Sender<Item>>>,
+}
+
+impl Forwarder {
+    pub fn new(channels: Channels) -> Forwarder {
+        Forwarder { channels, links: Mutex::default() }
+    }
+
+    /// Proposes at `leader`. Returns by `deadline`.
+    pub async fn forward(&self, leader: u64, address: &str, command: Bytes, deadline: Instant) -> Answer {
+        let (answer, result) = oneshot::channel();
+        let item = Item { command, expires: deadline, answer };
+        let link = self.link(leader, address);
+        match tokio::time::timeout_at(deadline, link.send(item)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return Answer::NotTaken,
+        }
+        match tokio::time::timeout_at(deadline, result).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Answer::Unknown("the replica stopped".into()),
+            Err(_) => Answer::Unknown("the leader did not answer".into()),
+        }
+    }
+
+    fn link(&self, leader: u64, address: &str) -> mpsc::Sender<Item> {
+        let mut links = self.links.lock().expect("no holder of the links panics");
+        match links.get(&(leader, address.to_owned())) {
+            Some(link) if !link.is_closed() => link.clone(),
+            _ => {
+                let (link, queue) = mpsc::channel(QUEUE);
+                links.retain(|(replica, _), _| *replica != leader);
+                links.insert((leader, address.to_owned()), link.clone());
+                tokio::spawn(serve(self.channels.clone(), leader, address.to_owned(), queue));
+                link
+            }
+        }
+    }
+}
+
+/// One leader's stream, opened when there is something to send. Ends with the forwarder.
+async fn serve(channels: Channels, leader: u64, address: String, mut queue: mpsc::Receiver<Item>) {
+    let mut waiting = Vec::new();
+    while queue.recv_many(&mut waiting, BATCH).await > 0 {
+        let mut client = channels.client(leader, &address, Lane::Bulk);
+        let (batches, requests) = mpsc::channel(2);
+        let opening = tokio::time::timeout(STREAM_SETUP, client.forward(ReceiverStream::new(requests)));
+        // If the stream never opened, nothing was sent on it.
+        if let Ok(Ok(replies)) = opening.await {
+            session(&mut queue, &mut waiting, batches, replies.into_inner()).await;
+        }
+        for item in waiting.drain(..) {
+            let _ = item.answer.send(Answer::NotTaken);
+        }
+    }
+}
+
+/// Sends what waits and what comes, until the stream breaks. Leaves in `waiting` what was not sent.
+async fn session(
+    queue: &mut mpsc::Receiver<Item>,
+    waiting: &mut Vec<Item>,
+    batches: mpsc::Sender<ForwardBatch>,
+    mut replies: Streaming<ForwardReplies>,
+) {
+    let mut sent: HashMap<u64, oneshot::Sender<Answer>> = HashMap::new();
+    let mut next_id = 0;
+    loop {
+        tokio::select! {
+            reply = replies.message() => match reply {
+                Ok(Some(reply)) => reply.items.into_iter().for_each(|reply| answer(&mut sent, reply)),
+                Ok(None) | Err(_) => break,
+            },
+            taken = queue.recv_many(waiting, BATCH), if waiting.is_empty() => if taken == 0 { break },
+            room = batches.reserve(), if !waiting.is_empty() => match room {
+                Ok(room) => room.send(batch(waiting, &mut sent, &mut next_id)),
+                Err(_) => break,
+            },
+        }
+    }
+    for (_, answer) in sent {
+        let _ = answer.send(Answer::Unknown("the connection to the leader broke".into()));
+    }
+}
+
+fn batch(waiting: &mut Vec<Item>, sent: &mut HashMap<u64, oneshot::Sender<Answer>>, next_id: &mut u64) -> ForwardBatch {
+    let now = Instant::now();
+    let mut bytes = 0;
+    let fits = waiting.iter().take_while(|item| {
+        bytes += item.command.len();
+        bytes <= BATCH_BYTES
+    });
+    let count = fits.count().max(1);
+    let mut items = Vec::with_capacity(count);
+    for item in waiting.drain(..count) {
+        if item.expires <= now {
+            let _ = item.answer.send(Answer::NotTaken);
+            continue;
+        }
+        *next_id += 1;
+        items.push(Forwarded { id: *next_id, command: item.command });
+        sent.insert(*next_id, item.answer);
+    }
+    ForwardBatch { items }
+}
+
+fn answer(sent: &mut HashMap<u64, oneshot::Sender<Answer>>, reply: ForwardReply) {
+    let Some(waiting) = sent.remove(&reply.id) else { return };
+    let answer = match reply.result {
+        Some(Reply::Outcome(bytes)) => match postcard::from_bytes(&bytes) {
+            Ok(outcome) => Answer::Outcome(outcome),
+            Err(error) => Answer::Unknown(format!("the leader's answer cannot be read: {error}")),
+        },
+        Some(Reply::NotLeader(NotLeader {})) => Answer::NotTaken,
+        Some(Reply::NoSpace(why)) => Answer::NoSpace(why),
+        Some(Reply::Unknown(why)) => Answer::Unknown(why),
+        None => Answer::Unknown("the leader's answer is empty".into()),
+    };
+    let _ = waiting.send(answer);
+}
+
+/// The leader's side: proposes what a follower sends, and answers as the answers come.
+pub fn receive(
+    admission: Admission,
+    mut batches: Streaming<ForwardBatch>,
+) -> ReceiverStream<Result<ForwardReplies, Status>> {
+    let (replies, out) = mpsc::channel(4);
+    tokio::spawn(async move {
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                batch = batches.message(), if under_way.len() < UNDER_WAY_MAX => match batch {
+                    Ok(Some(batch)) => for item in batch.items {
+                        under_way.push(propose(&admission, item));
+                    },
+                    Ok(None) | Err(_) => return,
+                },
+                Some(first) = under_way.next(), if !under_way.is_empty() => {
+                    let mut items = vec![first];
+                    while items.len() < BATCH && let Some(Some(next)) = under_way.next().now_or_never() {
+                        items.push(next);
+                    }
+                    if replies.send(Ok(ForwardReplies { items })).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    });
+    ReceiverStream::new(out)
+}
+
+async fn propose(admission: &Admission, item: Forwarded) -> ForwardReply {
+    let result = match admission.propose(item.command).await {
+        Answer::Outcome(outcome) => {
+            Reply::Outcome(postcard::to_stdvec(&outcome).expect("an outcome has an encoding").into())
+        }
+        Answer::NotTaken => Reply::NotLeader(NotLeader {}),
+        Answer::NoSpace(why) => Reply::NoSpace(why),
+        Answer::Unknown(why) => Reply::Unknown(why),
+    };
+    ForwardReply { id: item.id, result: Some(result) }
+}

@@ -1,0 +1,256 @@
+//! What openraft sends to the other replicas. Acts.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt as _};
+use openraft::error::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
+use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use openraft::{AnyError, OptionalSend, RPCTypes};
+use tonic::{Code, Status};
+
+use super::channels::{Channels, Client, Lane};
+use super::{snapshot, wire};
+use crate::accord::Accord;
+use crate::machine::image::Image;
+use crate::metrics::Metrics;
+use crate::types::{Place, Snapshot, Types, Vote};
+
+type RpcResult<T> = Result<T, RPCError<Types>>;
+
+/// Connecting, with TLS on a busy machine, may take longer than one heartbeat interval; an append stream lives
+/// long, so waiting for it is worth it.
+const STREAM_SETUP: Duration = Duration::from_secs(1);
+/// Between the first delay and this one they double while a peer cannot be reached.
+const BACKOFF_MAX: Duration = Duration::from_millis(400);
+const BACKOFF_FIRST: Duration = Duration::from_millis(25);
+
+#[derive(Clone)]
+pub struct Factory {
+    pub channels: Channels,
+    pub metrics: Arc<Metrics>,
+    pub accord: Arc<Accord>,
+    pub id: u64,
+    /// An append stream that owes an answer for this long is broken.
+    pub append_deadline: Duration,
+}
+
+impl Factory {
+    fn network(&self, target: u64, place: &Place, lane: Lane) -> Network {
+        Network { factory: self.clone(), target, address: place.peer_address.clone(), lane }
+    }
+}
+
+impl RaftNetworkFactory<Types> for Factory {
+    type Network = Network;
+
+    async fn new_client(&mut self, target: u64, place: &Place) -> Network {
+        self.network(target, place, Lane::Bulk)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, place: &Place) -> Network {
+        self.network(target, place, Lane::Control)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, place: &Place) -> Network {
+        self.network(target, place, Lane::Snapshot)
+    }
+}
+
+/// Everything towards one replica.
+pub struct Network {
+    factory: Factory,
+    target: u64,
+    /// Where it was when this began.
+    address: String,
+    lane: Lane,
+}
+
+impl Network {
+    /// The connection of this network's own lane.
+    fn bulk(&self) -> Client {
+        self.factory.channels.client(self.target, &self.address, self.lane)
+    }
+
+    fn control(&self) -> Client {
+        self.factory.channels.client(self.target, &self.address, Lane::Control)
+    }
+
+    fn explain(&self, action: RPCTypes, status: Status) -> RPCError<Types> {
+        match status.code() {
+            Code::DeadlineExceeded => self.timeout(action, Duration::ZERO),
+            Code::InvalidArgument | Code::Internal => RPCError::Network(NetworkError::new(&AnyError::new(&status))),
+            _ => RPCError::Unreachable(Unreachable::new(&AnyError::new(&status))),
+        }
+    }
+
+    fn timeout(&self, action: RPCTypes, timeout: Duration) -> RPCError<Types> {
+        RPCError::Timeout(Timeout { action, id: self.factory.id, target: self.target, timeout })
+    }
+
+    /// Runs a call within openraft's budget for it.
+    async fn within<T>(
+        &self,
+        action: RPCTypes,
+        option: &RPCOption,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> RpcResult<T> {
+        match tokio::time::timeout(option.soft_ttl(), call).await {
+            Ok(Ok(reply)) => Ok(reply.into_inner()),
+            Ok(Err(status)) => Err(self.explain(action, status)),
+            Err(_) => Err(self.timeout(action, option.soft_ttl())),
+        }
+    }
+}
+
+fn malformed(error: wire::Error) -> RPCError<Types> {
+    RPCError::Network(NetworkError::new(&AnyError::new(&error)))
+}
+
+impl RaftNetworkV2<Types> for Network {
+    type SnapshotData = Image;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<Types>,
+        option: RPCOption,
+    ) -> RpcResult<AppendEntriesResponse<Types>> {
+        let mut client = self.control();
+        let mut heartbeat = wire::append_out(&request);
+        heartbeat.ask = Some(self.factory.accord.ask(self.target));
+        let call = client.heartbeat(heartbeat);
+        let reply = self.within(RPCTypes::AppendEntries, &option, call).await?;
+        if let Some(report) = &reply.report {
+            self.factory.accord.answered(self.target, report);
+        }
+        Ok(wire::appended_in(reply).map_err(malformed)?.into())
+    }
+
+    /// Pipelined: requests go out while answers to earlier ones are still under way.
+    fn stream_append<'s, S>(
+        &'s mut self,
+        mut input: S,
+        option: RPCOption,
+    ) -> futures::future::BoxFuture<'s, RpcResult<BoxStream<'s, RpcResult<StreamAppendResult<Types>>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        if self.lane == Lane::Control {
+            return stream_append_sequential(self, input, option);
+        }
+        Box::pin(async move {
+            let owed = Arc::new(AtomicU64::new(0));
+            let counted = owed.clone();
+            // openraft delays the first request while it backs off, so no connection is tried before it comes.
+            let Some(first) = input.next().await else { return Ok(futures::stream::empty().boxed()) };
+            let requests = futures::stream::iter([first]).chain(input).map(move |request| {
+                counted.fetch_add(1, Relaxed);
+                wire::append_out(&request)
+            });
+            let mut client = self.bulk();
+            let replies = match tokio::time::timeout(STREAM_SETUP, client.append(requests)).await {
+                Ok(Ok(replies)) => replies.into_inner(),
+                Ok(Err(status)) => return Err(self.explain(RPCTypes::AppendEntries, status)),
+                Err(_) => return Err(self.timeout(RPCTypes::AppendEntries, STREAM_SETUP)),
+            };
+            let this: &'s Network = self;
+            let results = futures::stream::unfold(Some((replies, owed)), move |open| async move {
+                let (mut replies, owed) = open?;
+                let result = match this.next_reply(&mut replies, &owed).await {
+                    Ok(None) => return None,
+                    Ok(Some(result)) => Ok(result),
+                    Err(error) => Err(error),
+                };
+                // A refusal is the last word of a stream, as an error is.
+                let open = matches!(result, Ok(Ok(_))).then_some((replies, owed));
+                Some((result, open))
+            });
+            Ok(results.boxed())
+        })
+    }
+
+    async fn vote(&mut self, request: VoteRequest<Types>, option: RPCOption) -> RpcResult<VoteResponse<Types>> {
+        let mut client = self.control();
+        let call = client.vote(wire::vote_request_out(&request));
+        let reply = self.within(RPCTypes::Vote, &option, call).await?;
+        wire::vote_reply_in(reply).map_err(malformed)
+    }
+
+    async fn pre_vote(&mut self, request: VoteRequest<Types>, option: RPCOption) -> RpcResult<VoteResponse<Types>> {
+        let mut client = self.control();
+        let call = client.pre_vote(wire::vote_request_out(&request));
+        let reply = self.within(RPCTypes::Vote, &option, call).await?;
+        wire::vote_reply_in(reply).map_err(malformed)
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        let sending = snapshot::send(self.bulk(), vote, snapshot, option.soft_ttl(), &self.factory.metrics);
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = sending => match sent {
+                Ok(vote) => Ok(SnapshotResponse::new(vote)),
+                Err(status) => Err(self.explain(RPCTypes::InstallSnapshot, status).into()),
+            },
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> RpcResult<TransferLeaderResponse<Types>> {
+        let mut client = self.control();
+        let call = client.transfer_leader(proto::peer::TransferRequest {
+            vote: Some(wire::vote_out(request.from_leader())),
+            to: *request.to_node_id(),
+            last: request.last_log_id().map(wire::log_id_out),
+        });
+        let reply = self.within(RPCTypes::TransferLeader, &option, call).await?;
+        match reply.refusal.is_empty() {
+            true => Ok(Ok(())),
+            false => Err(RPCError::Network(NetworkError::new(&AnyError::error(reply.refusal)))),
+        }
+    }
+
+    fn backoff(&self) -> Option<Backoff> {
+        let delays = std::iter::successors(Some(BACKOFF_FIRST), |delay| Some((*delay * 2).min(BACKOFF_MAX)));
+        Some(Backoff::new(delays))
+    }
+}
+
+impl Network {
+    /// The next answer on an append stream; `None` at its end. Silence counts only while an answer is owed.
+    async fn next_reply(
+        &self,
+        replies: &mut tonic::Streaming<proto::peer::AppendReply>,
+        owed: &AtomicU64,
+    ) -> RpcResult<Option<StreamAppendResult<Types>>> {
+        let deadline = self.factory.append_deadline;
+        loop {
+            let owed_before = owed.load(Relaxed);
+            match tokio::time::timeout(deadline, replies.message()).await {
+                Ok(Ok(Some(reply))) => {
+                    owed.fetch_sub(1, Relaxed);
+                    return wire::appended_in(reply).map(Some).map_err(malformed);
+                }
+                Ok(Ok(None)) => return Ok(None),
+                Ok(Err(status)) => return Err(self.explain(RPCTypes::AppendEntries, status)),
+                Err(_) if owed_before > 0 => return Err(self.timeout(RPCTypes::AppendEntries, deadline)),
+                Err(_) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What comes in from the other replicas. Acts.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt as _};
+use openraft::ReadPolicy;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::raft::{StreamAppendError, TransferLeaderRequest};
+use proto::peer::peer_server::{Peer, PeerServer};
+use proto::peer::{
+    AliveReply, AliveRequest, AppendReply, AppendRequest, ChangeReply, ChangeRequest, DescribeReply, DescribeRequest,
+    ForwardBatch, ForwardReplies, ReadIndexReply, ReadIndexRequest, SnapshotPart, SnapshotReply, TransferReply,
+    TransferRequest, VoteReply, VoteRequest,
+};
+use tokio::sync::Semaphore;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::alive::Alive;
+use super::channels::MESSAGE_BYTES_MAX;
+use super::door::Door;
+use super::{forward, listener, snapshot, wire};
+use crate::accord::Accord;
+use crate::accord::guard::{Franchise, Guard};
+use crate::admission::Admission;
+use crate::log_store::LogStore;
+use crate::machine::objects::Generations;
+use crate::members::plan::MemberChange;
+use crate::members::{Members, change};
+use crate::mutants::{self, Mutant};
+use crate::standing;
+use crate::trouble::Trouble;
+use crate::types::{Raft, Types, Vote};
+
+pub struct Server {
+    pub id: u64,
+    pub raft: Raft,
+    pub admission: Admission,
+    pub accord: Arc<Accord>,
+    pub guard: Arc<Guard>,
+    pub trouble: Trouble,
+    pub alive: Arc<Alive>,
+    pub members: Arc<Members>,
+    pub log: LogStore,
+    pub generations: Arc<Generations>,
+    pub franchise: Franchise,
+    pub stop: CancellationToken,
+    /// One snapshot at a time: each holds a second state in memory.
+    pub installing: Semaphore,
+}
+
+impl Server {
+    pub fn service(self, door: Door) -> InterceptedService<PeerServer<Server>, Door> {
+        let service = PeerServer::new(self)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        InterceptedService::new(service, door)
+    }
+
+    fn entitled(&self) -> Result<(), Status> {
+        if mutants::on(Mutant::ForgetfulVotes) {
+            return Ok(());
+        }
+        self.franchise.lost().map_or(Ok(()), |why| Err(Status::unavailable(why)))
+    }
+
+    /// A fenced replica counts for no majority.
+    fn trusted(&self) -> Result<(), Status> {
+        match self.guard.is_shut() {
+            true => Err(Status::unavailable(self.guard.why().unwrap_or_default())),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The replica of the sender's certificate.
+fn sender<T>(request: &Request<T>) -> Result<u64, Status> {
+    let from = request.extensions().get::<listener::From>();
+    from.map(|from| from.replica).ok_or_else(|| Status::unauthenticated("no certificate"))
+}
+
+/// A vote speaks for the replica that sends it.
+fn own(vote: &Vote, sender: u64) -> Result<(), Status> {
+    match vote.leader_id.voted_for == sender {
+        true => Ok(()),
+        false => Err(Status::permission_denied(format!("replica {sender} speaks for {}", vote.leader_id.voted_for))),
+    }
+}
+
+fn stopped(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+type Reply<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl Peer for Server {
+    type AppendStream = BoxStream<'static, Result<AppendReply, Status>>;
+
+    async fn append(&self, request: Request<Streaming<AppendRequest>>) -> Reply<Self::AppendStream> {
+        let sender = sender(&request)?;
+        self.trusted()?;
+        let guard = self.guard.clone();
+        let trusted = move |_: &_| std::future::ready(!guard.is_shut());
+        let requests = readable(request.into_inner(), sender).take_while(trusted);
+        let results = self.raft.stream_append(requests);
+        let replies = results.map(|result| result.map(|result| wire::appended_out(&result)).map_err(stopped));
+        Ok(Response::new(replies.boxed()))
+    }
+
+    async fn heartbeat(&self, request: Request<AppendRequest>) -> Reply<AppendReply> {
+        let sender = sender(&request)?;
+        let mut request = request.into_inner();
+        let ask = request.ask.take().unwrap_or_default();
+        let request = wire::append_in(request)?;
+        own(&request.vote, sender)?;
+        self.accord.heard(request.vote.leader_id.term, sender);
+        let previous = request.prev_log_id;
+        let last = request.entries.last().map(|entry| entry.log_id).or(previous);
+        let reply = self.raft.append_entries(request).await.map_err(stopped)?;
+        let result = reply.into_stream_result(previous, last);
+        if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
+            self.accord.obey(&ask);
+        }
+        let report = Some(self.accord.report(&ask));
+        Ok(Response::new(AppendReply { report, ..wire::appended_out(&result) }))
+    }
+
+    async fn vote(&self, request: Request<VoteRequest>) -> Reply<VoteReply> {
+        self.entitled()?;
+        let sender = sender(&request)?;
+        let request = wire::vote_request_in(request.into_inner())?;
+        own(&request.vote, sender)?;
+        let reply = self.raft.vote(request).await.map_err(stopped)?;
+        Ok(Response::new(wire::vote_reply_out(&reply)))
+    }
+
+    async fn pre_vote(&self, request: Request<VoteRequest>) -> Reply<VoteReply> {
+        self.entitled()?;
+        let sender = sender(&request)?;
+        let request = wire::vote_request_in(request.into_inner())?;
+        own(&request.vote, sender)?;
+        let leader_dead = self.alive.release_dead_leader(&self.raft).await;
+        let last = request.last_log_id;
+        let reply = self.raft.pre_vote(request).await.map_err(stopped)?;
+        if leader_dead && !reply.vote_granted && reply.last_log_id > last {
+            // The candidate lacks entries that this replica has: only this one can win, so it need not wait its turn.
+            self.raft.trigger().elect(true).await.map_err(stopped)?;
+        }
+        Ok(Response::new(wire::vote_reply_out(&reply)))
+    }
+
+    async fn transfer_leader(&self, request: Request<TransferRequest>) -> Reply<TransferReply> {
+        let sender = sender(&request)?;
+        let TransferRequest { vote, to, last } = request.into_inner();
+        let vote = wire::vote_in(vote)?;
+        own(&vote, sender)?;
+        if let Some(refusal) = self.franchise.lost().filter(|_| to == self.id) {
+            return Ok(Response::new(TransferReply { refusal }));
+        }
+        let request = TransferLeaderRequest::<Types>::new(vote, to, last.map(wire::log_id_in));
+        let taken = self.raft.handle_transfer_leader(request).await.map_err(stopped)?;
+        let refusal = taken.err().map(|error| error.to_string()).unwrap_or_default();
+        Ok(Response::new(TransferReply { refusal }))
+    }
+
+    async fn install_snapshot(&self, request: Request<Streaming<SnapshotPart>>) -> Reply<SnapshotReply> {
+        let sender = sender(&request)?;
+        let busy = |_| Status::resource_exhausted("another snapshot is coming in");
+        self.trusted()?;
+        let _permit = self.installing.try_acquire().map_err(busy)?;
+        let (vote, snapshot) =
+            snapshot::receive(request.into_inner(), &self.generations, &self.trouble.metrics).await?;
+        own(&vote, sender)?;
+        let reply = self.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
+        Ok(Response::new(SnapshotReply { vote: Some(wire::vote_out(&reply.vote)) }))
+    }
+
+    type ForwardStream = ReceiverStream<Result<ForwardReplies, Status>>;
+
+    async fn forward(&self, request: Request<Streaming<ForwardBatch>>) -> Reply<Self::ForwardStream> {
+        Ok(Response::new(forward::receive(self.admission.clone(), request.into_inner())))
+    }
+
+    async fn read_index(&self, _: Request<ReadIndexRequest>) -> Reply<ReadIndexReply> {
+        self.trusted()?;
+        let (read, _) = self.raft.get_read_log_id(ReadPolicy::ReadIndex).await.map_err(stopped)?;
+        Ok(Response::new(ReadIndexReply { index: read.index() }))
+    }
+
+    async fn describe(&self, _: Request<DescribeRequest>) -> Reply<DescribeReply> {
+        let last = self.log.last();
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let applied_index = metrics.last_applied.map_or(0, |at| at.index);
+        Ok(Response::new(DescribeReply {
+            term: metrics.current_term,
+            leader: metrics.current_leader.unwrap_or(0),
+            role: standing::role(metrics.state).name().into(),
+            applied_index,
+            // Entry 0 is the membership that a new replica gives itself; the next one comes from a leader.
+            in_motion: applied_index > 0,
+            initialized: metrics.membership_config.nodes().next().is_some(),
+            last: last.as_ref().map(wire::log_id_out),
+            abstains: self.franchise.abstains.load(Relaxed),
+            trouble: self.trouble.why().unwrap_or_default(),
+        }))
+    }
+
+    async fn change(&self, request: Request<ChangeRequest>) -> Reply<ChangeReply> {
+        let sender = sender(&request)?;
+        let change = change::read(request.into_inner());
+        let change = change.ok_or_else(|| Status::invalid_argument("the request asks for no change"))?;
+        if let MemberChange::Move { id, peer_address, .. } = &change {
+            if *id != sender {
+                return Err(Status::permission_denied(format!("replica {sender} moves replica {id}")));
+            }
+            // Whether or not a leader can write it down by now: here the replica itself says where it is.
+            self.members.channels.moved(*id, peer_address);
+        }
+        Ok(Response::new(self.members.change_here(&change).await.reply()))
+    }
+
+    type AliveStream = BoxStream<'static, Result<AliveReply, Status>>;
+
+    async fn alive(&self, _: Request<AliveRequest>) -> Reply<Self::AliveStream> {
+        let never = futures::stream::pending().take_until(self.stop.clone().cancelled_owned());
+        Ok(Response::new(never.boxed()))
+    }
+}
+
+/// The requests of an append stream, up to the first that makes no sense.
+fn readable(
+    requests: Streaming<AppendRequest>,
+    sender: u64,
+) -> impl Stream<Item = openraft::raft::AppendEntriesRequest<Types>> + Send + 'static {
+    requests
+        .map(move |request| {
+            let request = wire::append_in(request?)?;
+            own(&request.vote, sender)?;
+            Ok(request)
+        })
+        .scan((), |(), request: Result<_, Status>| async {
+            request.inspect_err(|status| tracing::debug!(%status, "an append stream ended")).ok()
+        })
+}

@@ -1,0 +1,120 @@
+//! Linearizable reads by read index: one round to the leader for all that wait. Acts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::ReadPolicy;
+use proto::peer::ReadIndexRequest;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::accord::guard::Guard;
+use crate::metrics::Metrics;
+use crate::mutants::{self, Mutant};
+use crate::peer::channels::{Channels, Lane};
+use crate::propose::leader;
+use crate::types::{LogId, Raft};
+
+/// One round's deadline; it is tried again while somebody waits.
+const ROUND: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(20);
+const QUEUE: usize = 8192;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("no leader confirmed the read within {0:?}")]
+    NoLeader(Duration),
+    /// This replica's state cannot be trusted, for the reason given.
+    #[error("this replica serves no reads: {0}")]
+    Fenced(String),
+}
+
+struct Waiter {
+    index: oneshot::Sender<u64>,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Reader {
+    waiters: mpsc::Sender<Waiter>,
+    applied: watch::Receiver<Option<LogId>>,
+    guard: Arc<Guard>,
+    metrics: Arc<Metrics>,
+    timeout: Duration,
+}
+
+impl Reader {
+    pub fn start(
+        raft: Raft,
+        id: u64,
+        channels: Channels,
+        applied: watch::Receiver<Option<LogId>>,
+        guard: Arc<Guard>,
+        metrics: Arc<Metrics>,
+        timeout: Duration,
+    ) -> Reader {
+        let (waiters, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(rounds(raft, id, channels, queue, metrics.clone()));
+        Reader { waiters, applied, guard, metrics, timeout }
+    }
+
+    /// Waits until the local state holds every write that was acknowledged before the call.
+    pub async fn barrier(&self) -> Result<(), ReadError> {
+        self.trusted()?;
+        Metrics::add(&self.metrics.barriers, 1);
+        let late = |_| ReadError::NoLeader(self.timeout);
+        let deadline = Instant::now() + self.timeout;
+        let (answer, index) = oneshot::channel();
+        let asked = async {
+            self.waiters.send(Waiter { index: answer }).await.ok()?;
+            index.await.ok()
+        };
+        let index = tokio::time::timeout_at(deadline, asked).await.map_err(late)?;
+        let index = index.ok_or(ReadError::NoLeader(self.timeout))?;
+        let mut applied = self.applied.clone();
+        let reached = applied.wait_for(|at| at.is_some_and(|at| at.index >= index));
+        match tokio::time::timeout_at(deadline, reached).await {
+            Ok(Ok(_)) => self.trusted(),
+            Ok(Err(_)) | Err(_) => Err(ReadError::NoLeader(self.timeout)),
+        }
+    }
+
+    fn trusted(&self) -> Result<(), ReadError> {
+        self.guard.why().map_or(Ok(()), |why| Err(ReadError::Fenced(why)))
+    }
+}
+
+/// Round after round, while somebody waits. Ends with the last [`Reader`].
+async fn rounds(raft: Raft, id: u64, channels: Channels, mut queue: mpsc::Receiver<Waiter>, metrics: Arc<Metrics>) {
+    let mut waiting: Vec<Waiter> = Vec::new();
+    while queue.recv_many(&mut waiting, QUEUE).await > 0 {
+        while !waiting.is_empty() {
+            // Whoever came until now is served by a round that begins now.
+            while let Ok(waiter) = queue.try_recv() {
+                waiting.push(waiter);
+            }
+            Metrics::add(&metrics.barrier_rounds, 1);
+            match tokio::time::timeout(ROUND, read_index(&raft, id, &channels)).await {
+                Ok(Some(index)) => waiting.drain(..).for_each(|waiter| _ = waiter.index.send(index)),
+                Ok(None) | Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+            waiting.retain(|waiter| !waiter.index.is_closed());
+        }
+    }
+}
+
+/// The index that the leader, confirmed by a majority, had committed when asked.
+async fn read_index(raft: &Raft, id: u64, channels: &Channels) -> Option<u64> {
+    match leader(raft)? {
+        (leader, _) if leader == id && mutants::on(Mutant::LeaderReadsLocally) => Some(0),
+        (leader, _) if leader != id && mutants::on(Mutant::FollowerReadsLocally) => Some(0),
+        (leader, _) if leader == id => {
+            let (read, _) = raft.get_read_log_id(ReadPolicy::ReadIndex).await.ok()?;
+            Some(read.index())
+        }
+        (leader, address) => {
+            let mut client = channels.client(leader, &address, Lane::Control);
+            Some(client.read_index(ReadIndexRequest {}).await.ok()?.into_inner().index)
+        }
+    }
+}

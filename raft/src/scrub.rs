@@ -1,0 +1,165 @@
+//! Reads all records on the disk again and again, slowly, so that rot is found before the record is needed. Acts.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio_util::sync::CancellationToken;
+
+use crate::disk::{Disk, Table, apart};
+use crate::metrics::Metrics;
+use crate::record;
+
+/// 64 KiB a second: a small share of any disk and processor, and a full history window in little over an hour.
+const PIECE_BYTES: usize = 64 << 10;
+const PAUSE: Duration = Duration::from_secs(1);
+/// Behind every key.
+const END: [u8; 9] = [0xff; 9];
+
+/// Where the next piece begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    table: usize,
+    from: Bytes,
+}
+
+impl Place {
+    fn first() -> Place {
+        Place { table: 0, from: Bytes::new() }
+    }
+
+    fn table(&self) -> Table {
+        Table::ALL[self.table]
+    }
+
+    /// After the piece that ended with `last`; `None`: there was nothing left in the table.
+    fn after(&self, last: Option<&Bytes>) -> Place {
+        match last {
+            Some(last) => {
+                let mut from = BytesMut::from(&last[..]);
+                from.extend_from_slice(&[0]);
+                Place { table: self.table, from: from.freeze() }
+            }
+            None => Place { table: (self.table + 1) % Table::ALL.len(), from: Bytes::new() },
+        }
+    }
+}
+
+/// Checks a piece. Returns the bytes read and the next place.
+fn piece(disk: &dyn Disk, place: &Place) -> io::Result<(usize, Place)> {
+    let table = place.table();
+    let rows = disk.scan(table, &place.from, &END, PIECE_BYTES).map_err(|error| {
+        let message = format!("table {} after key {}: {error}", table.name(), name(table, &place.from));
+        io::Error::new(error.kind(), message)
+    })?;
+    for (key, row) in &rows {
+        record::open(row, &|| format!("table {}, key {}", table.name(), name(table, key)))?;
+    }
+    Ok((rows.iter().map(|(_, row)| row.len()).sum(), place.after(rows.last().map(|(key, _)| key))))
+}
+
+/// A key as a person can read it: a number in the log and the history, text behind the generation otherwise.
+fn name(table: Table, key: &[u8]) -> String {
+    match (table, <[u8; 8]>::try_from(key)) {
+        (Table::Log | Table::History, Ok(number)) => u64::from_be_bytes(number).to_string(),
+        (Table::Objects, _) => String::from_utf8_lossy(key.get(4..).unwrap_or_default()).into_owned(),
+        _ => String::from_utf8_lossy(key).into_owned(),
+    }
+}
+
+/// Ends with `stop`, or with the first damage.
+pub async fn run(disk: Arc<dyn Disk>, metrics: Arc<Metrics>, stop: CancellationToken) {
+    let mut place = Place::first();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+        let read = {
+            let place = place.clone();
+            apart(&disk, move |disk| piece(disk, &place)).await
+        };
+        match read {
+            Ok((bytes, next)) => {
+                Metrics::add(&metrics.scrubbed_bytes, bytes as u64);
+                place = next;
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Metrics::add(&metrics.checksum_failures, 1);
+                metrics.rot_found(&error);
+                return;
+            }
+            // While the disk is full or closes; what fails for good, the raft node notices as well.
+            Err(error) => tracing::debug!(%error, "a piece of the disk was not checked"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Batch;
+    use crate::disk::rocks::Rocks;
+
+    fn filled() -> (tempfile::TempDir, Rocks) {
+        let dir = tempfile::tempdir().unwrap();
+        let rocks = Rocks::open(dir.path()).unwrap();
+        let mut batch = Batch::default();
+        for n in 0..100u64 {
+            batch.put(Table::Log, Bytes::copy_from_slice(&n.to_be_bytes()), record::encode(&vec![n as u8; 2000]));
+            let key = [&1u32.to_be_bytes()[..], format!("pods/{n}").as_bytes()].concat();
+            batch.put(Table::Objects, key, record::encode(&n));
+        }
+        batch.put(Table::Meta, Bytes::from_static(b"vote"), record::encode(&1));
+        rocks.write(&batch).unwrap();
+        (dir, rocks)
+    }
+
+    #[test]
+    fn every_record_is_read_in_bounded_pieces() {
+        let (_dir, rocks) = filled();
+        let (mut place, mut bytes, mut pieces) = (Place::first(), 0, 0);
+        loop {
+            let (read, next) = piece(&rocks, &place).unwrap();
+            assert!(read < PIECE_BYTES + 3000);
+            (bytes, pieces, place) = (bytes + read, pieces + 1, next);
+            if place == Place::first() {
+                break;
+            }
+        }
+        let all: usize = Table::ALL
+            .map(|table| rocks.scan(table, b"", &END, usize::MAX).unwrap())
+            .iter()
+            .flatten()
+            .map(|(_, row)| row.len())
+            .sum();
+        assert_eq!(bytes, all);
+        assert!(pieces >= 8, "{pieces}");
+    }
+
+    #[test]
+    fn damage_is_named_by_table_and_key() {
+        for (table, key, named) in [
+            (Table::Log, 77u64.to_be_bytes().to_vec(), "table log, key 77 is corrupt"),
+            (Table::Objects, [&[0, 0, 0, 1], &b"pods/7"[..]].concat(), "table objects, key pods/7 is corrupt"),
+            (Table::Meta, b"vote".to_vec(), "table meta, key vote is corrupt"),
+        ] {
+            let (_dir, rocks) = filled();
+            let mut row = rocks.get(table, &key).unwrap().unwrap();
+            row[5] ^= 1;
+            let mut batch = Batch::default();
+            batch.put(table, key, row);
+            rocks.write(&batch).unwrap();
+            let mut place = Place::first();
+            let error = loop {
+                match piece(&rocks, &place) {
+                    Ok((_, next)) => place = next,
+                    Err(error) => break error.to_string(),
+                }
+                assert_ne!(place, Place::first(), "{named}: not found");
+            };
+            assert!(error.starts_with(named), "{error}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! An immutable view of all keys at one revision. Decides nothing.
+
+use std::ops::Bound;
+
+use bytes::Bytes;
+use imbl::OrdMap;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::command::{Revision, Versioned};
+
+/// XXH3 has a fixed definition, so replicas of different versions agree on it.
+fn digest(key: &[u8], object: &Versioned) -> u64 {
+    let named = xxh3_64_with_seed(key, object.revision);
+    xxh3_64_with_seed(&object.value, named.wrapping_add(object.created.rotate_left(32)))
+}
+
+/// Cheap to clone: clones share their parts.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    objects: OrdMap<Bytes, Versioned>,
+    revision: Revision,
+    /// Of the objects' digests, wrapping: the same for the same objects, however they came about.
+    sum: u64,
+}
+
+impl State {
+    pub(crate) fn insert(&mut self, key: Bytes, object: Versioned) -> Option<Versioned> {
+        self.sum = self.sum.wrapping_add(digest(&key, &object));
+        let was = self.objects.insert(key.clone(), object);
+        if let Some(was) = &was {
+            self.sum = self.sum.wrapping_sub(digest(&key, was));
+        }
+        was
+    }
+
+    pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Versioned> {
+        let was = self.objects.remove(key)?;
+        self.sum = self.sum.wrapping_sub(digest(key, &was));
+        Some(was)
+    }
+
+    pub(crate) fn set_revision(&mut self, revision: Revision) {
+        self.revision = revision;
+    }
+
+    pub(crate) fn objects(&self) -> &OrdMap<Bytes, Versioned> {
+        &self.objects
+    }
+
+    /// Equal on replicas whose objects and revision are equal. The same in every version and on every machine.
+    pub(crate) fn digest(&self) -> u64 {
+        xxh3_64_with_seed(&self.sum.to_le_bytes(), self.revision)
+    }
+
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    pub fn get(&self, key: &[u8]) -> Option<&Versioned> {
+        self.objects.get(key)
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    /// Keys that begin with `prefix` and sort after `after` (exclusive), in order.
+    pub fn range<'a>(
+        &'a self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+    ) -> Box<dyn Iterator<Item = (&'a Bytes, &'a Versioned)> + Send + 'a> {
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        let within = self.objects.range::<_, [u8]>((from, Bound::Unbounded));
+        let prefix = prefix.to_vec();
+        Box::new(within.take_while(move |(key, _)| key.starts_with(&prefix)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(state: &State, prefix: &str, after: Option<&str>) -> Vec<String> {
+        let range = state.range(prefix.as_bytes(), after.map(str::as_bytes));
+        range.map(|(key, _)| String::from_utf8_lossy(key).into_owned()).collect()
+    }
+
+    #[test]
+    fn a_range_holds_the_prefix_and_resumes_after_a_key() {
+        let one = Versioned { revision: 1, created: 1, value: Bytes::new() };
+        let objects = ["a/1", "a/2", "a/3", "b/1"].map(|key| (Bytes::from_static(key.as_bytes()), one.clone()));
+        let mut state = State::default();
+        objects.into_iter().for_each(|(key, object)| drop(state.insert(key, object)));
+        assert_eq!(keys(&state, "a/", None), ["a/1", "a/2", "a/3"]);
+        assert_eq!(keys(&state, "a/", Some("a/1")), ["a/2", "a/3"]);
+        assert_eq!(keys(&state, "a/", Some("a/25")), ["a/3"], "a key in between need not exist");
+        assert_eq!(keys(&state, "b/", Some("a/9")), ["b/1"], "a position before the prefix means its beginning");
+        assert!(keys(&state, "a/", Some("b/1")).is_empty(), "a position behind the prefix means its end");
+        assert_eq!(keys(&state, "", None).len(), 4);
+    }
+
+    #[test]
+    fn the_digest_tells_states_apart_and_forgets_the_way() {
+        let object = |revision, created, value: &'static str| Versioned { revision, created, value: value.into() };
+        let of = |objects: &[(&'static str, Versioned)]| {
+            let mut state = State::default();
+            for (key, object) in objects {
+                state.insert(Bytes::from_static(key.as_bytes()), object.clone());
+            }
+            state
+        };
+        let (a, b) = (("a", object(1, 1, "x")), ("b", object(2, 2, "y")));
+        let both = of(&[a.clone(), b.clone()]);
+        assert_eq!(of(&[b.clone(), a.clone()]).digest(), both.digest(), "the order does not count");
+        let mut detour = of(&[("c", object(1, 1, "z")), ("a", object(3, 1, "other")), b.clone(), a.clone()]);
+        detour.remove(b"c");
+        assert_eq!(detour.digest(), both.digest());
+        for other in [
+            of(&[a.clone(), ("b", object(2, 2, "z"))]),
+            of(&[a.clone(), ("b", object(2, 1, "y"))]),
+            of(&[a.clone(), ("b", object(3, 2, "y"))]),
+            of(&[a.clone(), ("c", object(2, 2, "y"))]),
+            of(&[("a", b.1.clone()), ("b", a.1.clone())]),
+            of(&[a]),
+        ] {
+            assert_ne!(other.digest(), both.digest());
+        }
+        let mut later = both.clone();
+        later.set_revision(9);
+        assert_ne!(later.digest(), both.digest(), "the revision counts");
+    }
+}

@@ -1,0 +1,242 @@
+//! The handle that the rest of a replica holds: propose, read, watch. Acts.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use proto::seam::Env;
+use tokio::sync::watch;
+
+use crate::backup::Backup;
+use crate::command::{Command, Outcome, Revision};
+use crate::disk::Disk;
+use crate::machine::apply;
+use crate::mend;
+use crate::metrics::Metrics;
+use crate::open::{self, Running};
+
+pub use crate::config::{Config, HistoryWindow, Timing};
+pub use crate::members::change::ChangeError;
+pub use crate::members::plan::MemberChange;
+pub use crate::members::{Member, MemberStatus};
+pub use crate::open::OpenError;
+pub use crate::propose::ProposeError;
+pub use crate::read::ReadError;
+pub use crate::standing::{Role, Standing};
+pub use crate::state::State;
+pub use crate::watch::{News, Watcher};
+
+/// The history no longer reaches back that far (or the revision lies in the future of a restored cluster).
+#[derive(Debug, thiserror::Error)]
+#[error("revision {asked} is gone; the oldest is {oldest}")]
+pub struct Gone {
+    pub asked: Revision,
+    pub oldest: Revision,
+}
+
+/// Why a replica takes no part any more.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("this replica takes no part: {0}")]
+pub struct Unwell(pub String);
+
+/// Once the leadership is handed over, what is under way gets this long to end.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Running>,
+}
+
+impl Store {
+    /// Opens (or makes) the data directory, starts the raft node and the peer listener.
+    pub async fn open(config: Config, env: Env) -> Result<Store, OpenError> {
+        config.check().map_err(OpenError::Other)?;
+        let disk = Arc::new(mend::database(&config)?);
+        Store::open_on(disk, config, env).await
+    }
+
+    /// Like [`Store::open`], on any disk.
+    pub async fn open_on(disk: Arc<dyn Disk>, config: Config, env: Env) -> Result<Store, OpenError> {
+        config.check().map_err(OpenError::Other)?;
+        let opened = open::start(disk.clone(), config, env).await;
+        if opened.is_err() {
+            // Nothing of a store that did not come about may keep the directory.
+            disk.close();
+        }
+        Ok(Store { inner: Arc::new(opened?) })
+    }
+
+    /// Proposes here or forwards to the leader. Retries only while it is certain that nothing was appended.
+    pub async fn propose(&self, command: Command) -> Result<Outcome, ProposeError> {
+        self.inner.proposer.propose(command).await
+    }
+
+    /// Waits until the local state is at least as new as every write acknowledged before the call (read
+    /// index). After it, [`Store::state`] is linearizable. Batched: one round for all that wait.
+    pub async fn barrier(&self) -> Result<(), ReadError> {
+        self.inner.reader.barrier().await
+    }
+
+    /// The local state as it stands: consistent, cheap, immutable. O(1).
+    pub fn state(&self) -> State {
+        self.inner.published.state()
+    }
+
+    /// [`Store::state`], if this replica's state may be served.
+    pub fn trusted(&self) -> Result<State, ReadError> {
+        self.inner.guard.why().map_or_else(|| Ok(self.state()), |why| Err(ReadError::Fenced(why)))
+    }
+
+    /// Waits until the local state has reached `revision`.
+    pub async fn caught_up(&self, revision: Revision, within: Duration) -> Result<State, ReadError> {
+        let mut revisions = self.inner.published.revision();
+        let reached = revisions.wait_for(|now| *now >= revision);
+        match tokio::time::timeout(within, reached).await {
+            Ok(Ok(_)) => self.trusted(),
+            Ok(Err(_)) | Err(_) => Err(ReadError::NoLeader(within)),
+        }
+    }
+
+    /// The state as of a revision within the history window: every key as it stood right after that revision.
+    /// Takes time and memory in proportion to the changes since.
+    pub async fn state_at(&self, revision: Revision) -> Result<State, Gone> {
+        let mut state = self.state();
+        let gone = |oldest| Gone { asked: revision, oldest };
+        if revision > state.revision() {
+            return Err(gone(self.inner.published.history.floor()));
+        }
+        let newest = state.revision();
+        self.inner.published.history.backwards(revision, newest, |change| apply::undo(&mut state, change).is_ok())?;
+        Ok(state)
+    }
+
+    /// Every change after `after` to keys that begin with `prefix`, in order, once each.
+    /// Revisions ahead of the local state are waited for.
+    pub fn watch(&self, prefix: Bytes, after: Revision) -> Result<Watcher, Gone> {
+        Watcher::new(self.inner.published.clone(), &self.inner.guard, prefix, after)
+    }
+
+    /// The oldest revision that a watch may begin after, and that [`Store::state_at`] can show.
+    pub fn oldest(&self) -> Revision {
+        self.inner.published.history.floor()
+    }
+
+    /// Role and term, and every change of them. The applied index in it is current, but wakes nobody.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.inner.standing.clone()
+    }
+
+    /// The members, each asked for its state; a member that does not answer within the deadline is unreachable.
+    pub async fn members(&self, deadline: Duration) -> Vec<MemberStatus> {
+        self.inner.members.ask(deadline).await
+    }
+
+    /// Hands the leadership over (to `to`, or to the most advanced voter). Ok also when this replica does not lead.
+    pub async fn transfer_leadership(&self, to: Option<u64>) -> Result<(), ReadError> {
+        match self.inner.members.hand_over(to).await {
+            true => Ok(()),
+            false => Err(ReadError::NoLeader(Duration::from_secs(1))),
+        }
+    }
+
+    /// Changes the members: carried out by the leader, wherever this is called. Returns the id of the member that was
+    /// changed, or that leads now. One change at a time; a refusal says why.
+    pub async fn change_members(&self, change: MemberChange, within: Duration) -> Result<u64, ChangeError> {
+        self.inner.members.change(change, within).await
+    }
+
+    /// Says why, once this replica has been told that it is no member any more. It has stopped voting then.
+    pub fn removed(&self) -> watch::Receiver<Option<String>> {
+        self.inner.removed.clone()
+    }
+
+    /// The cluster that the replicas know each other by: its epoch stands behind its name.
+    pub fn cluster_id(&self) -> &str {
+        &self.inner.cluster_id
+    }
+
+    /// The state at one log position, as a snapshot file holds it. Cheap: it shares the state's parts.
+    pub async fn backup(&self, now_ms: u64) -> Result<Backup, Unwell> {
+        let image = self.inner.raft.get_snapshot().await.map_err(|error| Unwell(error.to_string()))?;
+        let image = image.map(|snapshot| snapshot.snapshot).unwrap_or_default();
+        Ok(Backup::new(self.inner.cluster_id.clone(), self.inner.id, now_ms, image))
+    }
+
+    /// Drops the applied part of the log, as happens by itself when the log grows: a replica that lags behind it is
+    /// then filled by a snapshot. For tests.
+    #[doc(hidden)]
+    pub async fn compact_log(&self) {
+        let applied = self.inner.published.applied().borrow().map_or(0, |at| at.index);
+        let raft = &self.inner.raft;
+        if raft.trigger().snapshot().await.is_err() {
+            return;
+        }
+        let wait = raft.wait(Some(Duration::from_secs(5)));
+        let made = wait.metrics(|metrics| metrics.snapshot.is_some_and(|at| at.index >= applied), "a snapshot").await;
+        if made.is_ok() && raft.trigger().purge_log(applied).await.is_ok() {
+            // A leader waits for the end of a transfer that may need the entries.
+            let purged = |metrics: &openraft::RaftMetrics<_>| metrics.purged.is_some_and(|at| at.index >= applied);
+            let _ = wait.metrics(purged, "the purge").await;
+        }
+    }
+
+    /// Can this replica still take part? It cannot once its disk failed it, or its state was found to be wrong.
+    /// What it has in memory can still be looked at, but should be served to nobody when its state is wrong.
+    pub fn health(&self) -> Result<(), Unwell> {
+        let removed = self.inner.removed.borrow().clone();
+        removed.or_else(|| self.inner.trouble.unwell()).map_or(Ok(()), |why| Err(Unwell(why)))
+    }
+
+    /// The next change is applied wrongly here, as by a fault in the memory. For tests.
+    #[doc(hidden)]
+    pub fn poison(&self) {
+        self.inner.published.poison.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    pub fn id(&self) -> u64 {
+        self.inner.id
+    }
+
+    /// A leader hands over first. Idempotent.
+    pub async fn shutdown(&self) {
+        if !self.inner.stop.is_cancelled() {
+            self.inner.members.hand_over(None).await;
+        }
+        self.stop().await;
+    }
+
+    /// Stops without handing over and without syncing, much as a killed process would. For tests.
+    #[doc(hidden)]
+    pub async fn kill(&self) {
+        self.inner.stop.cancel();
+        self.stop().await;
+    }
+
+    async fn stop(&self) {
+        let inner = &self.inner;
+        let stopping = async {
+            let _ = inner.raft.shutdown().await;
+            inner.stop.cancel();
+            inner.tasks.wait().await;
+        };
+        if tokio::time::timeout(STOP_DEADLINE, stopping).await.is_err() {
+            tracing::warn!("the store did not stop in time");
+            inner.stop.cancel();
+        }
+        inner.disk.close();
+    }
+
+    pub fn peer_address(&self) -> SocketAddr {
+        self.inner.peer_address
+    }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

@@ -1,0 +1,120 @@
+//! A store on a disk that fails: it says so, takes no part, and still shows what it has.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use proto::pki::{Authority, PEER_NAME, Request};
+use proto::tls::Identity;
+
+use super::*;
+use crate::command::{Action, Op, Precondition};
+use crate::disk::faulty::Faulty;
+use crate::disk::rocks::Rocks;
+
+async fn store(dir: &std::path::Path) -> (Arc<Faulty>, Store) {
+    proto::tls::install_provider();
+    let authority = Authority::make("peers").unwrap();
+    let request = Request { common_name: "kontiki:replica:1", organizations: &[], hosts: &[PEER_NAME.to_string()] };
+    let pair = authority.sign(&request).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let member = Member { id: 1, peer_address: free.clone(), client_address: String::new() };
+    let config = Config {
+        id: 1,
+        dir: dir.into(),
+        peer_listen: free,
+        initial_members: vec![member],
+        cluster_id: "faulty".into(),
+        tls: Identity {
+            certificate_pem: pair.certificate_pem,
+            key_pem: pair.key_pem,
+            authority_pem: authority.certificate_pem().into(),
+        },
+        timing: Timing { propose_timeout: Duration::from_secs(3), ..Timing::default() },
+        history: HistoryWindow::default(),
+    };
+    let disk = Faulty::new(Arc::new(Rocks::open(dir).unwrap()));
+    let store = Store::open_on(disk.clone(), config, Env::real()).await.unwrap();
+    (disk, store)
+}
+
+fn put(key: &'static str) -> Command {
+    let key = Bytes::from_static(key.as_bytes());
+    let op = Op { key: key.clone(), precondition: Precondition::Any, action: Action::Put(key) };
+    Command { fence: None, proposed_at_ms: 1, author: "test".into(), ops: vec![op] }
+}
+
+async fn ends_badly(fail: impl FnOnce(&Faulty), word: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, store) = store(dir.path()).await;
+    store.propose(put("before")).await.unwrap();
+    assert!(store.health().is_ok());
+    fail(&disk);
+    let refused = store.propose(put("after")).await;
+    assert!(refused.is_err(), "acknowledged without a disk: {refused:?}");
+    let unwell = store.health().unwrap_err();
+    assert!(unwell.to_string().contains(word), "{unwell}");
+    let mut standing = store.standing();
+    let deposed = standing.wait_for(|standing| standing.leads_in_term.is_none() && standing.role != Role::Leader);
+    tokio::time::timeout(Duration::from_secs(5), deposed).await.expect("it leads no more").unwrap();
+    assert!(store.state().get(b"before").is_some(), "reads go on");
+    assert!(store.state().get(b"after").is_none());
+    store.kill().await;
+}
+
+#[tokio::test]
+async fn a_failed_sync_ends_the_vote_of_a_replica() {
+    ends_badly(|disk| disk.fail_sync.store(true, Relaxed), "scratched").await;
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_growth_lets_deletes_through_and_heals_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, store) = store(dir.path()).await;
+    store.propose(put("before")).await.unwrap();
+    store.propose(put("doomed")).await.unwrap();
+    let level = |wanted: u64| {
+        let store = store.clone();
+        async move {
+            let reached = async {
+                while store.metrics().space_level.load(Relaxed) != wanted {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), reached).await.expect("the level is noticed");
+        }
+    };
+    disk.set_free(20 << 20);
+    level(1).await;
+    let refused = store.propose(put("after")).await;
+    assert!(matches!(&refused, Err(ProposeError::NoSpace(why)) if why.contains("after would be new")), "{refused:?}");
+    let delete = Op { key: Bytes::from_static(b"doomed"), precondition: Precondition::Any, action: Action::Delete };
+    let deleted = store.propose(Command { ops: vec![delete], ..put("") }).await;
+    assert!(matches!(deleted, Ok(Outcome::Applied { .. })), "{deleted:?}");
+    store.propose(put("before")).await.unwrap();
+    store.barrier().await.unwrap();
+
+    // Not even the reserve helps: this replica takes no part, and what it has can still be seen.
+    disk.reserve(0).unwrap();
+    disk.set_free(0);
+    let waits = tokio::spawn({
+        let store = store.clone();
+        async move { store.propose(put("before")).await }
+    });
+    level(2).await;
+    let refused = store.propose(put("before")).await;
+    assert!(matches!(refused, Err(ProposeError::NoSpace(_))), "{refused:?}");
+    assert!(store.state().get(b"before").is_some() && store.health().is_ok());
+    assert_eq!(store.standing().borrow().leads_in_term, None, "it does not claim to lead");
+
+    disk.set_free(1000 << 20);
+    level(0).await;
+    let written = waits.await.unwrap();
+    assert!(written.is_ok(), "it went through in the end: {written:?}");
+    let again = async {
+        while store.propose(put("after")).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), again).await.expect("it grows again");
+    assert_eq!(store.metrics().disk_failure(), None);
+    store.kill().await;
+}

@@ -1,0 +1,54 @@
+//! Why this replica does not take part in full, in words. Reads only.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+use tokio::sync::watch;
+
+use crate::accord::guard::Guard;
+use crate::disk::space::Level;
+use crate::metrics::Metrics;
+use crate::types::Raft;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Trouble {
+    pub raft: Raft,
+    pub guard: Arc<Guard>,
+    pub level: watch::Receiver<Level>,
+    pub abstains: Arc<AtomicBool>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Trouble {
+    /// What keeps this replica from serving; `None`: it serves.
+    pub fn unwell(&self) -> Option<String> {
+        if let Some(why) = self.metrics.disk_failure() {
+            return Some(format!("its disk failed: {why}"));
+        }
+        if let Some(why) = self.guard.why() {
+            return Some(why);
+        }
+        let running = self.raft.metrics().borrow_watched().running_state.clone();
+        running.err().map(|fatal| fatal.to_string())
+    }
+
+    /// Everything there is to say, the lesser troubles too.
+    pub fn why(&self) -> Option<String> {
+        if let Some(why) = self.unwell() {
+            return Some(why);
+        }
+        if self.abstains.load(Relaxed) {
+            return Some("it lost data and does not vote until it is filled again".into());
+        }
+        if let Some(what) = self.metrics.rot() {
+            return Some(format!("its data is damaged ({what}): a restart repairs it"));
+        }
+        match *self.level.borrow() {
+            Level::Ample => None,
+            Level::Short => Some("there is little room on its disk".into()),
+            Level::Out => Some("there is no room on its disk: it takes no part".into()),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What a replica does for itself now and then: trims its history, looks at its disk. Acts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::seam::Clock;
+use tokio_util::sync::CancellationToken;
+
+use crate::disk::Disk;
+use crate::machine::published::Published;
+use crate::metrics::Metrics;
+use crate::store::HistoryWindow;
+
+const INTERVAL: Duration = Duration::from_secs(2);
+/// Between two trimming steps, so that they take a small share of the time.
+const PAUSE: Duration = Duration::from_millis(20);
+
+pub async fn run(
+    disk: Arc<dyn Disk>,
+    published: Arc<Published>,
+    window: HistoryWindow,
+    clock: Arc<dyn Clock>,
+    stop: CancellationToken,
+) {
+    loop {
+        Metrics::set(&published.metrics.disk_bytes, disk.bytes());
+        loop {
+            let revision = *published.revision().borrow();
+            match published.history.trim(&window, clock.now_ms(), revision) {
+                Ok(true) => tokio::time::sleep(PAUSE).await,
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "the history cannot be trimmed");
+                    break;
+                }
+            }
+            if stop.is_cancelled() {
+                return;
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+    }
+}

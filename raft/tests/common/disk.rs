@@ -1,0 +1,152 @@
+//! A disk in memory that can be full, rot, or fail to sync.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use kontiki_raft::{Batch, Disk, Free, Row, Table, Write};
+
+type Tables = BTreeMap<Table, BTreeMap<Bytes, Vec<u8>>>;
+
+pub struct Memory {
+    tables: Mutex<Tables>,
+    note: Mutex<Option<Vec<u8>>>,
+    /// Of the file system, the reserve not counted.
+    free: AtomicU64,
+    reserved: AtomicU64,
+    sick: AtomicBool,
+    pub fail_sync: AtomicBool,
+}
+
+pub const TOTAL: u64 = 1 << 30;
+
+impl Memory {
+    pub fn new() -> Arc<Memory> {
+        Arc::new(Memory {
+            tables: Mutex::default(),
+            note: Mutex::default(),
+            free: TOTAL.into(),
+            reserved: 0.into(),
+            sick: false.into(),
+            fail_sync: false.into(),
+        })
+    }
+
+    pub fn set_free(&self, bytes: u64) {
+        self.free.store(bytes, SeqCst);
+    }
+
+    /// Flips a bit in the row that `pick` finds. Returns its key.
+    pub fn rot(&self, table: Table, pick: impl Fn(&[u8]) -> bool) -> Option<Bytes> {
+        let mut tables = self.tables.lock().unwrap();
+        let (key, row) = tables.get_mut(&table)?.iter_mut().find(|(key, _)| pick(key))?;
+        *row.last_mut()? ^= 4;
+        Some(key.clone())
+    }
+
+    pub fn rot_note(&self) {
+        *self.note.lock().unwrap().as_mut().unwrap().last_mut().unwrap() ^= 4;
+    }
+
+    pub fn keys(&self, table: Table) -> Vec<Bytes> {
+        self.tables.lock().unwrap().get(&table).map(|rows| rows.keys().cloned().collect()).unwrap_or_default()
+    }
+}
+
+fn full() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "no space left, says the test")
+}
+
+#[async_trait::async_trait]
+impl Disk for Memory {
+    fn write(&self, batch: &Batch) -> io::Result<()> {
+        let free = self.free.load(SeqCst);
+        if self.sick.load(SeqCst) || free < batch.bytes as u64 {
+            self.sick.store(true, SeqCst);
+            return Err(full());
+        }
+        self.free.store(free - batch.bytes as u64, SeqCst);
+        let mut tables = self.tables.lock().unwrap();
+        for write in &batch.writes {
+            match write {
+                Write::Put(table, key, value) => {
+                    tables.entry(*table).or_default().insert(key.clone(), value.clone());
+                }
+                Write::Delete(table, key) => {
+                    tables.entry(*table).or_default().remove(key);
+                }
+                Write::DeleteRange(table, from, to) => {
+                    tables.entry(*table).or_default().retain(|key, _| key < from || key >= to);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn sync(&self) -> io::Result<()> {
+        if self.fail_sync.load(SeqCst) {
+            return Err(io::Error::other("the platter is scratched, says the test"));
+        }
+        if self.sick.load(SeqCst) { Err(full()) } else { Ok(()) }
+    }
+
+    fn heal(&self) -> io::Result<()> {
+        if self.free.load(SeqCst) < 64 << 10 {
+            return Err(full());
+        }
+        self.sick.store(false, SeqCst);
+        Ok(())
+    }
+
+    fn free(&self) -> io::Result<Option<Free>> {
+        Ok(Some(Free { bytes: self.free.load(SeqCst), total_bytes: TOTAL }))
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        let free = self.free.load(SeqCst) + self.reserved.swap(0, SeqCst);
+        self.free.store(free, SeqCst);
+        let left = free.checked_sub(bytes).ok_or_else(full)?;
+        self.reserved.store(bytes, SeqCst);
+        self.free.store(left, SeqCst);
+        Ok(())
+    }
+
+    fn save_note(&self, note: &[u8]) -> io::Result<()> {
+        *self.note.lock().unwrap() = Some(note.to_vec());
+        Ok(())
+    }
+
+    fn note(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.note.lock().unwrap().clone())
+    }
+
+    fn set_aside(&self) -> io::Result<()> {
+        self.tables.lock().unwrap().clear();
+        Ok(())
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.tables.lock().unwrap().get(&table).and_then(|rows| rows.get(key).cloned()))
+    }
+
+    fn scan(&self, table: Table, from: &[u8], to: &[u8], bytes_max: usize) -> io::Result<Vec<Row>> {
+        let tables = self.tables.lock().unwrap();
+        let Some(rows) = tables.get(&table) else { return Ok(Vec::new()) };
+        let mut bytes = 0;
+        let within = rows.iter().skip_while(|(key, _)| key[..] < *from).take_while(|(key, _)| key[..] < *to);
+        let fits = within.take_while(|(_, row)| {
+            let fits = bytes == 0 || bytes < bytes_max;
+            bytes += row.len();
+            fits
+        });
+        Ok(fits.map(|(key, row)| (key.clone(), row.clone())).collect())
+    }
+
+    fn bytes(&self) -> u64 {
+        0
+    }
+
+    fn close(&self) {}
+}

@@ -1,0 +1,232 @@
+//! Full disks and states that differ: who is concerned takes no part and says so, and the rest goes on.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use common::disk::{Memory, TOTAL};
+use common::{Cluster, bytes, command, eventually, in_time, put, value, write};
+use kontiki_raft::{Action, Op, ProposeError, ReadError, Role, Store};
+use proto::seam::Env;
+use tokio::time::Instant;
+
+type Disks = BTreeMap<u64, Arc<Memory>>;
+
+async fn start_on(cluster: &mut Cluster, disks: &Disks, id: u64) -> Store {
+    let store = Store::open_on(disks[&id].clone(), cluster.config(id), Env::real()).await.unwrap();
+    cluster.stores.insert(id, store.clone());
+    store
+}
+
+async fn on_memory(size: u64) -> (Cluster, Disks) {
+    let mut cluster = Cluster::of(size);
+    let disks: Disks = (1..=size).map(|id| (id, Memory::new())).collect();
+    for id in 1..=size {
+        start_on(&mut cluster, &disks, id).await;
+    }
+    cluster.leader().await;
+    (cluster, disks)
+}
+
+async fn level(store: &Store, wanted: u64) {
+    let reached = async || (store.metrics().space_level.load(Relaxed) == wanted).then_some(());
+    eventually("the level of the disk", reached).await;
+}
+
+#[tokio::test]
+async fn a_full_follower_does_not_stop_the_cluster_and_comes_back_by_itself() {
+    let (cluster, disks) = on_memory(3).await;
+    let leader = cluster.leader().await;
+    let full = cluster.follower().await;
+    write(&leader, "before", "x").await;
+    cluster.converged().await;
+    let disk = &disks[&full.id()];
+    disk.set_free(0);
+    let until = Instant::now() + Duration::from_secs(2);
+    // The reserve is used up as well.
+    while Instant::now() < until {
+        disk.set_free(0);
+        write(&leader, "during", "x").await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    level(&full, 2).await;
+    assert_eq!(value(&full, "before").as_deref(), Some("x"), "it shows what it has");
+    assert_eq!(full.standing().borrow().role, Role::Learner, "it takes no part");
+    write(&leader, "new", "x").await;
+    in_time("a read", leader.barrier()).await.unwrap();
+
+    disk.set_free(TOTAL);
+    cluster.converged().await;
+    level(&full, 0).await;
+    in_time("a read", full.barrier()).await.unwrap();
+    write(&full, "after", "x").await;
+}
+
+#[tokio::test]
+async fn a_leader_with_little_room_hands_over_and_a_cluster_with_little_room_refuses_growth_only() {
+    let (cluster, disks) = on_memory(3).await;
+    let old = cluster.leader().await;
+    write(&old, "doomed", "x").await;
+    disks[&old.id()].set_free(30 << 20);
+    let handed_over = eventually("another leader", async || {
+        let leader = old.standing().borrow().leader?;
+        (leader != old.id()).then_some(leader)
+    });
+    let leader = cluster.stores[&handed_over.await].clone();
+    write(&leader, "fits", "x").await;
+
+    for disk in disks.values() {
+        disk.set_free(30 << 20);
+    }
+    for store in cluster.stores.values() {
+        level(store, 1).await;
+    }
+    let follower = cluster.follower().await;
+    let refused = eventually("a refusal", async || follower.propose(command(vec![put("new", "x")])).await.err()).await;
+    assert!(matches!(&refused, ProposeError::NoSpace(why) if why.contains("new would be new")), "{refused}");
+    write(&follower, "fits", "y").await;
+    let delete = Op { action: Action::Delete, ..put("doomed", "") };
+    in_time("a delete", follower.propose(command(vec![delete]))).await.unwrap();
+    in_time("a read", follower.barrier()).await.unwrap();
+    assert_eq!(value(&follower, "doomed"), None);
+
+    disks.values().for_each(|disk| disk.set_free(TOTAL));
+    eventually("room", async || follower.propose(command(vec![put("new", "x")])).await.ok()).await;
+}
+
+#[tokio::test]
+async fn a_leader_whose_disk_is_suddenly_full_is_replaced() {
+    let (cluster, disks) = on_memory(3).await;
+    let old = cluster.leader().await;
+    write(&old, "before", "x").await;
+    let disk = &disks[&old.id()];
+    let others: Vec<&Store> = cluster.stores.values().filter(|store| store.id() != old.id()).collect();
+    let deadline = Instant::now() + common::PATIENCE;
+    loop {
+        // Neither the free room nor the reserve is left.
+        disk.set_free(0);
+        let _ = tokio::time::timeout(Duration::from_millis(50), old.propose(command(vec![put("before", "y")]))).await;
+        if others.iter().any(|store| store.standing().borrow().leads_in_term.is_some()) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "nobody took over");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    write(others[0], "after", "x").await;
+    disk.set_free(TOTAL);
+    cluster.converged().await;
+    in_time("a read", old.barrier()).await.unwrap();
+    assert_eq!(value(&old, "after").as_deref(), Some("x"));
+}
+
+/// Applies a write wrongly on one replica. Returns how long it took until that one was fenced.
+async fn diverge(cluster: &Cluster, odd: &Store) -> Duration {
+    odd.poison();
+    let leader = cluster.leader().await;
+    write(&leader, "poisoned", "x").await;
+    let started = Instant::now();
+    eventually("the fence", async || odd.health().err()).await;
+    started.elapsed()
+}
+
+async fn is_fenced(odd: &Store, others: &[Store]) {
+    let unwell = odd.health().unwrap_err().to_string();
+    assert!(unwell.contains(&format!("the state of replica {} differs", odd.id())), "{unwell}");
+    assert!(matches!(in_time("a read", odd.barrier()).await, Err(ReadError::Fenced(_))));
+    assert!(odd.trusted().is_err());
+    assert!(matches!(odd.propose(command(vec![put("a", "b")])).await, Err(ProposeError::Refused(_))));
+    for other in others {
+        let members = other.members(Duration::from_secs(2)).await;
+        let troubled: Vec<u64> =
+            members.iter().filter(|status| status.trouble.is_some()).map(|status| status.member.id).collect();
+        assert_eq!(troubled, [odd.id()], "named by the others, and nobody else is");
+        assert!(other.health().is_ok());
+    }
+}
+
+#[tokio::test]
+async fn an_odd_follower_is_fenced_within_a_second_and_stays_so() {
+    let (mut cluster, disks) = on_memory(3).await;
+    let odd = cluster.follower().await;
+    let mut watcher = odd.watch(bytes(""), 0).unwrap();
+    let took = diverge(&cluster, &odd).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    let ended = async { while watcher.next().await.is_ok() {} };
+    in_time("the end of its watches", ended).await;
+    let others: Vec<Store> = cluster.stores.values().filter(|store| store.id() != odd.id()).cloned().collect();
+    is_fenced(&odd, &others).await;
+    write(&others[0], "on", "x").await;
+
+    cluster.kill(odd.id()).await;
+    let odd = start_on(&mut cluster, &disks, odd.id()).await;
+    is_fenced(&odd, &[]).await;
+    write(&others[1], "and on", "x").await;
+}
+
+#[tokio::test]
+async fn an_odd_leader_is_fenced_within_a_second_and_replaced() {
+    let (cluster, _disks) = on_memory(3).await;
+    let odd = cluster.leader().await;
+    let took = diverge(&cluster, &odd).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    let others: Vec<Store> = cluster.stores.values().filter(|store| store.id() != odd.id()).cloned().collect();
+    write(&others[0], "on", "x").await;
+    is_fenced(&odd, &others).await;
+    let leader = others.iter().find(|store| store.standing().borrow().leads_in_term.is_some());
+    assert!(leader.is_some(), "one of the others leads");
+}
+
+#[tokio::test]
+async fn two_states_without_a_majority_serve_nobody_until_the_third_decides() {
+    let (mut cluster, disks) = on_memory(3).await;
+    write(&cluster.leader().await, "a", "x").await;
+    cluster.converged().await;
+    let absent = cluster.follower().await.id();
+    cluster.kill(absent).await;
+    let leader = cluster.leader().await;
+    let odd = cluster.follower().await;
+    odd.poison();
+    write(&leader, "poisoned", "x").await;
+    for store in [&leader, &odd] {
+        let why = eventually("the doubt", async || store.health().err()).await.to_string();
+        assert!(why.contains("no majority agrees"), "{why}");
+    }
+    start_on(&mut cluster, &disks, absent).await;
+    eventually("the verdict", async || odd.health().err().filter(|why| why.to_string().contains("differs"))).await;
+    eventually("the end of the doubt", async || leader.health().ok()).await;
+    write(&leader, "on", "x").await;
+}
+
+#[tokio::test]
+async fn replicas_under_load_and_after_a_snapshot_agree() {
+    let mut cluster = Cluster::started(3).await;
+    let behind = cluster.follower().await.id();
+    cluster.kill(behind).await;
+    let leader = cluster.leader().await;
+    for n in 0..20 {
+        write(&leader, &format!("key-{n}"), "x").await;
+    }
+    leader.compact_log().await;
+    let store = cluster.start(behind).await;
+    let writers = (0..8).map(|n| {
+        let store = cluster.stores[&(n % 3 + 1)].clone();
+        async move {
+            for i in 0..200 {
+                write(&store, &format!("load-{n}-{}", i % 20), &i.to_string()).await;
+            }
+        }
+    });
+    futures::future::join_all(writers).await;
+    cluster.converged().await;
+    let digest = |store: &Store| store.metrics().state_digest.load(Relaxed);
+    let (expected, before) = (digest(&leader), leader.metrics().comparisons.load(Relaxed));
+    eventually("comparisons", async || (leader.metrics().comparisons.load(Relaxed) > before + 2).then_some(())).await;
+    for store in cluster.stores.values() {
+        assert_eq!(digest(store), expected);
+        assert!(store.health().is_ok(), "{:?}", store.health());
+    }
+    assert_eq!(store.metrics().snapshots_installed.load(Relaxed), 1);
+}

@@ -1,0 +1,79 @@
+//! Replicas that the log no longer reaches are filled by a snapshot.
+
+mod common;
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use common::{Cluster, bytes, command, in_time, put, value, write};
+use kontiki_raft::{News, Op, Store};
+
+fn installed(store: &Store) -> u64 {
+    store.metrics().snapshots_installed.load(Relaxed)
+}
+
+/// Enough for several chunks.
+async fn fill(store: &Store) {
+    let large = "x".repeat(100_000);
+    let ops: Vec<Op> = (0..30).map(|n| put(&format!("large-{n:02}"), &large)).collect();
+    store.propose(command(ops)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_empty_replica_is_filled_and_remembers_what_it_was_given() {
+    let mut cluster = Cluster::started(3).await;
+    let empty = cluster.follower().await.id();
+    write(&cluster.leader().await, "small", "1").await;
+    fill(&cluster.leader().await).await;
+    cluster.converged().await;
+    cluster.stop(empty).await;
+    std::fs::remove_dir_all(cluster.dir(empty)).unwrap();
+    let leader = cluster.leader().await;
+    leader.compact_log().await;
+    let store = cluster.start(empty).await;
+    let revision = cluster.converged().await;
+    assert_eq!(installed(&store), 1);
+    assert_eq!(value(&store, "small").as_deref(), Some("1"));
+
+    // The past came not with it, and it says so; the future does.
+    let gone = store.watch(bytes(""), revision - 1).err().expect("the history before the snapshot is not here");
+    assert_eq!(gone.oldest, revision);
+    let mut watcher = store.watch(bytes(""), revision).unwrap();
+    write(&leader, "later", "1").await;
+    match in_time("news", watcher.next()).await.unwrap() {
+        News::Changes(changes) => assert_eq!(changes[0].revision, revision + 1),
+        News::Progress(at) => panic!("only progress to {at}"),
+    }
+
+    cluster.stop(empty).await;
+    let store = cluster.start(empty).await;
+    cluster.converged().await;
+    assert_eq!((installed(&store), value(&store, "small").as_deref()), (0, Some("1")));
+}
+
+#[tokio::test]
+async fn a_replica_far_behind_loses_what_was_deleted_meanwhile() {
+    let mut cluster = Cluster::started(3).await;
+    let behind = cluster.follower().await.id();
+    write(&cluster.leader().await, "doomed", "1").await;
+    fill(&cluster.leader().await).await;
+    cluster.converged().await;
+    let mut watcher = cluster.stores[&behind].watch(bytes(""), 0).unwrap();
+    in_time("news", watcher.next()).await.unwrap();
+    cluster.kill(behind).await;
+    let leader = cluster.leader().await;
+    let delete = Op { action: kontiki_raft::Action::Delete, ..put("doomed", "") };
+    leader.propose(command(vec![delete])).await.unwrap();
+    for n in 0..50 {
+        write(&leader, &format!("later-{n}"), "1").await;
+    }
+    for store in cluster.stores.values() {
+        store.compact_log().await;
+    }
+    let store = cluster.start(behind).await;
+    cluster.converged().await;
+    assert_eq!((installed(&store), value(&store, "doomed")), (1, None));
+    // It takes part again, on top of the snapshot.
+    write(&store, "after", "1").await;
+    cluster.converged().await;
+    assert_eq!(value(&store, "after").as_deref(), Some("1"));
+}

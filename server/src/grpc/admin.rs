@@ -1,0 +1,127 @@
+//! The administrators' door: the replicas, and snapshots of the state. Acts; every rule is behind it.
+
+use std::time::Duration;
+
+use api::status::Status as Kubernetes;
+use proto::admin as wire;
+use proto::admin::admin_server::{Admin, AdminServer};
+use raft::{ChangeError, MemberChange};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{Door, STATUS_DEADLINE, convert, identity, status};
+use crate::auth;
+
+/// Time for a change of the members, finding the leader included.
+const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
+/// Pieces of a snapshot that wait for the client; each is about half a MiB.
+const SNAPSHOT_QUEUE: usize = 4;
+/// A client that takes no piece for this long has gone.
+const SNAPSHOT_STALL: Duration = Duration::from_secs(30);
+/// What the refusals call this door.
+const PATH: &str = "/kontiki.admin.v1.Admin";
+
+impl Door {
+    pub fn admin(self) -> AdminServer<Door> {
+        AdminServer::new(self)
+    }
+
+    async fn change(&self, change: MemberChange) -> Result<u64, Status> {
+        tracing::info!(?change, "a change of the replicas is asked for");
+        self.store.change_members(change, CHANGE_DEADLINE).await.map_err(|error| {
+            convert::failure(match error {
+                ChangeError::Refused(why) => Kubernetes::bad_request(why),
+                error @ ChangeError::NoLeader(_) => Kubernetes::service_unavailable(error.to_string(), 1),
+                error @ ChangeError::Unknown(_) => Kubernetes::timeout(error.to_string(), 1),
+            })
+        })
+    }
+
+    async fn replicas(&self) -> wire::ListReplicasReply {
+        let members = self.store.members(STATUS_DEADLINE).await;
+        let standing = self.store.standing().borrow().clone();
+        let (leader, head) = status::head(&members, &standing);
+        let replicas = members.into_iter().map(|status| wire::Replica {
+            id: status.member.id,
+            peer_address: status.member.peer_address,
+            client_address: status.member.client_address,
+            voter: status.voter,
+            role: status::role(status.role, Some(status.member.id) == leader).into(),
+            reachable: status.reachable,
+            applied_index: status.applied_index.unwrap_or_default(),
+            lag: status.applied_index.map_or(-1, |applied| head.saturating_sub(applied) as i64),
+            filling: status.filling,
+        });
+        wire::ListReplicasReply {
+            replicas: replicas.collect(),
+            leader: leader.unwrap_or_default(),
+            term: standing.term,
+            cluster_id: self.store.cluster_id().to_owned(),
+        }
+    }
+}
+
+/// Administrators alone.
+fn admit<T>(request: &Request<T>) -> Result<(), Status> {
+    auth::authorize_path(&identity(request), PATH).map_err(convert::failure)
+}
+
+type Reply<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl Admin for Door {
+    async fn list_replicas(&self, request: Request<wire::ListReplicasRequest>) -> Reply<wire::ListReplicasReply> {
+        admit(&request)?;
+        Ok(Response::new(self.replicas().await))
+    }
+
+    async fn add_replica(&self, request: Request<wire::AddReplicaRequest>) -> Reply<wire::AddReplicaReply> {
+        admit(&request)?;
+        let wire::AddReplicaRequest { peer_address, client_address } = request.into_inner();
+        let id = self.change(MemberChange::Add { peer_address, client_address }).await?;
+        // Whatever this replica has heard of it by now, the leader has it written down.
+        let _ = self.store.barrier().await;
+        let wire::ListReplicasReply { replicas, cluster_id, .. } = self.replicas().await;
+        Ok(Response::new(wire::AddReplicaReply { id, cluster_id, replicas }))
+    }
+
+    async fn promote_replica(&self, request: Request<wire::ReplicaRequest>) -> Reply<wire::ReplicaReply> {
+        admit(&request)?;
+        let id = self.change(MemberChange::Promote { id: request.into_inner().id }).await?;
+        Ok(Response::new(wire::ReplicaReply { id }))
+    }
+
+    async fn remove_replica(&self, request: Request<wire::ReplicaRequest>) -> Reply<wire::ReplicaReply> {
+        admit(&request)?;
+        let id = self.change(MemberChange::Remove { id: request.into_inner().id }).await?;
+        Ok(Response::new(wire::ReplicaReply { id }))
+    }
+
+    async fn transfer_leadership(&self, request: Request<wire::ReplicaRequest>) -> Reply<wire::ReplicaReply> {
+        admit(&request)?;
+        let to = Some(request.into_inner().id).filter(|id| *id > 0);
+        let id = self.change(MemberChange::Transfer { to }).await?;
+        Ok(Response::new(wire::ReplicaReply { id }))
+    }
+
+    type SaveSnapshotStream = ReceiverStream<Result<wire::SnapshotBytes, Status>>;
+
+    async fn save_snapshot(&self, request: Request<wire::SaveSnapshotRequest>) -> Reply<Self::SaveSnapshotStream> {
+        admit(&request)?;
+        let unavailable = |why: String| convert::failure(Kubernetes::service_unavailable(why, 1));
+        if !request.into_inner().local {
+            self.store.barrier().await.map_err(|error| unavailable(error.to_string()))?;
+        }
+        let backup = self.store.backup(self.clock.now_ms()).await.map_err(|error| unavailable(error.to_string()))?;
+        let (sender, receiver) = tokio::sync::mpsc::channel(SNAPSHOT_QUEUE);
+        tokio::spawn(async move {
+            for data in backup.pieces() {
+                let sent = sender.send(Ok(wire::SnapshotBytes { data }));
+                if !matches!(tokio::time::timeout(SNAPSHOT_STALL, sent).await, Ok(Ok(()))) {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}

@@ -1,0 +1,23 @@
+//! One replica's process. In reading order:
+//!
+//! - [`run`]: the wiring; [`Config`]: what it is told;
+//! - [`http`], `grpc`: the two doors, on one port; [`auth`]: who is there, and what they may;
+//! - [`objects`]: the generic verbs that both doors use;
+//! - [`leader`]: the scheduler and the controllers, for as long as this replica leads; `bootstrap`: the first objects;
+//! - [`sessions`]: the agents; [`streams`]: logs and processes of their containers;
+//! - [`metrics`]: what is counted.
+
+pub mod auth;
+mod bootstrap;
+mod config;
+mod grpc;
+pub mod http;
+pub mod leader;
+pub mod metrics;
+pub mod objects;
+mod run;
+pub mod sessions;
+pub mod streams;
+
+pub use config::Config;
+pub use run::{Error, run};

@@ -1,0 +1,254 @@
+//! Watch: what is there, then every change once and in order, as a stream of events with bounded buffers. Acts (reads only).
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::ops::Bound;
+use std::time::Duration;
+
+use api::Key;
+use api::kinds::Kind;
+use api::status::Status;
+use bytes::Bytes;
+use raft::{Change, News, Previous, State, Watcher};
+use tokio::time::{Instant, sleep_until};
+
+use super::answer::{Event, Object};
+use super::request::{Selection, Watch, WatchStart};
+use super::{Objects, failure};
+
+/// Objects that are there at first are told in steps of so many.
+const INITIAL_STRIDE: usize = 128;
+/// Bookmarks come this often at most, while nothing else happens.
+const BOOKMARK_INTERVAL: Duration = Duration::from_secs(30);
+
+impl Objects {
+    pub async fn watch(&self, request: Watch) -> Result<Events, Status> {
+        let Watch { target, selection, start, bookmarks, initial_end, timeout, user } = request;
+        self.authorize("watch", &target, &user, Some(&selection.fields))?;
+        let prefix = Bytes::from(Key::prefix(target.kind.group, target.kind.plural, &target.namespace));
+        let (initial, after) = match start {
+            WatchStart::Present(freshness) => {
+                let state = self.state(freshness).await?;
+                let revision = state.revision();
+                (Some(Initial { state, after: Bound::Unbounded, initial_end }), revision)
+            }
+            WatchStart::After(revision) => {
+                self.not_older_than(revision).await?;
+                (None, revision)
+            }
+            WatchStart::Now => (None, self.newest().await?.revision()),
+        };
+        let mut queue = VecDeque::new();
+        let watcher = match self.store.watch(prefix.clone(), after) {
+            Ok(watcher) => Some(watcher),
+            Err(gone) => {
+                queue.push_back(Event::Error(Box::new(failure::too_old(&gone))));
+                None
+            }
+        };
+        let now = Instant::now();
+        Ok(Events {
+            kind: target.kind,
+            selection,
+            prefix,
+            initial: initial.filter(|_| watcher.is_some()),
+            watcher,
+            queue,
+            at: after,
+            told: after,
+            bookmarks,
+            bookmark_due: now + BOOKMARK_INTERVAL,
+            end: timeout.map(|timeout| now + timeout),
+        })
+    }
+}
+
+/// The state that a watch begins with, and how far it was told.
+struct Initial {
+    state: State,
+    after: Bound<Bytes>,
+    initial_end: bool,
+}
+
+/// An open watch. Dropping it ends it.
+pub struct Events {
+    kind: &'static Kind,
+    selection: Selection,
+    prefix: Bytes,
+    initial: Option<Initial>,
+    /// `None`: the watch has ended, apart from what is queued.
+    watcher: Option<Watcher>,
+    queue: VecDeque<Event>,
+    /// Everything up to this revision was looked at.
+    at: u64,
+    /// The newest revision that the client knows, by an event or a bookmark.
+    told: u64,
+    bookmarks: bool,
+    bookmark_due: Instant,
+    end: Option<Instant>,
+}
+
+impl Events {
+    /// The next event; `None` at the end. Cancel safe.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.take() {
+                return Some(event);
+            }
+            let due = (self.bookmarks && self.at > self.told).then_some(self.bookmark_due);
+            let end = self.end;
+            let watcher = self.watcher.as_mut()?;
+            tokio::select! {
+                biased;
+                () = at(end) => {
+                    self.watcher = None;
+                    self.bookmark();
+                }
+                () = at(due) => self.bookmark(),
+                news = watcher.next() => match news {
+                    Ok(News::Changes(changes)) => changes.iter().for_each(|change| self.changed(change)),
+                    Ok(News::Progress(revision)) => self.at = self.at.max(revision),
+                    Err(gone) => {
+                        self.watcher = None;
+                        self.queue.push_back(Event::Error(Box::new(failure::too_old(&gone))));
+                    }
+                },
+            }
+        }
+    }
+
+    /// What can be told without waiting: lets a sender put several events into one write.
+    pub fn take(&mut self) -> Option<Event> {
+        if self.queue.is_empty() {
+            self.tell_initial();
+        }
+        self.queue.pop_front()
+    }
+
+    /// Queues the next step of what was there at first.
+    fn tell_initial(&mut self) {
+        while let Some(initial) = self.initial.take() {
+            let after = match &initial.after {
+                Bound::Excluded(key) => Some(key.clone()),
+                _ => None,
+            };
+            let mut last = None;
+            for (key, versioned) in initial.state.range(&self.prefix, after.as_deref()).take(INITIAL_STRIDE) {
+                if self.selection.matches(self.kind, key, &versioned.value) {
+                    self.queue.push_back(Event::Added(Object::new(versioned.value.clone(), versioned.revision)));
+                }
+                last = Some(key.clone());
+            }
+            match last {
+                Some(key) => self.initial = Some(Initial { after: Bound::Excluded(key), ..initial }),
+                None if initial.initial_end => {
+                    self.queue.push_back(Event::Bookmark { revision: self.at, initial_end: true });
+                }
+                None => {}
+            }
+            if !self.queue.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn changed(&mut self, change: &Change) {
+        self.at = change.revision;
+        if let Some(event) = translate(self.kind, &self.selection, change) {
+            self.told = self.at;
+            self.queue.push_back(event);
+        }
+    }
+
+    /// Tells the client how far it is, where it does not know.
+    fn bookmark(&mut self) {
+        if self.bookmarks && self.at > self.told {
+            self.told = self.at;
+            self.bookmark_due = Instant::now() + BOOKMARK_INTERVAL;
+            self.queue.push_back(Event::Bookmark { revision: self.at, initial_end: false });
+        }
+    }
+}
+
+async fn at(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end).await,
+        None => pending().await,
+    }
+}
+
+/// How a change looks to a watcher that sees only its selection: an object that comes into it is added, one that
+/// leaves it is deleted. Where the history forgot what was before, it counts as having been selected.
+fn translate(kind: &Kind, selection: &Selection, change: &Change) -> Option<Event> {
+    let selected = |value: &Bytes| selection.matches(kind, &change.key, value);
+    let object = |value: &Bytes| Object::new(value.clone(), change.revision);
+    let (was, before) = match &change.previous {
+        Previous::Absent => (false, None),
+        Previous::Was(versioned) => (selected(&versioned.value), Some(&versioned.value)),
+        Previous::Forgotten => (true, None),
+    };
+    match (&change.value, was) {
+        (Some(value), was) if selected(value) => {
+            Some(if was { Event::Modified(object(value)) } else { Event::Added(object(value)) })
+        }
+        (Some(value), true) => Some(Event::Deleted(object(before.unwrap_or(value)))),
+        (None, true) => before.map(|before| Event::Deleted(object(before))),
+        (_, false) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use raft::Versioned;
+
+    /// The event's type and the label of its object, or "-".
+    fn told(event: Option<Event>) -> String {
+        let label = |object: &Object| {
+            assert_eq!(object.revision, 9, "every event bears the revision of the change");
+            api::object::meta(&object.stored).unwrap().labels["stage"].clone()
+        };
+        match event {
+            Some(Event::Added(object)) => format!("ADDED {}", label(&object)),
+            Some(Event::Modified(object)) => format!("MODIFIED {}", label(&object)),
+            Some(Event::Deleted(object)) => format!("DELETED {}", label(&object)),
+            Some(other) => panic!("{other:?}"),
+            None => "-".into(),
+        }
+    }
+
+    #[test]
+    fn a_selection_sees_objects_come_and_go() {
+        let kind = api::kinds::find("", "v1", "pods").unwrap();
+        let stored = |stage: &str| {
+            let text = format!(r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"labels":{{"stage":"{stage}"}}}}}}"#);
+            Bytes::from(text)
+        };
+        let was = |stage: &str| Previous::Was(Versioned { revision: 1, created: 1, value: stored(stage) });
+        for (selector, previous, now, expected) in [
+            ("stage=live", Previous::Absent, Some("live"), "ADDED live"),
+            ("stage=live", Previous::Absent, Some("test"), "-"),
+            ("stage=live", was("live"), Some("live"), "MODIFIED live"),
+            ("stage=live", was("test"), Some("live"), "ADDED live"),
+            ("stage=live", was("live"), Some("test"), "DELETED live"),
+            ("stage=live", was("test"), Some("test"), "-"),
+            ("stage=live", was("live"), None, "DELETED live"),
+            ("stage=live", was("test"), None, "-"),
+            ("stage=live", Previous::Forgotten, Some("live"), "MODIFIED live"),
+            ("stage=live", Previous::Forgotten, Some("test"), "DELETED test"),
+            ("", was("test"), Some("live"), "MODIFIED live"),
+            ("", was("test"), None, "DELETED test"),
+        ] {
+            let selection = Selection::parse(kind, selector, "").unwrap();
+            let change = Change {
+                revision: 9,
+                key: kind.key("default", "web").encode().into(),
+                value: now.map(stored),
+                previous,
+                author: String::new(),
+                proposed_at_ms: 0,
+            };
+            assert_eq!(told(translate(kind, &selection, &change)), expected, "{selector} {change:?}");
+        }
+    }
+}

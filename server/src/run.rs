@@ -1,0 +1,183 @@
+//! The wiring of one replica: store, doors, sessions, the leader's life. Starts everything, and ends it in order. Acts.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::seam::Env;
+use proto::tls::{self, ClientCertificate, Identity};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::leader::{self, Heartbeats, Leader, Role};
+use crate::metrics::Metrics;
+use crate::objects::Objects;
+use crate::sessions::{self, Sessions};
+use crate::streams::Streams;
+use crate::{bootstrap, grpc, http};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the certificates in {dir} cannot be used")]
+    Tls {
+        dir: String,
+        #[source]
+        source: tls::Error,
+    },
+    #[error("the store cannot be opened")]
+    Store(#[source] raft::OpenError),
+    #[error("this replica serves no longer: {0}. Its data directory is of no more use")]
+    Removed(String),
+    #[error("cannot listen on {address}")]
+    Listen {
+        address: String,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// How long the store may take to hand the leadership over and to close.
+const STORE_SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+
+/// Runs one replica until `shutdown`, or until it cannot begin. A leader hands the leadership over before it ends.
+pub async fn run(config: Config, env: Env, shutdown: CancellationToken) -> Result<(), Error> {
+    let identity = |name: &str, authority: &str| {
+        let dir = config.pki.display().to_string();
+        Identity::load(&config.pki, name, authority).map_err(|source| Error::Tls { dir, source })
+    };
+    let acceptor = tls::acceptor(&identity("api", "api-ca")?, ClientCertificate::Optional, &["h2", "http/1.1"])
+        .map_err(|source| Error::Tls { dir: config.pki.display().to_string(), source })?;
+    // The port first: when it is taken, nothing has been touched yet.
+    let listener = env
+        .net
+        .listen(&config.listen)
+        .await
+        .map_err(|source| Error::Listen { address: config.listen.clone(), source })?;
+    let store_config = store_config(&config, identity("peer", "peer-ca")?);
+    let store = raft::Store::open(store_config, env.clone()).await.map_err(Error::Store)?;
+    tracing::info!(replica = config.id, listen = config.listen, "serving");
+
+    let objects = Objects::new(store.clone(), env.clone());
+    let sessions = Sessions::new(
+        sessions::Config {
+            cluster_id: raft::identity::name(&config.cluster_id).to_owned(),
+            replicas: config.members.iter().map(|member| member.client_address.clone()).collect(),
+            standing: store.standing(),
+        },
+        env.clone(),
+    );
+    let (role, roles) = watch::channel(Role::Follower);
+    let leader = Leader {
+        store: store.clone(),
+        env: env.clone(),
+        heartbeats: Arc::new(sessions.clone()) as Arc<dyn Heartbeats>,
+        replicas: addresses(&config),
+    };
+    let doors = http::Doors {
+        objects: objects.clone(),
+        streams: Streams::new(store.clone(), sessions.clone()),
+        store: store.clone(),
+        env,
+        metrics: Metrics::default(),
+        shutdown: shutdown.clone(),
+    };
+    let router = router(&config, doors, &sessions);
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(leader::run(leader, role, shutdown.clone()));
+    tasks.spawn(per_term(roles, store.clone(), objects, sessions, shutdown.clone()));
+    tasks.spawn(http::serve(listener, acceptor, router, shutdown.clone()));
+    let outcome = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        why = removed(&store) => Err(Error::Removed(why)),
+    };
+    shutdown.cancel();
+    // The leadership goes first, so that the cluster does not notice the rest.
+    if tokio::time::timeout(STORE_SHUTDOWN_MAX, store.shutdown()).await.is_err() {
+        tracing::warn!("the store did not close in time");
+    }
+    while tasks.join_next().await.is_some() {}
+    outcome
+}
+
+/// Waits until this replica is no member any more; then says why.
+async fn removed(store: &raft::Store) -> String {
+    let mut removed = store.removed();
+    let why = removed.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+    match why {
+        Some(why) => why,
+        // The store has stopped for another reason.
+        None => std::future::pending().await,
+    }
+}
+
+fn router(config: &Config, doors: http::Doors, sessions: &Sessions) -> axum::Router {
+    let native = grpc::Door {
+        objects: doors.objects.clone(),
+        streams: doors.streams.clone(),
+        store: doors.store.clone(),
+        cluster_id: raft::identity::name(&config.cluster_id).into(),
+        clock: doors.env.clock.clone(),
+    };
+    tonic::service::Routes::from(http::router(doors))
+        .add_service(native.clone().service())
+        .add_service(native.admin())
+        .add_service(sessions.service())
+        .into_axum_router()
+}
+
+/// What only the leader does besides controlling: the initial objects, and pushing work to the agents.
+async fn per_term(
+    mut roles: watch::Receiver<Role>,
+    store: raft::Store,
+    objects: Objects,
+    sessions: Sessions,
+    shutdown: CancellationToken,
+) {
+    loop {
+        let role = *roles.borrow_and_update();
+        let stop = shutdown.child_token();
+        let mut tasks = JoinSet::new();
+        if let Role::Leading { term } = role {
+            tasks.spawn(sessions::run_pusher(store.clone(), sessions.clone(), term, stop.clone()));
+            tasks.spawn(bootstrap::run(objects.clone(), stop.clone()));
+        }
+        let go_on = tokio::select! {
+            changed = roles.changed() => changed.is_ok(),
+            () = shutdown.cancelled() => false,
+        };
+        stop.cancel();
+        tasks.shutdown().await;
+        if !go_on {
+            return;
+        }
+    }
+}
+
+/// The members' client addresses that are plain IP addresses: the endpoints of the Service `kubernetes`.
+fn addresses(config: &Config) -> Vec<SocketAddr> {
+    config.members.iter().filter_map(|member| member.client_address.parse().ok()).collect()
+}
+
+fn store_config(config: &Config, tls: Identity) -> raft::Config {
+    let member = |member: &crate::config::Member| raft::Member {
+        id: member.id,
+        peer_address: member.peer_address.clone(),
+        client_address: member.client_address.clone(),
+    };
+    raft::Config {
+        id: config.id,
+        dir: config.data.clone(),
+        peer_listen: config.peer_listen.clone(),
+        initial_members: config.members.iter().map(member).collect(),
+        cluster_id: config.cluster_id.clone(),
+        tls,
+        timing: raft::Timing::default(),
+        history: raft::HistoryWindow {
+            age_max: Duration::from_secs(config.history_seconds),
+            bytes_max: config.history_bytes,
+        },
+    }
+}

@@ -1,0 +1,119 @@
+//! `kontiki replica`: the verbs of the client, and those that make files for a new replica. Acts.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use client::cli::replica::{self, promote};
+use client::cli::{Context, Failure, block_on};
+use serde_json::json;
+
+use crate::init::{Authorities, NewReplica, listen_host};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Which cluster and as whom [default: $KUBECONFIG, ./.kontiki/kubeconfig, ~/.kube/config].
+    #[arg(long, value_name = "FILE", global = true)]
+    kubeconfig: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(clap::Subcommand)]
+enum Verb {
+    #[command(flatten)]
+    Client(replica::Verb),
+    /// Take a new replica in, as a learner: makes its certificates and configuration; then start and promote it.
+    Add(New),
+    /// Put a new replica in the place of one that is dead: add, wait until it has caught up, promote, remove the dead.
+    Replace(Replace),
+}
+
+#[derive(clap::Args)]
+struct New {
+    /// Where the others and the clients reach it: a name or an address.
+    #[arg(long)]
+    host: String,
+    /// Its port for clients; the one for the other replicas follows.
+    #[arg(long, default_value_t = 6443)]
+    port: u16,
+    /// It listens on all addresses of its host, not only on --host.
+    #[arg(long)]
+    listen_everywhere: bool,
+    /// The cluster's directory, where `kontiki init` made the authorities. The replica's files go there too.
+    #[arg(long, default_value = ".kontiki")]
+    dir: PathBuf,
+}
+
+#[derive(clap::Args)]
+struct Replace {
+    /// The id of the dead one.
+    id: u64,
+    /// How many seconds the new one gets to be started and to catch up.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    wait: u64,
+    #[command(flatten)]
+    new: New,
+}
+
+pub fn run(args: Args) -> ExitCode {
+    block_on(async {
+        let context = Context::from_kubeconfig(args.kubeconfig.as_deref())?;
+        match args.verb {
+            Verb::Client(verb) => replica::run(verb, context).await,
+            Verb::Add(new) => {
+                let id = add(&new, &context).await?;
+                println!("then give it a vote:  kontiki replica promote {id} --wait 600");
+                Ok(())
+            }
+            Verb::Replace(replace) => {
+                let known = context.client.replicas().await?.replicas;
+                let Some(dead) = known.iter().find(|replica| replica.id == replace.id) else {
+                    return Err(Failure::new(format!("there is no replica {}", replace.id)));
+                };
+                if dead.reachable {
+                    let words = format!("replica {} answers: it is not dead; use add, promote, remove", dead.id);
+                    return Err(Failure::new(words));
+                }
+                let id = add(&replace.new, &context).await?;
+                let rest = format!("go on with: kontiki replica promote {id} && kontiki replica remove {}", replace.id);
+                let promoted = promote(&context, id, Duration::from_secs(replace.wait)).await;
+                promoted.inspect_err(|_| eprintln!("{rest}"))?;
+                context.client.remove_replica(replace.id).await?;
+                println!("replica {id} stands in the place of replica {}", replace.id);
+                Ok(())
+            }
+        }
+    })
+}
+
+/// Returns the new replica's id.
+async fn add(new: &New, context: &Context) -> Result<u64, Failure> {
+    let fail = |error: Box<dyn std::error::Error>| Failure::new(error.to_string());
+    let root = std::fs::canonicalize(&new.dir)?;
+    // Before anything is changed: without them nothing can come of it.
+    let authorities = Authorities::of(&root).map_err(fail)?;
+    let Some(peer) = new.port.checked_add(1) else { return Err(Failure::new("--port leaves none for the peers")) };
+    let (client_address, peer_address) = (format!("{}:{}", new.host, new.port), format!("{}:{peer}", new.host));
+    let reply = context.client.add_replica(&peer_address, &client_address).await?;
+    let members = reply.replicas.iter().map(|replica| {
+        json!({"id": replica.id, "peerAddress": replica.peer_address, "clientAddress": replica.client_address})
+    });
+    let listen = listen_host(&new.host, new.listen_everywhere);
+    let members = members.collect();
+    let replica = NewReplica { id: reply.id, host: new.host.clone(), listen, api: new.port, peer, members };
+    let written = replica.write(&root, &reply.cluster_id, &authorities);
+    let file = written.map_err(|error| {
+        let undo = format!("undo it with: kontiki replica remove {}", reply.id);
+        Failure::new(format!("replica {} is a member, but its files cannot be written: {error}; {undo}", reply.id))
+    })?;
+    println!(
+        "replica {} is added as a learner; on its host, start it:  kontiki server --config {}",
+        reply.id,
+        file.display()
+    );
+    println!(
+        "name {client_address} under `replicas` in every agent's config.yaml, and start the agents anew, one by one"
+    );
+    Ok(reply.id)
+}
