@@ -259,20 +259,33 @@ fn a_full_disk() {
     let config = alone.changed("replica-1/config.yaml", alone.path("replica-1/data"), &format!("{small}/data"));
     let full = ["cannot be opened", "No space left on device", small];
 
+    // Nothing was ever set aside on it: it cannot begin.
     fill().unwrap();
     fails(alone.run(&["server", "--config", config]), &full);
     std::fs::remove_file(&filler).unwrap();
-    alone.serve(config).writes("before");
+    {
+        let serving = alone.serve(config);
+        serving.writes("kept");
+        serving.writes("given-up");
+        let reserve = Path::new(small).join("data/reserve");
+        eventually("some room is set aside", Duration::from_secs(10), || reserve.exists());
+    }
+
+    // It has a reserve to begin with: it shows what it has, takes deletes, and says why it takes nothing new.
     fill().unwrap();
-    // Whether it can begin without writing depends on what it left behind; if it cannot, it says so.
-    fails(alone.run(&["server", "--config", config]), &full);
-    std::fs::remove_file(&filler).unwrap();
     let serving = alone.serve(config);
-    serving.holds("before");
+    serving.holds("kept");
+    eventually("what grows the state is refused with the reason", Duration::from_secs(10), || {
+        let refused = serving.kubectl(&["create", "configmap", "after"]);
+        !refused.ok && refused.stderr.contains("(InsufficientStorage)")
+    });
+    serving.kubectl(&["delete", "configmap", "given-up"]).expect();
+    std::fs::remove_file(&filler).unwrap();
     eventually_ok("it takes writes again", Duration::from_secs(10), || {
         let output = serving.kubectl(&["create", "configmap", "after"]);
         if output.ok { Ok(()) } else { Err(output.stderr) }
     });
+    serving.holds("kept");
 }
 
 /// Unmounted when dropped.
