@@ -30,4 +30,5 @@ cleanup() {
 }
 trap cleanup EXIT
 KONTIKI_BINARY="$CARGO_TARGET_DIR/release/kontiki" "$root/deploy/up.sh"
-cargo nextest run -p kontiki-chaos-tests --locked -E 'binary(e2e)' -j 4
+# The whole workspace again: chosen alone, a package would be built with other features, and all below it too.
+cargo nextest run --workspace --locked -E 'binary(e2e)' -j 4
