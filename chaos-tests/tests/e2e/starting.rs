@@ -275,9 +275,10 @@ fn a_full_disk() {
     fill().unwrap();
     let serving = alone.serve(config);
     serving.holds("kept");
-    eventually("what grows the state is refused with the reason", Duration::from_secs(10), || {
-        let refused = serving.kubectl(&["create", "configmap", "after"]);
-        !refused.ok && refused.stderr.contains("(InsufficientStorage)")
+    eventually_ok("what grows the state is refused with the reason", Duration::from_secs(10), || {
+        let output = serving.kubectl(&["create", "configmap", "refused"]);
+        let refused = !output.ok && output.stderr.contains("insufficient storage");
+        if refused { Ok(()) } else { Err(output.stdout + &output.stderr) }
     });
     serving.kubectl(&["delete", "configmap", "given-up"]).expect();
     std::fs::remove_file(&filler).unwrap();
