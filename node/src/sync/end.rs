@@ -32,13 +32,16 @@ pub fn deleted(input: &Input<'_>, view: &View<'_>, memory: &mut Memory, decision
     }
 }
 
-/// `deletionTimestamp` already includes the grace period.
+/// `deletionTimestamp` includes the grace period but no part of a second, so the time may come up to a second early.
+/// The grace period counts from when the deletion was first seen, and not from anew when the agent starts anew.
 fn deadline(input: &Input<'_>, memory: &mut Memory) -> Timestamp {
-    if let Some(at) = &input.pod.metadata.deletion_timestamp {
-        return at.0;
-    }
-    let removed_at = *memory.removed_at.get_or_insert(input.now);
-    removed_at + stop::grace(input).min(REMOVED_GRACE_MAX)
+    let seen = *memory.ending_since.get_or_insert(input.now);
+    let Some(at) = &input.pod.metadata.deletion_timestamp else {
+        return seen + stop::grace(input).min(REMOVED_GRACE_MAX);
+    };
+    let grace_s = input.pod.metadata.deletion_grace_period_seconds.unwrap_or(0).max(0);
+    let full = seen.checked_add(SignedDuration::from_secs(grace_s)).unwrap_or(at.0);
+    full.min(at.0.checked_add(SignedDuration::from_secs(1)).unwrap_or(at.0))
 }
 
 fn clean(input: &Input<'_>, view: &View<'_>, memory: &mut Memory, decision: &mut Decision) {

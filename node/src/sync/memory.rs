@@ -81,8 +81,8 @@ pub struct Memory {
     pub(super) cancelled: BTreeSet<String>,
     pub(super) published: Option<[u8; 32]>,
     pub(super) removal: Removal,
-    /// When it was first seen that the Pod's object is gone.
-    pub(super) removed_at: Option<Timestamp>,
+    /// When it was first seen that the Pod is deleted, or its object gone.
+    pub(super) ending_since: Option<Timestamp>,
     /// Reason and message of a Pod that the agent itself ended.
     pub(super) ended: Option<(&'static str, String)>,
     /// What was last said about a topic, so that it is said once.

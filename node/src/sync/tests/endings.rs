@@ -1,5 +1,6 @@
 //! How Pods end: one story each.
 
+use jiff::SignedDuration;
 use serde_json::json;
 
 use super::world::World;
@@ -77,8 +78,35 @@ fn a_stubborn_container_is_killed_at_the_deadline() {
     let mut world = World::new(json!({"containers": [{"name": "app", "image": "stubborn"}]}));
     world.settle();
     world.delete(30);
+    world.settle();
     world.pass(29);
     assert_eq!(world.steps.last().unwrap(), "stop app");
+    world.pass(1);
+    assert_eq!(world.steps[2..], ["stop app", "kill app", "clean 2", "delete"]);
+}
+
+#[test]
+fn the_grace_period_is_kept_though_timestamps_have_whole_seconds() {
+    let mut world = World::new(json!({"containers": [{"name": "app", "image": "stubborn"}]}));
+    world.now += SignedDuration::from_millis(900);
+    world.settle();
+    world.delete(3);
+    world.decide();
+    world.now += SignedDuration::from_millis(2950);
+    world.settle();
+    assert_eq!(world.steps[2..], ["stop app"]);
+    world.now += SignedDuration::from_millis(60);
+    world.settle();
+    assert_eq!(world.steps[2..], ["stop app", "kill app", "clean 2", "delete"]);
+}
+
+#[test]
+fn an_agent_that_starts_anew_does_not_begin_the_grace_period_again() {
+    let mut world = World::new(json!({"containers": [{"name": "app", "image": "stubborn"}]}));
+    world.settle();
+    world.delete(30);
+    world.pass(30);
+    assert_eq!(world.steps[2..], ["stop app"]);
     world.pass(1);
     assert_eq!(world.steps[2..], ["stop app", "kill app", "clean 2", "delete"]);
 }
@@ -112,7 +140,7 @@ fn a_hook_that_hangs_is_cut_off_by_the_kill() {
     world.delete(30);
     world.decide();
     assert_eq!(world.pending.len(), 1);
-    world.now += jiff::SignedDuration::from_secs(31);
+    world.now += SignedDuration::from_secs(31);
     world.decide();
     assert_eq!(world.steps[2..], ["prestop app", "kill app"]);
 }

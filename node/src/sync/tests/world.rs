@@ -307,7 +307,10 @@ impl World {
 
     pub fn delete(&mut self, grace_s: i64) {
         use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-        self.pod.metadata.deletion_timestamp = Some(Time(self.now + SignedDuration::from_secs(grace_s)));
+        let at = self.now + SignedDuration::from_secs(grace_s);
+        // As on the wire: whole seconds.
+        self.pod.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::from_second(at.as_second()).unwrap()));
+        self.pod.metadata.deletion_grace_period_seconds = Some(grace_s);
     }
 
     pub fn set_policy(&mut self, base: Duration, max: Duration) {
