@@ -13,9 +13,6 @@ say "Tests"
 cargo nextest run --workspace --locked -E 'not binary(e2e)'
 cargo test --workspace --locked --doc -q
 
-say "Real replicas under faults"
-KONTIKI_BINARY="$CARGO_TARGET_DIR/release/kontiki" MINUTES=2 "$root/deploy/chaos-real.sh"
-
 say "End-to-end tests"
 # A cluster apart from the one of `make up`: its own directory and ports.
 export KONTIKI_DIR="${KONTIKI_TEST_DIR:-$(mktemp -d /tmp/kontiki-e2e.XXXXXX)}" KONTIKI_PORT="${KONTIKI_TEST_PORT:-16443}" \
