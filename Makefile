@@ -41,6 +41,10 @@ SEEDS ?= 1000
 chaos: ## try the store's promises in the simulated world, SEEDS=n of them
 	@. deploy/env.sh && cargo run --locked -q -p kontiki-chaos-tests --bin chaos -- --seeds $(SEEDS)
 
+MINUTES ?= 60
+chaos-real: ## try them on real replicas, on hosts of their own that are killed, cut off, frozen, damaged; MINUTES=n
+	@MINUTES=$(MINUTES) deploy/chaos-real.sh
+
 mutants: ## put every known bug into the store: the simulation must find each within 2000 seeds
 	@. deploy/env.sh && cargo run --locked -q -p kontiki-chaos-tests --features mutants --bin chaos -- --mutants --seeds 2000
 
@@ -56,5 +60,5 @@ hosts: ## N hosts on this machine, each a network namespace with a Docker engine
 hosts-down: ## stop them; their state goes too
 	@deploy/hosts.sh down
 
-.PHONY: help up down clean-data test check fix bench bench-versus bench-failover bench-busy bench-cluster chaos mutants compose-up \
+.PHONY: help up down clean-data test check fix bench bench-versus bench-failover bench-busy bench-cluster chaos chaos-real mutants compose-up \
   compose-down hosts hosts-down

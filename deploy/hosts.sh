@@ -8,13 +8,17 @@
 #   hosts.sh start I         it is switched on again, with what is on its disk
 #   hosts.sh cut A B         no packet between the hosts A and B any more
 #   hosts.sh cut-one-way A B no packet from A reaches B
+#   hosts.sh mend-one-way A B  what `cut-one-way A B` did last is undone
 #   hosts.sh isolate I       no packet between host I and any other host
 #   hosts.sh heal            every cut is mended
 #   hosts.sh run I COMMAND…  runs a command in the network of host I, with DOCKER_HOST set to its engine
 # KONTIKI_HOSTS_ENGINES=shared: one Docker engine for all, of this machine; Pods are then on one network.
+# KONTIKI_HOSTS_ENGINES=none: replicas alone, neither engines nor agents.
+# KONTIKI_HOSTS_SMALL_DISK=I:SIZE: the replica of host I has its data on a file system of that size (such as 3:192m).
 . "$(dirname "$0")/lib.sh"
 : "${KONTIKI_HOSTS_DIR:=$root/.kontiki/hosts}"
 : "${KONTIKI_HOSTS_ENGINES:=own}"
+: "${KONTIKI_HOSTS_SMALL_DISK:=}"
 # 10.<net>.0.i is host i; its Pods are in 10.<net + 1>.i.0/24.
 : "${KONTIKI_HOSTS_NET:=77}"
 net=$KONTIKI_HOSTS_NET
@@ -23,7 +27,7 @@ prefix="kontiki$net"
 binary="$KONTIKI_HOSTS_DIR/bin/kontiki"
 network="kontiki-pods"
 
-numbers() { find "$KONTIKI_HOSTS_DIR" -maxdepth 1 -name 'node-*' 2>/dev/null | sed 's/.*node-//' | sort -n; }
+numbers() { find "$KONTIKI_HOSTS_DIR" -maxdepth 1 \( -name 'node-*' -o -name 'replica-*' \) 2>/dev/null | sed 's/.*-//' | sort -nu; }
 namespace() { echo "/run/netns/$prefix-$1"; }
 # A command in the network of a host. Not `ip netns exec`, which hides the control groups that Docker needs.
 inside() {
@@ -128,6 +132,18 @@ process() { # host, name, verb
   echo $! >"$dir/pid"
 }
 
+# Memory, but with an end: it outlives the host's failures as a disk does.
+small_disk() {
+  local host=${KONTIKI_HOSTS_SMALL_DISK%%:*} replica
+  replica="$KONTIKI_HOSTS_DIR/replica-$host"
+  [ -n "$host" ] && [ ! -e "$replica/small" ] || return 0
+  [ -d "$replica" ] || fail "KONTIKI_HOSTS_SMALL_DISK: host $host has no replica"
+  mkdir "$replica/small"
+  mount -t tmpfs -o "size=${KONTIKI_HOSTS_SMALL_DISK#*:}" kontiki-small "$replica/small"
+  mkdir "$replica/small/data"
+  ln -s "$replica/small/data" "$replica/data"
+}
+
 switch_on() {
   local host=$1
   if [ "$KONTIKI_HOSTS_ENGINES" = own ]; then
@@ -146,6 +162,8 @@ up() {
   local replicas=1 host
   [ "$hosts" -lt 3 ] || replicas=3
   [ "$hosts" -lt 5 ] || replicas=5
+  local nodes=$hosts
+  [ "$KONTIKI_HOSTS_ENGINES" != none ] || { nodes=0 hosts=$replicas; }
   # KONTIKI_BINARY: run this one instead of building.
   if [ -z "${KONTIKI_BINARY:-}" ]; then
     "$root/deploy/setup.sh"
@@ -155,21 +173,24 @@ up() {
   fi
   if [ "$(id -u)" != 0 ] || ! ip netns add "$prefix-try" 2>/dev/null; then
     say "No network namespaces are to be had here (they need root and ip netns): all on loopback, with one Docker engine"
-    KONTIKI_BINARY="$KONTIKI_BINARY" KONTIKI_DIR="$KONTIKI_HOSTS_DIR" KONTIKI_REPLICAS=$replicas KONTIKI_NODES=$hosts exec "$root/deploy/up.sh"
+    mkdir -p "$KONTIKI_HOSTS_DIR"
+    touch "$KONTIKI_HOSTS_DIR/loopback"
+    KONTIKI_BINARY="$KONTIKI_BINARY" KONTIKI_DIR="$KONTIKI_HOSTS_DIR" KONTIKI_REPLICAS=$replicas KONTIKI_NODES=$nodes exec "$root/deploy/up.sh"
   fi
   ip netns delete "$prefix-try"
   mkdir -p "$KONTIKI_HOSTS_DIR/bin"
   cmp -s "$KONTIKI_BINARY" "$binary" || { cp "$KONTIKI_BINARY" "$binary.new" && mv -f "$binary.new" "$binary"; }
   local subnet="10.$pods.{}.0/24"
-  if [ "$KONTIKI_HOSTS_ENGINES" != own ]; then
+  if [ "$KONTIKI_HOSTS_ENGINES" = shared ]; then
     "$root/deploy/docker.sh" up
     "$root/deploy/images.sh" "$binary"
     subnet="10.$pods.0.0/16"
   fi
-  "$binary" init --dir "$KONTIKI_HOSTS_DIR" --replicas "$replicas" --nodes "$hosts" --port 6443 --separate-hosts \
+  "$binary" init --dir "$KONTIKI_HOSTS_DIR" --replicas "$replicas" --nodes "$nodes" --port 6443 --separate-hosts \
     --replica-host "10.$net.0.{}" --node-host "10.$net.0.{}" --proxy-host "10.$net.0.{}" \
     --pod-network "$network" --pod-subnet "$subnet"
-  say "Wiring $hosts hosts, starting their engines"
+  small_disk
+  say "Wiring $hosts hosts, starting what runs on them"
   wire_hub
   for host in $(seq "$hosts"); do wire "$host"; done
   if [ "$KONTIKI_HOSTS_ENGINES" = own ]; then
@@ -177,7 +198,7 @@ up() {
   fi
   for host in $(seq "$hosts"); do switch_on "$host"; done
   export KUBECONFIG="$KONTIKI_HOSTS_DIR/kubeconfig"
-  "$binary" status --wait 60s --nodes "$hosts" || fail "the cluster is not ready after 60 s (logs: $KONTIKI_HOSTS_DIR/*/log)"
+  "$binary" status --wait 60s --nodes "$nodes" || fail "the cluster is not ready after 60 s (logs: $KONTIKI_HOSTS_DIR/*/log)"
   printf '\nTry next:\n  export KUBECONFIG=%s\n  kubectl get nodes -o wide\n  deploy/hosts.sh fail 1     # and look again: kubectl get nodes\n' "$KUBECONFIG"
 }
 
@@ -205,6 +226,13 @@ cut_one_way() {
   known "$2"
   inside "$2" iptables -w 5 -I INPUT -s "10.$net.0.$1" -j DROP -m comment --comment kontiki-cut
   inside "$2" iptables -w 5 -I FORWARD -s "10.$pods.$1.0/24" -j DROP -m comment --comment kontiki-cut
+}
+
+mend_one_way() {
+  known "$1"
+  known "$2"
+  inside "$2" iptables -w 5 -D INPUT -s "10.$net.0.$1" -j DROP -m comment --comment kontiki-cut 2>/dev/null || true
+  inside "$2" iptables -w 5 -D FORWARD -s "10.$pods.$1.0/24" -j DROP -m comment --comment kontiki-cut 2>/dev/null || true
 }
 
 heal() {
@@ -235,6 +263,11 @@ status() {
 down() {
   [ -d "$KONTIKI_HOSTS_DIR" ] || { say "There are no hosts"; return 0; }
   local host pid
+  if [ -e "$KONTIKI_HOSTS_DIR/loopback" ]; then
+    KONTIKI_DIR="$KONTIKI_HOSTS_DIR" "$root/deploy/down.sh"
+    rm -rf "$KONTIKI_HOSTS_DIR"
+    return 0
+  fi
   for host in $(numbers); do stop_pid "$KONTIKI_HOSTS_DIR/node-$host/pid" "$binary" 5 & done
   wait
   for host in $(numbers); do stop_pid "$KONTIKI_HOSTS_DIR/replica-$host/pid" "$binary" 10 & done
@@ -248,7 +281,7 @@ down() {
       ) &
     done
     wait
-  else
+  elif [ "$KONTIKI_HOSTS_ENGINES" = shared ]; then
     cluster=$(cat "$KONTIKI_HOSTS_DIR/cluster-id" 2>/dev/null || true)
     [ -z "$cluster" ] || timeout 20 docker ps -aq --filter "label=io.kontiki.cluster=$cluster" | xargs -r -n 20 timeout 60 docker rm -f -v >/dev/null
     timeout 20 docker network rm "$network" >/dev/null 2>&1 || true
@@ -280,6 +313,7 @@ cut)
   cut_one_way "$2" "$1"
   ;;
 cut-one-way) cut_one_way "$@" ;;
+mend-one-way) mend_one_way "$@" ;;
 isolate)
   known "${1:-}"
   for other in $(numbers); do
@@ -293,5 +327,5 @@ run)
   shift
   DOCKER_HOST=$(socket "$host") inside "$host" "$@"
   ;;
-*) sed -n '2,15s/^# \{0,1\}//p' "$0" && exit 2 ;;
+*) sed -n '2,18s/^# \{0,1\}//p' "$0" && exit 2 ;;
 esac

@@ -240,7 +240,7 @@ fn kubeconfig(args: &Args, root: &Path, api: &Authority, cluster: &str) -> Resul
     let pki = root.join("pki");
     let encode = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
     // Replicas on hosts of their own are reached through the agents' proxies.
-    let replicas: Vec<String> = match args.separate_hosts {
+    let replicas: Vec<String> = match args.separate_hosts && args.nodes > 0 {
         false => (1..=args.replicas).map(|id| args.api_address(id)).collect(),
         true => (1..=args.nodes).map(|node| args.proxy_address(node)).collect(),
     };

@@ -19,7 +19,7 @@ pub struct NodeFile {
     data: PathBuf,
     /// The directory with `node.crt`, `node.key`, `api-ca.crt`.
     pki: PathBuf,
-    /// `host:port` of every replica.
+    /// `host:port` of some replicas: whichever answers tells of the others.
     replicas: Vec<String>,
     /// The node's address in the cluster.
     address: IpAddr,

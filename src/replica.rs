@@ -112,8 +112,5 @@ async fn add(new: &New, context: &Context) -> Result<u64, Failure> {
         reply.id,
         file.display()
     );
-    println!(
-        "name {client_address} under `replicas` in every agent's config.yaml, and start the agents anew, one by one"
-    );
     Ok(reply.id)
 }

@@ -3,13 +3,15 @@
 //! - [`sim`]: a world in one thread, driven by one seed: hosts, clocks, disks, a network, and their faults;
 //! - [`check`]: what must hold of a run (pure);
 //! - [`store`]: the replicated store in that world, under a workload and a plan of faults;
-//! - [`runner`]: many seeds on all cores, and what becomes of one that fails.
+//! - [`runner`]: many seeds on all cores, and what becomes of one that fails;
+//! - [`real`]: real replicas on hosts of their own, under the same workload and the same judges.
 //!
-//! `tests/simulation.rs` runs some hundred seeds, `make chaos` as many as one likes.
+//! `tests/simulation.rs` runs some hundred seeds, `make chaos` as many as one likes, `make chaos-real` real replicas.
 //! `tests/e2e` runs against a cluster that `make test` has started (`KONTIKI_DIR` says where): stock kubectl on the
 //! one side, the Docker engine on the other.
 
 pub mod check;
+pub mod real;
 pub mod runner;
 pub mod sim;
 pub mod store;

@@ -12,7 +12,7 @@ use proto::pki::{API_NAME, Authority};
 use proto::seam::Env;
 use proto::session::{Assignment, Exec, Item, Logs, ReplicaMessage, replica_message};
 use proto::tls::{ClientCertificate, Identity};
-use raft::{Role, Standing};
+use raft::{Member, Role, Roster, Standing};
 use server::sessions::{Config, Connected, Ended, OpenError, Output, Sessions};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,7 @@ struct Replica {
     sessions: Sessions,
     address: SocketAddr,
     standing: watch::Sender<Standing>,
+    roster: watch::Sender<Roster>,
     _stop: tokio_util::sync::DropGuard,
 }
 
@@ -43,7 +44,8 @@ async fn replica(authority: &Authority, id: u64) -> Replica {
     let role = Role::Follower;
     let (standing, standings) =
         watch::channel(Standing { id, role, term: 1, leader: None, applied_index: 0, leads_in_term: None });
-    let config = Config { cluster_id: "test".into(), replicas: vec![], standing: standings };
+    let (roster, rosters) = watch::channel(Roster::default());
+    let config = Config { cluster_id: "test".into(), epoch: 0, roster: rosters, standing: standings };
     let sessions = Sessions::new(config, env.clone());
     let tls = identity(authority, "replica", &[], &[API_NAME.to_owned()]);
     let acceptor = proto::tls::acceptor(&tls, ClientCertificate::Optional, &["h2", "http/1.1"]).unwrap();
@@ -52,7 +54,7 @@ async fn replica(authority: &Authority, id: u64) -> Replica {
     let router = tonic::service::Routes::new(sessions.service()).into_axum_router();
     let stop = CancellationToken::new();
     tokio::spawn(server::http::serve(listener, acceptor, router, stop.clone()));
-    Replica { sessions, address, standing, _stop: stop.drop_guard() }
+    Replica { sessions, address, standing, roster, _stop: stop.drop_guard() }
 }
 
 struct Agent {
@@ -77,8 +79,13 @@ impl Agent {
 
 /// An agent that says it is `node` and shows the certificate of `certified`.
 fn agent(authority: &Authority, node: &str, certified: &str, at: &[&Replica], state_dir: Option<PathBuf>) -> Agent {
+    let at = at.iter().map(|replica| replica.address.to_string()).collect();
+    agent_at(authority, node, certified, at, state_dir)
+}
+
+fn agent_at(authority: &Authority, node: &str, certified: &str, at: Vec<String>, state_dir: Option<PathBuf>) -> Agent {
     proto::tls::install_provider();
-    let replicas = Replicas::new(at.iter().map(|replica| replica.address.to_string()).collect());
+    let replicas = Replicas::new(at);
     let config = node::session::Config {
         node: node.to_owned(),
         replicas: replicas.clone(),
@@ -174,10 +181,11 @@ async fn an_agent_is_heard_and_so_is_its_engine() {
         replica.sessions.snapshot().remove("n1").filter(|heard| !heard.engine_ready)
     });
     assert_eq!(heard.await.engine_message, "it hangs");
-    eventually("an answer", || agent.replicas.known(0).live.then_some(())).await;
+    let address = replica.address.to_string();
+    eventually("an answer", || agent.replicas.known(&address).live.then_some(())).await;
     replica.standing.send_modify(|standing| (standing.term, standing.leads_in_term) = (2, Some(2)));
     let leads = Known { live: true, leads: true, term: 2 };
-    eventually("the news of the leader", || (agent.replicas.known(0) == leads).then_some(())).await;
+    eventually("the news of the leader", || (agent.replicas.known(&address) == leads).then_some(())).await;
     agent.stop().await;
     eventually("the end of the session", || replica.sessions.connected().is_empty().then_some(())).await;
     assert!(replica.sessions.snapshot().contains_key("n1"), "silence is measured from the last heartbeat");
@@ -199,6 +207,49 @@ async fn work_is_confirmed_and_outlives_the_agents_process() {
     let mut again = agent(&authority, "n1", "n1", &[], Some(dir.path().into()));
     let work = again.work(Option::is_some).await;
     assert_eq!((work.term, pods(&work)), (3, vec!["pods/default/a", "pods/default/b"]));
+    again.stop().await;
+}
+
+fn roster(index: u64, of: &[&Replica]) -> Roster {
+    let member = |replica: &&Replica| Member {
+        id: replica.standing.borrow().id,
+        peer_address: String::new(),
+        client_address: replica.address.to_string(),
+    };
+    Roster { index, members: of.iter().map(member).collect() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_replicas_are_learned_and_removed_ones_left() {
+    let authority = Authority::make("test").unwrap();
+    let (one, two, three) = (replica(&authority, 1).await, replica(&authority, 2).await, replica(&authority, 3).await);
+    one.roster.send_replace(roster(5, &[&one, &two]));
+    two.roster.send_replace(roster(5, &[&one, &two]));
+    let agent = agent(&authority, "n1", "n1", &[&one], None);
+    session(&two, 0).await;
+    // Replica 3 takes the place of replica 1, and 2 is the first to say so.
+    two.roster.send_replace(roster(7, &[&two, &three]));
+    session(&three, 0).await;
+    eventually("the end of the session with 1", || one.sessions.connected().is_empty().then_some(())).await;
+    assert_eq!(agent.replicas.addresses(), [two.address.to_string(), three.address.to_string()]);
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_finds_the_replicas_it_once_learned_of_when_those_it_is_configured_with_are_gone() {
+    let authority = Authority::make("test").unwrap();
+    let (one, two) = (replica(&authority, 1).await, replica(&authority, 2).await);
+    let dir = tempfile::tempdir().unwrap();
+    one.roster.send_replace(roster(5, &[&one, &two]));
+    let first = agent(&authority, "n1", "n1", &[&one], Some(dir.path().into()));
+    let before = session(&two, 0).await;
+    eventually("the agent's memory", || dir.path().join("replicas.json").exists().then_some(())).await;
+    first.stop().await;
+    let gone = replica(&authority, 1).await;
+    let address = gone.address;
+    drop((one, gone));
+    let again = agent_at(&authority, "n1", "n1", vec![address.to_string()], Some(dir.path().into()));
+    session(&two, before.number).await;
     again.stop().await;
 }
 

@@ -30,7 +30,7 @@ impl Config {
 
     /// Reads a kubeconfig: the given path, else the first file of `$KUBECONFIG`, else `.kontiki/kubeconfig` below the
     /// current directory, else `~/.kube/config`. The replicas' own addresses stand in the cluster's extension
-    /// `kontiki`; without it the cluster's `server` is used alone.
+    /// `kontiki`; the cluster's `server` is one more, or the only one.
     pub fn from_kubeconfig(path: Option<&Path>) -> Result<Config, Error> {
         let path = path.map(Path::to_path_buf).or_else(default_path).ok_or_else(|| Error::Config {
             path: "kubeconfig".into(),
@@ -64,10 +64,12 @@ fn resolve(file: &Kubeconfig, base: &Path) -> Result<Config, String> {
         key_pem: pem(&user.client_key_data, &user.client_key, base)?,
     };
     let replicas = cluster.extensions.iter().find(|extension| extension.name == "kontiki");
-    let addresses = match replicas {
-        Some(extension) => extension.extension.replicas.clone(),
-        None => vec![cluster.server.trim_start_matches("https://").trim_end_matches('/').to_owned()],
-    };
+    let mut addresses = replicas.map(|extension| extension.extension.replicas.clone()).unwrap_or_default();
+    // Perhaps an agent's proxy, which knows the replicas that came after the file was written.
+    let server = cluster.server.trim_start_matches("https://").trim_end_matches('/').to_owned();
+    if !server.is_empty() && !addresses.contains(&server) {
+        addresses.push(server);
+    }
     let mut config = Config::new(addresses, identity);
     if let Some(namespace) = context.namespace.clone().filter(|name| !name.is_empty()) {
         config.namespace = namespace;

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use api::status::Status;
@@ -13,10 +12,9 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Code;
 use tonic::transport::Channel;
 
+use crate::replicas::{Replica, Replicas};
 use crate::{Config, Error};
 
-/// The largest message either way: an object may be 3 MiB, a page of a listing is larger.
-const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// One attempt's share of the deadline, so that a replica that hangs does not eat all of it.
 const ATTEMPT: Duration = Duration::from_secs(5);
 const ATTEMPT_ADMIN: Duration = Duration::from_secs(12);
@@ -26,16 +24,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// A connection to the cluster. Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
-    config: Config,
-    replicas: Vec<ApiClient<Channel>>,
-    /// The administrators' service of the same replicas, over the same connections.
-    admins: Vec<AdminClient<Channel>>,
-    /// The replica that answered last.
-    present: AtomicUsize,
+    replicas: Arc<Replicas>,
 }
 
 /// May a call be sent again when its outcome is not known?
@@ -50,26 +39,16 @@ pub(crate) enum Repeat {
 impl Client {
     /// Dials nothing yet: the first call does.
     pub fn connect(config: Config) -> Result<Client, Error> {
-        if config.addresses.is_empty() {
-            return Err(Error::Unreachable("no address of a replica is known".into()));
-        }
-        let tls = proto::tls::connector(&config.identity, &["h2"])?;
-        let replicas = config.addresses.iter().map(|address| {
-            let (net, name) = (config.env.net.clone(), proto::pki::API_NAME);
-            let channel = channel::to(net, tls.clone(), address.clone(), name, channel::Options::default());
-            let api = ApiClient::new(channel.clone())
-                .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(MESSAGE_BYTES_MAX);
-            (api, AdminClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
-        });
-        let (replicas, admins): (Vec<_>, Vec<_>) = replicas.unzip();
-        // Clients of one cluster begin at different replicas.
-        let first = config.env.random.below(replicas.len() as u64) as usize;
-        Ok(Client { inner: Arc::new(Inner { replicas, admins, present: AtomicUsize::new(first), config }) })
+        Ok(Client { replicas: Arc::new(Replicas::new(config)?) })
     }
 
     pub fn config(&self) -> &Config {
-        &self.inner.config
+        self.replicas.config()
+    }
+
+    /// From now on these replicas are called. An empty list changes nothing.
+    pub fn set_addresses(&self, addresses: &[String]) {
+        self.replicas.set(addresses);
     }
 
     /// The state of the replicas and nodes, from whichever replica answers first; also without a leader.
@@ -82,7 +61,7 @@ impl Client {
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
-        self.send(repeat, ATTEMPT, |index| send(self.inner.replicas[index].clone())).await
+        self.send(repeat, ATTEMPT, |replica| send(replica.api)).await
     }
 
     /// Like [`Client::call`], of the administrators' service. A change of the replicas may take its time.
@@ -94,32 +73,32 @@ impl Client {
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
-        self.send(repeat, ATTEMPT_ADMIN, |index| send(self.inner.admins[index].clone())).await
+        self.send(repeat, ATTEMPT_ADMIN, |replica| send(replica.admin)).await
     }
 
-    async fn send<T, F>(&self, repeat: Repeat, share: Duration, send: impl Fn(usize) -> F) -> Result<T, Error>
+    async fn send<T, F>(&self, repeat: Repeat, share: Duration, send: impl Fn(Replica) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
-        let deadline = Instant::now() + self.inner.config.timeout;
+        let deadline = Instant::now() + self.config().timeout;
         let mut pause = PAUSE_MIN;
         let mut tried = 0;
         loop {
-            let index = self.inner.present.load(Ordering::Relaxed);
-            let attempt = timeout_at(deadline.min(Instant::now() + share), send(index)).await;
+            let (place, replica) = self.replicas.present();
+            let attempt = timeout_at(deadline.min(Instant::now() + share), send(replica)).await;
             let failure = match attempt {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) => status,
                 Err(_) => tonic::Status::deadline_exceeded("the replica did not answer in time"),
             };
             let step = judge(failure, repeat)?;
-            self.advance(index);
+            self.advance(place);
             tried += 1;
             if Instant::now() + pause >= deadline {
                 return Err(step.into_error());
             }
             // Every replica once at full speed, then slower and slower.
-            if tried % self.inner.replicas.len() == 0 {
+            if tried % self.replicas.count() == 0 {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_MAX);
             }
@@ -128,14 +107,13 @@ impl Client {
 
     /// The replica to open a stream with: the one that answered last.
     pub(crate) fn present(&self) -> (usize, ApiClient<Channel>) {
-        let index = self.inner.present.load(Ordering::Relaxed);
-        (index, self.inner.replicas[index].clone())
+        let (place, replica) = self.replicas.present();
+        (place, replica.api)
     }
 
     /// Leaves a replica that failed, unless another call did so already.
     pub(crate) fn advance(&self, from: usize) {
-        let next = (from + 1) % self.inner.replicas.len();
-        let _ = self.inner.present.compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed);
+        self.replicas.advance(from);
     }
 }
 

@@ -25,6 +25,7 @@ pub mod config;
 mod dispatch;
 mod error;
 mod logs;
+mod replicas;
 mod streams;
 mod typed;
 mod watch;

@@ -15,7 +15,7 @@ pub struct Config {
     pub name: String,
     /// Tells the containers of several clusters on one engine apart.
     pub cluster: String,
-    /// `host:port` of every replica's API.
+    /// `host:port` of the API of some replicas: whichever answers tells of the others.
     pub replicas: Vec<String>,
     pub identity: Identity,
     /// Volumes, the last assignment. The engine must see it under the same path.

@@ -61,8 +61,24 @@ pub async fn run(
     let mut settings = client::Config::new(config.replicas.clone(), config.identity.clone());
     settings.env = env.clone();
     settings.timeout = API_CALL_MAX;
-    let api: SharedApi = Arc::new(Cluster(client::Client::connect(settings)?));
-    run_with(config, env, runtime, api, shutdown).await
+    let client = client::Client::connect(settings)?;
+    let (replicas, api) = (Replicas::new(config.replicas.clone()), Arc::new(Cluster(client.clone())));
+    let following = follow(replicas.clone(), client);
+    tokio::select! {
+        ended = run_with(config, env, runtime, api, replicas, shutdown) => ended,
+        never = following => never,
+    }
+}
+
+/// The client knows the replicas that the sessions learn of.
+async fn follow<T>(replicas: Replicas, client: client::Client) -> T {
+    let mut changes = replicas.changes();
+    loop {
+        client.set_addresses(&replicas.addresses());
+        if changes.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
 }
 
 /// Like [`run`], with another way to write to the cluster.
@@ -71,6 +87,7 @@ pub async fn run_with(
     env: Env,
     runtime: Arc<dyn Runtime>,
     api: SharedApi,
+    replicas: Replicas,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     std::fs::create_dir_all(&config.data_dir)
@@ -84,7 +101,6 @@ pub async fn run_with(
     let pings = config.pace.ping_interval;
     tasks.spawn(health::watch(runtime.clone(), config.network.clone(), pings, health, shutdown.clone()));
 
-    let replicas = Replicas::new(config.replicas.clone());
     if let Some(address) = &config.proxy_address {
         let proxy = session::proxy::Proxy::bind(env.net.clone(), address, replicas.clone()).await;
         let proxy = proxy.map_err(|source| Error::Proxy { address: address.clone(), source })?;

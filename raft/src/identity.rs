@@ -69,6 +69,11 @@ pub fn name(cluster_id: &str) -> &str {
     parts(cluster_id).0
 }
 
+/// How often the cluster was recovered.
+pub fn epoch(cluster_id: &str) -> u64 {
+    parts(cluster_id).1
+}
+
 pub fn next_epoch(cluster_id: &str) -> String {
     let (name, epoch) = parts(cluster_id);
     format!("{name}{EPOCH}{}", epoch + 1)
@@ -88,6 +93,7 @@ mod tests {
     fn an_epoch_follows_another_of_the_same_cluster_alone() {
         assert_eq!(next_epoch("a-b"), "a-b-epoch-1");
         assert_eq!(next_epoch("a-b-epoch-9"), "a-b-epoch-10");
+        assert_eq!((epoch("a-b"), epoch("a-b-epoch-9")), (0, 9));
         assert_eq!((name("a-b-epoch-9"), name("a-b"), name("a-epoch-x")), ("a-b", "a-b", "a-epoch-x"));
         assert!(precedes("a", "a-epoch-1") && precedes("a-epoch-9", "a-epoch-10"));
         assert!(!precedes("a-epoch-1", "a-epoch-1") && !precedes("a-epoch-1", "a") && !precedes("a", "b-epoch-1"));

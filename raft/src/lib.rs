@@ -47,5 +47,5 @@ pub use disk::{Batch, Disk, Free, Row, Table, Write};
 pub use metrics::Metrics;
 pub use store::{
     ChangeError, Config, Gone, HistoryWindow, Member, MemberChange, MemberStatus, News, OpenError, ProposeError,
-    ReadError, Role, Standing, State, Store, Timing, Unwell, Watcher,
+    ReadError, Role, Roster, Standing, State, Store, Timing, Unwell, Watcher,
 };

@@ -44,6 +44,15 @@ impl Member {
     }
 }
 
+/// Who the members are, as of a membership that is applied here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roster {
+    /// Of the log entry that made them the members; 0 as long as none is applied.
+    pub index: u64,
+    /// Sorted by id.
+    pub members: Vec<Member>,
+}
+
 #[derive(Clone, Debug)]
 pub struct MemberStatus {
     pub member: Member,
@@ -69,6 +78,8 @@ pub(crate) struct Members {
     pub published: Arc<Published>,
     pub abstains: Arc<std::sync::atomic::AtomicBool>,
     pub clock: Arc<dyn Clock>,
+    /// Kept up to date by [`keep`].
+    pub roster: watch::Sender<Roster>,
     /// Held by the change that is under way on this replica.
     pub turn: Mutex<()>,
 }

@@ -155,6 +155,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         published: published.clone(),
         abstains: abstains.clone(),
         clock: env.clock.clone(),
+        roster: watch::Sender::default(),
         turn: Mutex::new(()),
     });
     let franchise = Franchise { guard: guard.clone(), abstains: abstains.clone() };

@@ -19,7 +19,7 @@ use crate::open::{self, Running};
 pub use crate::config::{Config, HistoryWindow, Timing};
 pub use crate::members::change::ChangeError;
 pub use crate::members::plan::MemberChange;
-pub use crate::members::{Member, MemberStatus};
+pub use crate::members::{Member, MemberStatus, Roster};
 pub use crate::open::OpenError;
 pub use crate::propose::ProposeError;
 pub use crate::read::ReadError;
@@ -131,6 +131,11 @@ impl Store {
     /// The members, each asked for its state; a member that does not answer within the deadline is unreachable.
     pub async fn members(&self, deadline: Duration) -> Vec<MemberStatus> {
         self.inner.members.ask(deadline).await
+    }
+
+    /// Who the members are, and every change of that; no later than some seconds after it is applied here.
+    pub fn roster(&self) -> watch::Receiver<Roster> {
+        self.inner.members.roster.subscribe()
     }
 
     /// Hands the leadership over (to `to`, or to the most advanced voter). Ok also when this replica does not lead.

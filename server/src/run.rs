@@ -63,7 +63,8 @@ pub async fn run(config: Config, env: Env, shutdown: CancellationToken) -> Resul
     let sessions = Sessions::new(
         sessions::Config {
             cluster_id: raft::identity::name(&config.cluster_id).to_owned(),
-            replicas: config.members.iter().map(|member| member.client_address.clone()).collect(),
+            epoch: raft::identity::epoch(store.cluster_id()),
+            roster: store.roster(),
             standing: store.standing(),
         },
         env.clone(),

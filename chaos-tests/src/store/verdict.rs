@@ -53,7 +53,7 @@ pub fn report(run: Run) -> Report {
 }
 
 /// The first broken promise, in words.
-fn judge(seen: &Seen) -> Result<(), String> {
+pub fn judge(seen: &Seen) -> Result<(), String> {
     seen.agreed.none_twice(number_of)?;
     seen.agreed.fences_in_order()?;
     refused_never_appear(seen)?;

@@ -16,8 +16,8 @@ pub struct Args {
     /// Wait until there is a leader, every replica is reachable and every node that is known is ready; such as `60s`.
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     wait: Option<Duration>,
-    /// With --wait: how many nodes there must be.
-    #[arg(long, default_value_t = 1)]
+    /// With --wait: how many nodes there must be at least.
+    #[arg(long, default_value_t = 0)]
     nodes: usize,
 }
 

@@ -1,4 +1,4 @@
-//! One session with one replica: dialled again for ever, with a jittered backoff. Acts.
+//! One session with one replica: dialled again until it is of no more use, with a jittered backoff. Acts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,12 @@ use proto::session::{AgentMessage, Heartbeat, Hello, ReplicaMessage, agent_messa
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::Channel;
 
 use super::assignment::{Cursor, Refused};
-use super::{Known, Shared, scribe, stream};
+use super::{Known, Members, Shared, scribe, stream};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
@@ -39,20 +40,20 @@ enum Ended {
     Broken(#[from] Status),
     #[error(transparent)]
     Refused(#[from] Refused),
-    #[error("the agent is shutting down")]
-    Shutdown,
+    #[error("it is of no more use")]
+    Stopped,
 }
 
-/// Keeps a session with the replica of this index until the agent shuts down.
-pub async fn keep(shared: Arc<Shared>, index: usize) {
+/// Keeps a session with the replica at this address until `stop`.
+pub async fn keep(shared: Arc<Shared>, address: String, stop: CancellationToken) {
     let mut backoff = BACKOFF_MIN;
     let mut told = false;
     loop {
         let mut welcomed = false;
-        let ended = session(&shared, index, &mut welcomed).await;
-        shared.replicas.note(index, Known::default());
+        let ended = session(&shared, &address, &stop, &mut welcomed).await;
+        shared.replicas.note(&address, Known::default());
         match ended {
-            Ended::Shutdown => return,
+            Ended::Stopped => return,
             // A leader that does not know yet that it was replaced would only push the same again.
             Ended::Refused(Refused::OlderTerm { .. }) => backoff = BACKOFF_MAX,
             _ if welcomed => (backoff, told) = (BACKOFF_MIN, false),
@@ -60,29 +61,30 @@ pub async fn keep(shared: Arc<Shared>, index: usize) {
         }
         // Once per outage: a replica may be away for days.
         if !told {
-            tracing::info!(replica = %shared.replicas.addresses()[index], reason = %ended, "no session with a replica");
+            tracing::info!(replica = %address, reason = %ended, "no session with a replica");
             told = true;
         }
         let jitter = shared.env.random.below(backoff.as_millis() as u64);
         tokio::select! {
-            () = shared.shutdown.cancelled() => return,
+            () = stop.cancelled() => return,
             () = sleep(backoff / 2 + Duration::from_millis(jitter)) => {}
         }
         backoff = (backoff * 2).min(BACKOFF_MAX);
     }
 }
 
-async fn session(shared: &Arc<Shared>, index: usize, welcomed: &mut bool) -> Ended {
+async fn session(shared: &Arc<Shared>, address: &str, stop: &CancellationToken, welcomed: &mut bool) -> Ended {
     let talk = async {
         let (outbound, to_send) = mpsc::channel(OUTBOUND_MAX);
         let term = shared.desk.lock().expect("no holder of the desk panics").term();
         say(&outbound, agent_message::Message::Hello(hello(shared, term)))?;
-        let mut client = client(shared, index);
+        let mut client = client(shared, address);
         let mut inbound = timeout(OPEN_MAX, client.session(ReceiverStream::new(to_send)))
             .await
             .map_err(|_| Ended::Silent(OPEN_MAX))??
             .into_inner();
-        let mut talk = Talk { shared, index, outbound, cursor: Cursor::default(), sequence: 0, welcomed };
+        let (cursor, cluster_id) = (Cursor::default(), String::new());
+        let mut talk = Talk { shared, address, outbound, cursor, cluster_id, sequence: 0, welcomed };
         let mut health = shared.health.clone();
         health.mark_unchanged();
         let mut beat = interval(shared.heartbeat_interval);
@@ -97,23 +99,25 @@ async fn session(shared: &Arc<Shared>, index: usize, welcomed: &mut bool) -> End
                 _ = beat.tick() => talk.beat()?,
                 changed = health.changed() => match changed {
                     Ok(()) => talk.beat()?,
-                    Err(_) => return Err(Ended::Shutdown),
+                    Err(_) => return Err(Ended::Stopped),
                 },
                 () = tokio::time::sleep_until(heard + SILENCE_MAX) => return Err(Ended::Silent(SILENCE_MAX)),
             }
         }
     };
     tokio::select! {
-        () = shared.shutdown.cancelled() => Ended::Shutdown,
+        () = stop.cancelled() => Ended::Stopped,
         result = talk => match result { Ok(never) => never, Err(ended) => ended },
     }
 }
 
 struct Talk<'a> {
     shared: &'a Arc<Shared>,
-    index: usize,
+    address: &'a str,
     outbound: mpsc::Sender<AgentMessage>,
     cursor: Cursor,
+    /// As the replica said it.
+    cluster_id: String,
     sequence: u64,
     welcomed: &'a mut bool,
 }
@@ -132,8 +136,10 @@ impl Talk<'_> {
             Some(Said::Welcome(welcome)) => {
                 *self.welcomed = true;
                 self.shared.desk.lock().expect("no holder of the desk panics").meet(&welcome.cluster_id);
-                let address = &self.shared.replicas.addresses()[self.index];
-                tracing::info!(replica = welcome.replica, %address, term = welcome.term, "session with a replica");
+                let address = self.address;
+                self.shared.replicas.met(address, welcome.replica);
+                self.cluster_id = welcome.cluster_id;
+                tracing::info!(replica = welcome.replica, address, term = welcome.term, "session with a replica");
                 self.know(welcome.term, welcome.leads);
             }
             Some(Said::HeartbeatAck(ack)) => self.know(ack.term, ack.leads),
@@ -144,12 +150,17 @@ impl Talk<'_> {
                 };
                 if let Some(work) = taken {
                     let taken = scribe::Taken { cluster_id, work, confirm: self.outbound.clone() };
-                    self.shared.taken.send(taken).await.map_err(|_| Ended::Shutdown)?;
+                    self.shared.taken.send(taken).await.map_err(|_| Ended::Stopped)?;
                 }
+            }
+            Some(Said::Members(told)) => {
+                let addresses = told.members.into_iter().map(|member| (member.id, member.address)).collect();
+                let (cluster_id, epoch, index) = (self.cluster_id.clone(), told.epoch, told.index);
+                self.shared.replicas.learn(Members { cluster_id, epoch, index, addresses });
             }
             Some(Said::OpenTunnel(open)) => {
                 let (shared, outbound) = (self.shared.clone(), self.outbound.clone());
-                self.shared.tracker.spawn(stream::serve(shared, self.index, open, outbound));
+                self.shared.tracker.spawn(stream::serve(shared, self.address.to_owned(), open, outbound));
             }
             // A later version's message.
             None => {}
@@ -158,7 +169,7 @@ impl Talk<'_> {
     }
 
     fn know(&self, term: u64, leads: bool) {
-        self.shared.replicas.note(self.index, Known { live: true, leads, term });
+        self.shared.replicas.note(self.address, Known { live: true, leads, term });
     }
 }
 
@@ -176,11 +187,11 @@ fn hello(shared: &Shared, term: u64) -> Hello {
 }
 
 /// A connection of its own: bulk data of one must not hold up the heartbeats of another.
-pub fn client(shared: &Shared, index: usize) -> NodeClient<Channel> {
+pub fn client(shared: &Shared, address: &str) -> NodeClient<Channel> {
     let channel = channel::to(
         shared.env.net.clone(),
         shared.connector.clone(),
-        shared.replicas.addresses()[index].clone(),
+        address.to_owned(),
         proto::pki::API_NAME,
         channel::Options::default(),
     );

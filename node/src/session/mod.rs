@@ -4,7 +4,11 @@
 //! - `assignment`: decides what becomes of a pushed assignment (pure);
 //! - `saved`: the last assignment on the agent's disk;
 //! - `scribe`: saves, then delivers, then confirms;
-//! - `dial`: one session with one replica, dialled again for ever;
+//! - `members`: who the replicas are, and which addresses are dialled for that (pure);
+//! - [`Replicas`]: what is known of each;
+//! - `fleet`: keeps a session with each of them, as they come and go;
+//! - `remembered`: who they are, on the agent's disk;
+//! - `dial`: one session with one replica, dialled again until it is of no more use;
 //! - `stream`: one tunnel;
 //! - [`proxy`]: the loopback TCP proxy that gives `kubectl` one address for all replicas.
 //!
@@ -12,7 +16,10 @@
 
 mod assignment;
 mod dial;
+mod fleet;
+mod members;
 pub mod proxy;
+mod remembered;
 mod replicas;
 mod saved;
 mod scribe;
@@ -32,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use assignment::Desk;
+pub use members::Members;
 pub use replicas::{Known, Replicas};
 pub use tunnels::{Gone, Output, Refusal, Request, TunnelIo, Tunnels};
 pub use work::{Health, Work};
@@ -47,7 +55,7 @@ pub struct Config {
     pub replicas: Replicas,
     pub tls: Identity,
     pub heartbeat_interval: Duration,
-    /// Where the last assignment is kept; `None` keeps it in memory alone.
+    /// Where the last assignment and the replicas are remembered; `None` keeps them in memory alone.
     pub state_dir: Option<PathBuf>,
 }
 
@@ -83,6 +91,11 @@ pub async fn run(
         Some(dir) => saved::load(dir).map_err(state_error)?,
         None => None,
     };
+    let remembered = match &config.state_dir {
+        Some(dir) => remembered::load(dir).map_err(state_error)?,
+        None => None,
+    };
+    remembered.into_iter().for_each(|members| config.replicas.learn(members));
     let desk = match saved {
         Some(saved) => {
             work.send_replace(Some(Arc::new(saved.work.clone())));
@@ -106,10 +119,8 @@ pub async fn run(
         tracker: TaskTracker::new(),
         shutdown: shutdown.clone(),
     });
-    let scribe = tokio::spawn(scribe::run(config.state_dir, to_save, work, shutdown.clone()));
-    for index in 0..shared.replicas.addresses().len() {
-        shared.tracker.spawn(dial::keep(shared.clone(), index));
-    }
+    let scribe = tokio::spawn(scribe::run(config.state_dir.clone(), to_save, work, shutdown.clone()));
+    shared.tracker.spawn(fleet::run(shared.clone(), config.state_dir));
     shutdown.cancelled().await;
     shared.tracker.close();
     shared.tracker.wait().await;

@@ -3,8 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use proto::seam::{Listener, Net, Stream};
@@ -44,7 +43,7 @@ impl Proxy {
     pub async fn run(mut self, shutdown: CancellationToken) {
         let tracker = TaskTracker::new();
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let route = Arc::new(Route { net: self.net, replicas: self.replicas, last_good: AtomicUsize::new(0) });
+        let route = Arc::new(Route { net: self.net, replicas: self.replicas, last_good: Mutex::default() });
         loop {
             let accepted = tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -78,13 +77,13 @@ impl Proxy {
 struct Route {
     net: Arc<dyn Net>,
     replicas: Replicas,
-    /// The index that accepted last: connections stay together while it lives.
-    last_good: AtomicUsize,
+    /// The address that accepted last: connections stay together while it lives.
+    last_good: Mutex<Option<String>>,
 }
 
 impl Route {
     async fn forward(&self, mut client: Box<dyn Stream>) {
-        let Some((index, mut replica)) = self.connect().await else {
+        let Some((address, mut replica)) = self.connect().await else {
             tracing::warn!("the proxy reached no replica");
             return;
         };
@@ -92,32 +91,36 @@ impl Route {
             // Half-closes are passed on. However it ended, both sides see it.
             _ = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut replica, BUFFER_BYTES, BUFFER_BYTES) => {}
             // A frozen machine resets nothing: the client would wait for ever.
-            () = self.lost(index) => {}
+            () = self.lost(&address) => {}
         }
     }
 
-    async fn connect(&self) -> Option<(usize, Box<dyn Stream>)> {
+    async fn connect(&self) -> Option<(String, Box<dyn Stream>)> {
         for round in 0..ROUNDS_MAX {
             if round > 0 {
                 sleep(ROUND_PAUSE).await;
             }
-            for index in self.replicas.order(self.last_good.load(Ordering::Relaxed)) {
-                let address = &self.replicas.addresses()[index];
-                if let Ok(Ok(stream)) = timeout(CONNECT_MAX, self.net.connect(address)).await {
-                    self.last_good.store(index, Ordering::Relaxed);
-                    return Some((index, stream));
+            let favourite = self.last_good().clone();
+            for address in self.replicas.order(favourite.as_deref()) {
+                if let Ok(Ok(stream)) = timeout(CONNECT_MAX, self.net.connect(&address)).await {
+                    *self.last_good() = Some(address.clone());
+                    return Some((address, stream));
                 }
             }
         }
         None
     }
 
+    fn last_good(&self) -> MutexGuard<'_, Option<String>> {
+        self.last_good.lock().expect("no holder of the lock panics")
+    }
+
     /// Returns when the replica fell silent while another one lives.
-    async fn lost(&self, index: usize) {
+    async fn lost(&self, address: &str) {
         let mut changes = self.replicas.changes();
         let mut lived = false;
         loop {
-            let live = self.replicas.known(index).live;
+            let live = self.replicas.known(address).live;
             if lived && !live && self.replicas.any_live() {
                 return;
             }
@@ -195,8 +198,8 @@ mod tests {
     #[tokio::test]
     async fn a_live_replica_is_preferred_to_one_that_only_accepts() {
         let ((a, _stop_a), (b, _stop_b)) = (replica("a:").await, replica("b:").await);
-        let replicas = Replicas::new(vec![a, b]);
-        replicas.note(1, Known { live: true, ..Known::default() });
+        let replicas = Replicas::new(vec![a, b.clone()]);
+        replicas.note(&b, Known { live: true, ..Known::default() });
         let (proxy, _shutdown) = proxy(&replicas).await;
         assert_eq!(ask(proxy, "hello").await, "b:hello");
     }
@@ -204,16 +207,16 @@ mod tests {
     #[tokio::test]
     async fn connections_to_a_replica_that_fell_silent_end() {
         let ((a, _stop_a), (b, _stop_b)) = (replica("a:").await, replica("b:").await);
-        let replicas = Replicas::new(vec![a, b]);
+        let replicas = Replicas::new(vec![a.clone(), b.clone()]);
         let live = Known { live: true, ..Known::default() };
-        replicas.note(0, live);
-        replicas.note(1, live);
+        replicas.note(&a, live);
+        replicas.note(&b, live);
         let (proxy, _shutdown) = proxy(&replicas).await;
         let mut stream = TcpStream::connect(proxy).await.unwrap();
         let mut name = [0; 2];
         stream.read_exact(&mut name).await.unwrap();
         assert_eq!(&name, b"a:");
-        replicas.note(0, Known::default());
+        replicas.note(&a, Known::default());
         let end = timeout(Duration::from_secs(10), stream.read(&mut name)).await.expect("the connection ends");
         assert!(matches!(end, Ok(0) | Err(_)));
     }

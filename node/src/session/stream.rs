@@ -22,11 +22,11 @@ const DIAL_MAX: Duration = Duration::from_secs(5);
 const AFTER_GONE_MAX: Duration = Duration::from_secs(10);
 
 /// Serves a tunnel to its end. A refusal goes back over the session that asked.
-pub async fn serve(shared: Arc<Shared>, index: usize, open: OpenTunnel, session: mpsc::Sender<AgentMessage>) {
+pub async fn serve(shared: Arc<Shared>, address: String, open: OpenTunnel, session: mpsc::Sender<AgentMessage>) {
     let id = open.id;
     let shutdown = shared.shutdown.clone();
     let tunnel = async {
-        if let Err(Refusal { code, reason }) = try_serve(&shared, index, &id, open.request).await {
+        if let Err(Refusal { code, reason }) = try_serve(&shared, &address, &id, open.request).await {
             let refused = agent_message::Message::TunnelRefused(TunnelRefused { id, reason, code });
             // A session that does not take it is about to end, and the replica's wait with it.
             let _ = session.try_send(AgentMessage { message: Some(refused) });
@@ -38,7 +38,7 @@ pub async fn serve(shared: Arc<Shared>, index: usize, open: OpenTunnel, session:
     }
 }
 
-async fn try_serve(shared: &Arc<Shared>, index: usize, id: &str, request: Option<Request>) -> Result<(), Refusal> {
+async fn try_serve(shared: &Arc<Shared>, address: &str, id: &str, request: Option<Request>) -> Result<(), Refusal> {
     let request = request.ok_or_else(|| Refusal::new(501, "this agent does not know that kind of stream"))?;
     let permit = shared.tunnel_permits.clone().try_acquire_owned();
     let _permit = permit.map_err(|_| Refusal::new(503, "this node serves as many streams as it can"))?;
@@ -47,7 +47,7 @@ async fn try_serve(shared: &Arc<Shared>, index: usize, id: &str, request: Option
         .map_err(|_| Refusal::new(504, "the container engine did not answer in time"))??;
     let (frames, to_send) = mpsc::channel(FRAMES_MAX);
     frames.try_send(Frame { frame: Some(frame::Frame::Id(id.to_owned())) }).expect("the queue is empty");
-    let mut client = dial::client(shared, index);
+    let mut client = dial::client(shared, address);
     let inbound = timeout(DIAL_MAX, client.tunnel(ReceiverStream::new(to_send)))
         .await
         .map_err(|_| Refusal::new(504, "the replica could not be dialled back in time"))?

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::change::out;
 use super::plan::MemberChange;
-use super::{Member, Members};
+use super::{Member, Members, Roster};
 use crate::peer::channels::Lane;
 use crate::peer::door;
 
@@ -24,6 +24,7 @@ pub(crate) async fn run(members: Arc<Members>, removed: watch::Sender<Option<Str
     let mut turn = 0;
     loop {
         members.follow_addresses();
+        members.publish();
         members.announce().await;
         members.tidy().await;
         if let Some(why) = members.expelled(turn).await {
@@ -46,6 +47,25 @@ impl Members {
         let known: BTreeMap<u64, String> =
             self.known().into_iter().map(|member| (member.id, member.peer_address)).collect();
         self.channels.follow(known);
+    }
+
+    /// Shows the members to those who want to know them, once they are certain to be the members.
+    fn publish(&self) {
+        let applied = self.published.applied().borrow().map_or(0, |at| at.index);
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = &metrics.membership_config;
+        let Some(index) = membership.log_id().as_ref().map(|at| at.index).filter(|index| *index <= applied) else {
+            return;
+        };
+        let mut members: Vec<Member> = membership.nodes().map(|(id, place)| Member::new(*id, place)).collect();
+        members.sort_by_key(|member| member.id);
+        let now = Roster { index, members };
+        self.roster.send_if_modified(|shown| {
+            let changed = *shown != now;
+            *shown = now;
+            changed
+        });
     }
 
     fn others(&self) -> Vec<Member> {

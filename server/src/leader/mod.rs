@@ -64,7 +64,8 @@ pub struct Leader {
     pub store: Store,
     pub env: Env,
     pub heartbeats: Arc<dyn Heartbeats>,
-    /// Where the replicas serve the API: the endpoints of the Service `kubernetes`.
+    /// Where the replicas serve the API, as configured: the endpoints of the Service `kubernetes` until it is known who
+    /// the members are.
     pub replicas: Vec<SocketAddr>,
 }
 
@@ -102,10 +103,16 @@ async fn lead(leader: &Leader, term: u64, standing: &mut watch::Receiver<Standin
     info!(term, "leading: starting the scheduler and the controllers");
     let stop = shutdown.child_token();
     let mut tasks = JoinSet::new();
-    tasks.spawn(driver::run(leader.clone(), term, controllers(&leader.replicas), stop.clone()));
+    let mut roster = leader.store.roster();
+    let replicas = endpoints(&roster.borrow_and_update()).unwrap_or_else(|| leader.replicas.clone());
+    tasks.spawn(driver::run(leader.clone(), term, controllers(&replicas), stop.clone()));
     let ended = tokio::select! {
         () = until_term_ends(term, standing) => None,
         () = shutdown.cancelled() => None,
+        () = other_endpoints(&mut roster, &replicas) => {
+            info!(term, "the replicas have changed: the controllers start anew");
+            None
+        }
         Some(ended) = tasks.join_next() => Some(ended),
     };
     stop.cancel();
@@ -114,7 +121,7 @@ async fn lead(leader: &Leader, term: u64, standing: &mut watch::Receiver<Standin
         tasks.shutdown().await;
     }
     match ended {
-        None => info!(term, "no longer leading: the scheduler and the controllers have ended"),
+        None => info!(term, "the scheduler and the controllers have ended"),
         Some(Ok(driver::Ended::Fenced { term: newer })) => {
             info!(term, newer, "another leader was elected");
             pause(term, standing, shutdown).await;
@@ -146,6 +153,20 @@ async fn pause(term: u64, standing: &mut watch::Receiver<Standing>, shutdown: &C
     tokio::select! {
         _ = timeout(RESTART_AFTER, until_term_ends(term, standing)) => {}
         () = shutdown.cancelled() => {}
+    }
+}
+
+/// The members' client addresses that are plain IP addresses; `None` as long as it is not known who the members are.
+fn endpoints(roster: &raft::Roster) -> Option<Vec<SocketAddr>> {
+    let addresses = roster.members.iter().filter_map(|member| member.client_address.parse().ok());
+    (roster.index > 0).then(|| addresses.collect())
+}
+
+async fn other_endpoints(roster: &mut watch::Receiver<raft::Roster>, known: &[SocketAddr]) {
+    let other = |roster: &raft::Roster| endpoints(roster).is_some_and(|now| now != known);
+    if roster.wait_for(other).await.is_err() {
+        // The store is gone, and the term will end with it.
+        std::future::pending::<()>().await;
     }
 }
 

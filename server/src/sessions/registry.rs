@@ -28,8 +28,10 @@ pub struct Sessions(pub(super) Arc<Inner>);
 pub struct Config {
     /// Told to agents: terms of different clusters do not compare.
     pub cluster_id: String,
-    /// The client addresses of all replicas, told to agents.
-    pub replicas: Vec<String>,
+    /// How often the cluster was recovered: members of an earlier epoch are out of date.
+    pub epoch: u64,
+    /// Who the replicas are: told to agents, so that they find new ones.
+    pub roster: watch::Receiver<raft::Roster>,
     pub standing: watch::Receiver<raft::Standing>,
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures::{Stream, StreamExt as _};
 use proto::session::agent_message::Message as Said;
 use proto::session::node_server::{Node, NodeServer};
-use proto::session::{AgentMessage, Frame, HeartbeatAck, Hello, ReplicaMessage, Welcome, frame, replica_message};
+use proto::session::{
+    AgentMessage, Frame, HeartbeatAck, Hello, Member, Members, ReplicaMessage, Welcome, frame, replica_message,
+};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -79,9 +81,19 @@ fn node<T>(request: &Request<T>) -> Result<String, Status> {
 }
 
 async fn listen(sessions: Sessions, session: Connected, hello: Hello, mut inbound: Streaming<AgentMessage>) {
+    let mut roster = sessions.0.config.roster.clone();
+    roster.mark_changed();
+    let mut store_runs = true;
     let reason = loop {
         let message = tokio::select! {
             () = session.ended.cancelled() => break "another session took its place, or it was too slow".to_owned(),
+            changed = roster.changed(), if store_runs => {
+                store_runs = changed.is_ok();
+                if let Some(members) = sessions.members(&roster.borrow_and_update()) {
+                    session.push(vec![members]);
+                }
+                continue;
+            }
             message = timeout(SILENCE_MAX, inbound.message()) => message,
         };
         match message {
@@ -116,13 +128,21 @@ impl Sessions {
         }
     }
 
+    /// `None` as long as they are not known.
+    fn members(&self, roster: &raft::Roster) -> Option<ReplicaMessage> {
+        let member = |member: &raft::Member| Member { id: member.id, address: member.client_address.clone() };
+        let members = roster.members.iter().map(member).collect();
+        let members = Members { epoch: self.0.config.epoch, index: roster.index, members };
+        let message = Some(replica_message::Message::Members(members));
+        (roster.index > 0).then_some(ReplicaMessage { message })
+    }
+
     fn welcome(&self) -> ReplicaMessage {
         let standing = self.0.config.standing.borrow();
         let welcome = Welcome {
             replica: standing.id,
             term: standing.term,
             leads: standing.leads_in_term.is_some(),
-            replicas: self.0.config.replicas.clone(),
             cluster_id: self.0.config.cluster_id.clone(),
         };
         ReplicaMessage { message: Some(replica_message::Message::Welcome(welcome)) }

@@ -67,7 +67,8 @@ impl Replica {
         let env = Env::real();
         let store = open_store(&dir, &authority, env.clone(), history).await;
         let standing = store.standing();
-        let sessions = server::sessions::Config { cluster_id: "test".into(), replicas: Vec::new(), standing };
+        let sessions =
+            server::sessions::Config { cluster_id: "test".into(), epoch: 0, roster: store.roster(), standing };
         let sessions = Sessions::new(sessions, env.clone());
         let objects = Objects::new(store.clone(), env.clone());
         make_namespaces(&objects).await;

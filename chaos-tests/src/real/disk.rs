@@ -1,0 +1,113 @@
+//! What can be done to the files of a replica: a torn log, a flipped bit, a disk without room. Acts, on the files alone.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::plan;
+
+/// The newest write-ahead log loses its last bytes, but not its first. Says what was done.
+pub fn tear(data: &Path, bytes: u64) -> io::Result<String> {
+    let Some(path) = newest(data, "log")? else { return Ok("there is no log".into()) };
+    let file = OpenOptions::new().write(true).open(&path)?;
+    let length = file.metadata()?.len();
+    let left = length - bytes.min(length / 2);
+    file.set_len(left)?;
+    file.sync_all()?;
+    Ok(format!("{} of {length} bytes cut to {left}", path.display()))
+}
+
+/// One bit of the newest file of its sort is another. Says which.
+pub fn flip(data: &Path, file: plan::File, thousandths: u64) -> io::Result<String> {
+    let ending = match file {
+        plan::File::Log => "log",
+        plan::File::Table => "sst",
+    };
+    let Some(path) = newest(data, ending)? else { return Ok(format!("there is no file *.{ending}")) };
+    let mut file = OpenOptions::new().read(true).write(true).open(&path)?;
+    let length = file.metadata()?.len();
+    if length == 0 {
+        return Ok(format!("{} is empty", path.display()));
+    }
+    let at = length * thousandths / 1000;
+    let mut byte = [0];
+    file.seek(SeekFrom::Start(at))?;
+    file.read_exact(&mut byte)?;
+    file.seek(SeekFrom::Start(at))?;
+    file.write_all(&[byte[0] ^ 1 << (thousandths % 8)])?;
+    file.sync_all()?;
+    Ok(format!("a bit of byte {at} of {} ({length} bytes) flipped", path.display()))
+}
+
+/// Takes all room that there is.
+pub fn fill(filler: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).append(true).open(filler)?;
+    for size in [1 << 20, 4 << 10, 64] {
+        loop {
+            match file.write_all(&vec![0xaa; size]) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => break,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+pub fn free(filler: &Path) -> io::Result<()> {
+    match std::fs::remove_file(filler) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// RocksDB numbers its files: the highest is the newest. An empty log has nothing to lose.
+fn newest(data: &Path, ending: &str) -> io::Result<Option<PathBuf>> {
+    let mut found = None;
+    let mut open = vec![data.to_path_buf()];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(&dir)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                // What was set aside before is of no interest.
+                if path.file_name().is_none_or(|name| name != "damaged") {
+                    open.push(path);
+                }
+                continue;
+            }
+            let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+            let fits =
+                path.extension().is_some_and(|found| found == ending) && File::open(&path)?.metadata()?.len() > 0;
+            if let Some(number) = number.filter(|_| fits) {
+                found = found.max(Some((number, path)));
+            }
+        }
+    }
+    Ok(found.map(|(_, path)| path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_file_is_hurt_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let tables = dir.path().join("tables");
+        std::fs::create_dir(&tables).unwrap();
+        for (name, length) in [("000007.log", 100), ("000012.log", 100), ("000099.log", 0), ("000013.sst", 100)] {
+            std::fs::write(tables.join(name), vec![0; length]).unwrap();
+        }
+        std::fs::create_dir(dir.path().join("damaged")).unwrap();
+        std::fs::write(dir.path().join("damaged/000500.sst"), [0; 100]).unwrap();
+        tear(dir.path(), 30).unwrap();
+        flip(dir.path(), plan::File::Table, 500).unwrap();
+        let read = |name: &str| std::fs::read(tables.join(name)).unwrap();
+        assert_eq!((read("000007.log").len(), read("000012.log").len()), (100, 70));
+        let bits: u32 = read("000013.sst").iter().map(|byte| byte.count_ones()).sum();
+        assert_eq!((bits, read("000013.sst")[50]), (1, 1 << 4));
+        tear(dir.path(), 4000).unwrap();
+        assert_eq!(read("000012.log").len(), 35, "never more than half of it");
+        assert_eq!(std::fs::read(dir.path().join("damaged/000500.sst")).unwrap(), [0; 100]);
+    }
+}

@@ -1,0 +1,152 @@
+//! The testbed of `deploy/hosts.sh`, and what a plan does to it. Acts.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use super::disk;
+use super::plan::{Action, Host};
+
+/// For one verb of the script: an engine takes its time.
+const VERB_MAX: Duration = Duration::from_secs(120);
+/// A killed process is gone within this.
+const GONE_MAX: Duration = Duration::from_secs(10);
+
+#[derive(Clone)]
+pub struct Hosts {
+    pub script: PathBuf,
+    /// `KONTIKI_HOSTS_DIR`; all else the script takes from the environment too.
+    pub dir: PathBuf,
+    pub net: u8,
+    pub count: u64,
+    pub small_disk: Option<Host>,
+}
+
+impl Hosts {
+    pub fn address(&self, host: Host) -> String {
+        format!("10.{}.0.{host}:6443", self.net)
+    }
+
+    /// `Ok` says what was done where the plan does not.
+    pub async fn act(&self, action: &Action) -> Result<Option<String>, String> {
+        match action {
+            Action::Kill(host) => self.kill(*host).await?,
+            Action::Start(host) => self.verb(&["start", &host.to_string()]).await?,
+            Action::Freeze(host) => self.signal(*host, "STOP").await?,
+            Action::Thaw(host) => self.signal(*host, "CONT").await?,
+            Action::Cut(pairs) => self.links("cut-one-way", pairs).await?,
+            Action::Mend(pairs) => self.links("mend-one-way", pairs).await?,
+            // The users do it.
+            Action::Transfer(_) => {}
+            Action::SwitchOff(host) => self.verb(&["fail", &host.to_string()]).await?,
+            Action::Fill(host) => self.files(*host, |replica| disk::fill(&replica.join("small/filler"))).await?,
+            Action::Free(host) => self.files(*host, |replica| disk::free(&replica.join("small/filler"))).await?,
+            Action::Tear(host, bytes) => {
+                let bytes = *bytes;
+                return self.files(*host, move |replica| disk::tear(&replica.join("data"), bytes)).await.map(Some);
+            }
+            Action::Flip(host, file, place) => {
+                let (file, place) = (*file, *place);
+                return self
+                    .files(*host, move |replica| disk::flip(&replica.join("data"), file, place))
+                    .await
+                    .map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whatever is wrong is made well.
+    pub async fn end_faults(&self) -> Result<(), String> {
+        self.verb(&["heal"]).await?;
+        if let Some(host) = self.small_disk {
+            self.act(&Action::Free(host)).await?;
+        }
+        for host in 1..=self.count {
+            self.signal(host, "CONT").await?;
+            self.verb(&["start", &host.to_string()]).await?;
+        }
+        Ok(())
+    }
+
+    /// The hosts whose replica does not run.
+    pub fn ended(&self) -> Vec<Host> {
+        (1..=self.count).filter(|host| self.pid(*host).is_none()).collect()
+    }
+
+    /// What the logs of these say last.
+    pub fn last_words(&self) -> String {
+        let words = |host: Host| {
+            let log = std::fs::read(self.replica(host).join("log")).unwrap_or_default();
+            let text = String::from_utf8_lossy(&log[log.len().saturating_sub(2000)..]).into_owned();
+            let tail: Vec<&str> = text.lines().rev().take(4).collect();
+            format!("\n  replica {host} does not run: {}", tail.into_iter().rev().collect::<Vec<_>>().join("\n    "))
+        };
+        self.ended().into_iter().map(words).collect()
+    }
+
+    async fn verb(&self, args: &[&str]) -> Result<(), String> {
+        let mut command = Command::new(&self.script);
+        command.args(args).env("KONTIKI_HOSTS_DIR", &self.dir).env("KONTIKI_HOSTS_NET", self.net.to_string());
+        // What it starts in the background must not hold a pipe of ours.
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("verbs.log"));
+        let log = log.map_err(|error| error.to_string())?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
+        let failed =
+            |why: String| format!("hosts.sh {}: {why} (see {})", args.join(" "), self.dir.join("verbs.log").display());
+        match tokio::time::timeout(VERB_MAX, command.status()).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => Err(failed(status.to_string())),
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Err(_) => Err(failed("it did not end".into())),
+        }
+    }
+
+    async fn links(&self, verb: &str, pairs: &[(Host, Host)]) -> Result<(), String> {
+        for (from, to) in pairs {
+            self.verb(&[verb, &from.to_string(), &to.to_string()]).await?;
+        }
+        Ok(())
+    }
+
+    fn replica(&self, host: Host) -> PathBuf {
+        self.dir.join(format!("replica-{host}"))
+    }
+
+    /// Of the replica, if it runs.
+    fn pid(&self, host: Host) -> Option<u32> {
+        let pid: u32 = std::fs::read_to_string(self.replica(host).join("pid")).ok()?.trim().parse().ok()?;
+        let program = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        program.starts_with(self.dir.join("bin")).then_some(pid)
+    }
+
+    async fn signal(&self, host: Host, signal: &str) -> Result<(), String> {
+        let Some(pid) = self.pid(host) else { return Ok(()) };
+        // It may end at this very moment.
+        let sent = Command::new("kill").args(["-s", signal, &pid.to_string()]).stderr(Stdio::null()).status().await;
+        sent.map(drop).map_err(|error| format!("kill -s {signal} {pid}: {error}"))
+    }
+
+    async fn kill(&self, host: Host) -> Result<(), String> {
+        self.signal(host, "KILL").await?;
+        let gone = async {
+            while self.pid(host).is_some() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(GONE_MAX, gone).await.map_err(|_| format!("replica {host} cannot be killed"))
+    }
+
+    async fn files<T: Send + 'static>(
+        &self,
+        host: Host,
+        act: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, String> {
+        let dir = self.replica(host);
+        let done = tokio::task::spawn_blocking(move || act(&dir)).await.map_err(|error| error.to_string())?;
+        done.map_err(|error| format!("the files of replica {host}: {error}"))
+    }
+}

@@ -1,0 +1,21 @@
+//! Real replicas on real disks behind real links, under the same workload and the same judges as in the simulation. Read
+//! in this order:
+//!
+//! - [`plan`]: what goes wrong, and when (pure);
+//! - [`hosts`]: does it, to the hosts of `deploy/hosts.sh`;
+//! - [`disk`]: what can be done to the files of a replica that is down;
+//! - [`clients`], [`watchers`]: the users, over the network from outside;
+//! - [`pods`]: a Deployment that must be whole, where engines run;
+//! - [`gaps`]: how long nobody could write;
+//! - [`run`]: episode after episode, with everything well in between;
+//! - [`ending`]: what must hold once all faults have ended.
+
+pub mod clients;
+pub mod disk;
+pub mod ending;
+pub mod gaps;
+pub mod hosts;
+pub mod plan;
+pub mod pods;
+pub mod run;
+pub mod watchers;

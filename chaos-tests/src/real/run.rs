@@ -1,0 +1,291 @@
+//! Rounds of episodes: users work, things go wrong, everything is made well, all must agree; then the judges. Acts.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use client::{Api, Client};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use proto::seam::Random;
+use raft::Revision;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::ending::{self, Unwell};
+use super::gaps::Gaps;
+use super::hosts::Hosts;
+use super::plan::{Action, Episode, Kind, World};
+use super::watchers::{self, Watcher};
+use super::{clients, plan, pods};
+use crate::sim::trace::Trace;
+use crate::store::seen::Shared;
+use crate::store::verdict;
+
+/// Users begin with nothing after so long: no history becomes too long to judge, and a failure is told soon.
+const ROUND: Duration = Duration::from_secs(240);
+const CLIENTS_PER_REPLICA: u64 = 2;
+const WATCHERS: usize = 3;
+const CALL_MAX: Duration = Duration::from_secs(4);
+/// After an episode all must be well again within this: elections, restarts, a replica that is filled anew.
+const SETTLE: Duration = Duration::from_secs(90);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A supervisor starts a process that ended after so long, and a person one that says it needs a restart.
+const RESTART_DEAD: Duration = Duration::from_secs(1);
+const RESTART_TROUBLED: Duration = Duration::from_secs(15);
+const RESTARTS_MAX: u32 = 6;
+/// Nothing goes wrong for so long between two episodes.
+const CALM: Duration = Duration::from_millis(700);
+const JOIN_MAX: Duration = Duration::from_secs(60);
+
+pub struct Options {
+    pub seed: u64,
+    /// No episode begins later than this.
+    pub within: Duration,
+    /// So many Pods must run whenever all is well; 0: there are no engines.
+    pub pods: u32,
+    /// Only these, and each once.
+    pub only: Option<Vec<u64>>,
+    pub config: client::Config,
+    /// Where the history of a round that fails is written.
+    pub keep: PathBuf,
+}
+
+#[derive(Default)]
+pub struct Report {
+    pub episodes: u64,
+    pub faults: BTreeMap<String, u64>,
+    pub operations: u64,
+    pub unknown: u64,
+    pub events: u64,
+    /// Replicas that were started anew by hand or by a supervisor, apart from what the plan did.
+    pub restarts: u64,
+    /// The longest without an acknowledged write, and what went wrong then.
+    pub gap: (Duration, String),
+    pub settled: Duration,
+    pub state: String,
+    pub failures: Vec<String>,
+}
+
+pub struct Run {
+    pub hosts: Hosts,
+    pub options: Options,
+    /// One of each replica alone.
+    clients: Vec<Client>,
+    pub report: Report,
+    next: u64,
+}
+
+impl Run {
+    pub fn new(hosts: Hosts, options: Options) -> Result<Run, String> {
+        let clients = (1..=hosts.count).map(|host| {
+            let mut config = options.config.clone();
+            (config.addresses, config.timeout) = (vec![hosts.address(host)], CALL_MAX);
+            Client::connect(config).map_err(|error| error.to_string())
+        });
+        let clients = clients.collect::<Result<_, _>>()?;
+        Ok(Run { hosts, options, clients, report: Report::default(), next: 0 })
+    }
+
+    /// Until the time is up, or something is not as it must be.
+    pub async fn play(&mut self) {
+        let until = Instant::now() + self.options.within;
+        let mut round = 0;
+        while self.report.failures.is_empty() && (round == 0 || (Instant::now() < until && self.peek().is_some())) {
+            let round_ends = until.min(Instant::now() + ROUND);
+            let trace = Arc::new(Mutex::new(Trace::default()));
+            let shared = Shared::new(trace.clone(), Instant::now());
+            let namespace = format!("chaos-{round}");
+            if let Err(why) = self.round(&namespace, &shared, round_ends).await {
+                self.report.failures.push(why);
+            }
+            let seen = shared.lock();
+            self.report.failures.extend(seen.violations.iter().cloned());
+            self.report.failures.extend(verdict::judge(&seen).err());
+            self.report.operations += seen.operations;
+            self.report.unknown += seen.unknown;
+            self.report.events += seen.agreed.all().count() as u64;
+            drop(seen);
+            if !self.report.failures.is_empty() {
+                let text = trace.lock().expect("no holder of the trace panics").text();
+                let _ = std::fs::write(self.options.keep.join("history.txt"), text);
+            }
+            round += 1;
+        }
+        let logs: Vec<PathBuf> =
+            (1..=self.hosts.count).map(|host| self.hosts.dir.join(format!("replica-{host}/log"))).collect();
+        self.report.failures.extend(ending::panics(&logs));
+    }
+
+    async fn round(&mut self, namespace: &str, shared: &Shared, until: Instant) -> Result<(), String> {
+        self.settle(shared).await?;
+        if self.options.pods > 0 {
+            pods::create(&self.clients[0], self.options.pods).await?;
+            pods::whole(&self.clients[0], self.options.pods).await?;
+        }
+        let first = self.begin(namespace).await?;
+        let gaps = Gaps::default();
+        let mut users = JoinSet::new();
+        for (place, client) in self.clients.iter().enumerate() {
+            for turn in 0..CLIENTS_PER_REPLICA {
+                let random = Random::from_seed(self.options.seed ^ self.next << 20 ^ (place as u64) << 8 ^ turn);
+                let (api, shared, gaps) = (client.namespaced(namespace), shared.clone(), gaps.clone());
+                users.spawn(clients::Client { api, shared, random, gaps }.run());
+            }
+        }
+        let (told_last, last) = watch::channel(None);
+        let mut watching = JoinSet::new();
+        for id in 0..WATCHERS {
+            let addresses = (1..=self.hosts.count).map(|host| self.hosts.address(host));
+            let replicas = addresses.map(|address| watchers::connect(&self.options.config, address));
+            let replicas = replicas.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+            let random = Random::from_seed(self.options.seed ^ self.next << 20 ^ 0xff00 ^ id as u64);
+            let watcher = Watcher { id, replicas, namespace: namespace.into(), shared: shared.clone(), random };
+            watching.spawn(watcher.run(first, last.clone()));
+        }
+        let mut episodes = Ok(());
+        while Instant::now() < until && shared.lock().violations.is_empty() && episodes.is_ok() {
+            let Some(number) = self.peek() else { break };
+            episodes = self.episode(number, shared, &gaps).await;
+            self.next += 1;
+        }
+        shared.quiet.store(true, Relaxed);
+        let joined = tokio::time::timeout(JOIN_MAX, async { while users.join_next().await.is_some() {} });
+        joined.await.map_err(|_| "the clients did not end".to_owned())?;
+        // The clients' last words count, whatever became of the cluster.
+        episodes?;
+        let newest = self.last_writes(namespace).await?;
+        told_last.send_replace(Some(newest));
+        let joined = tokio::time::timeout(JOIN_MAX, async { while watching.join_next().await.is_some() {} });
+        joined.await.map_err(|_| format!("{JOIN_MAX:?} after the last write not all watchers were told of it"))?;
+        self.report.state = ending::one_state(&self.clients).await?;
+        Ok(())
+    }
+
+    /// Which episode comes next.
+    fn peek(&self) -> Option<u64> {
+        match &self.options.only {
+            Some(only) => only.get(self.next as usize).copied(),
+            None => Some(self.next),
+        }
+    }
+
+    /// A new namespace; from which revision on it is to be watched.
+    async fn begin(&self, namespace: &str) -> Result<Revision, String> {
+        let mut config = self.options.config.clone();
+        config.addresses = (1..=self.hosts.count).map(|host| self.hosts.address(host)).collect();
+        let client = Client::connect(config.clone()).map_err(|error| error.to_string())?;
+        let metadata = ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() };
+        let object = Namespace { metadata, ..Namespace::default() };
+        match client.cluster::<Namespace>().create(&object).await {
+            Err(error) if !error.is_conflict() => return Err(format!("the namespace {namespace}: {error}")),
+            _ => {}
+        }
+        let first = watchers::connect(&config, config.addresses[0].clone()).map_err(|error| error.to_string());
+        watchers::present(&mut first?, namespace).await
+    }
+
+    async fn episode(&mut self, number: u64, shared: &Shared, gaps: &Gaps) -> Result<(), String> {
+        let leader = self.settle(shared).await?;
+        tokio::time::sleep(CALM).await;
+        gaps.take();
+        let world = World { hosts: self.hosts.count, small_disk: self.hosts.small_disk, leader };
+        let episode = Episode::draw(self.options.seed, number, &world);
+        let faults: Vec<String> = episode.faults.iter().map(ToString::to_string).collect();
+        let faults = faults.join("; ");
+        shared.note(format_args!("EPISODE {number}, leader {leader}: {faults}"));
+        for fault in &episode.faults {
+            *self.report.faults.entry(name(&fault.kind)).or_default() += 1;
+        }
+        let began = Instant::now();
+        for (at_ms, action) in episode.actions(self.hosts.count) {
+            tokio::time::sleep_until(began + Duration::from_millis(at_ms)).await;
+            shared.note(format_args!("{action:?}"));
+            if let Action::Transfer(to) = action {
+                self.transfer(leader, to);
+            }
+            if let Some(done) = self.hosts.act(&action).await? {
+                shared.note(format_args!("{done}"));
+            }
+        }
+        let ended = Instant::now();
+        self.hosts.end_faults().await?;
+        let settled = self.settle(shared).await.map_err(|why| format!("episode {number} ({faults}): {why}"));
+        if settled.is_ok() && self.options.pods > 0 {
+            pods::whole(&self.clients[0], self.options.pods).await?;
+        }
+        let (gap, settling) = (gaps.take(), ended.elapsed());
+        println!(
+            "episode {number:>3}: well again after {:>5.1} s, longest gap in writes {:>5.2} s: {faults}",
+            settling.as_secs_f64(),
+            gap.as_secs_f64()
+        );
+        self.report.episodes += 1;
+        self.report.settled = self.report.settled.max(settling);
+        if gap > self.report.gap.0 {
+            self.report.gap = (gap, faults);
+        }
+        settled.map(drop)
+    }
+
+    fn transfer(&self, from: plan::Host, to: plan::Host) {
+        let client = self.clients[from as usize - 1].clone();
+        // Whatever comes of it, it is one more thing that happens.
+        tokio::spawn(async move { client.transfer_leadership(Some(to)).await.ok() });
+    }
+
+    /// Waits until all is well, and does what a supervisor and a person would do for that. Returns who leads.
+    async fn settle(&mut self, shared: &Shared) -> Result<plan::Host, String> {
+        let began = Instant::now();
+        let (mut restarts, mut due) = (0, BTreeMap::new());
+        loop {
+            let why = match ending::look(&self.clients).await {
+                Ok(leader) => return Ok(leader),
+                Err(why) => why,
+            };
+            if began.elapsed() > SETTLE || restarts > RESTARTS_MAX {
+                let (after, words) = (began.elapsed().as_secs_f64(), self.hosts.last_words());
+                return Err(format!("not well {after:.0} s after the faults ended: {why:?}{words}"));
+            }
+            let ended = self.hosts.ended();
+            let troubled = match &why {
+                Unwell::Replica(id, why) if !why.starts_with("it is ") => Some((*id, RESTART_TROUBLED)),
+                _ => None,
+            };
+            let waiting: Vec<_> = ended.into_iter().map(|id| (id, RESTART_DEAD)).chain(troubled).collect();
+            due.retain(|id, _| waiting.iter().any(|(waits, _)| waits == id));
+            for (id, after) in waiting {
+                let at = *due.entry(id).or_insert(Instant::now() + after);
+                if Instant::now() >= at {
+                    shared.note(format_args!("replica {id} is started anew: {why:?}"));
+                    self.hosts.act(&Action::Kill(id)).await?;
+                    self.hosts.act(&Action::Start(id)).await?;
+                    due.remove(&id);
+                    restarts += 1;
+                    self.report.restarts += 1;
+                }
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Through every replica. Returns the newest revision that was made.
+    async fn last_writes(&self, namespace: &str) -> Result<Revision, String> {
+        let mut newest = 0;
+        for (client, id) in self.clients.iter().zip(1..) {
+            let api: Api<ConfigMap> = client.namespaced(namespace);
+            let metadata = ObjectMeta { name: Some(format!("last-{id}")), ..ObjectMeta::default() };
+            let made = api.create(&ConfigMap { metadata, ..ConfigMap::default() }).await;
+            let made = made.map_err(|error| format!("no last write through replica {id}: {error}"))?;
+            newest = newest.max(clients::revision(&made).unwrap_or_default());
+        }
+        Ok(newest)
+    }
+}
+
+fn name(kind: &Kind) -> String {
+    format!("{kind:?}").split('(').next().unwrap_or_default().to_owned()
+}

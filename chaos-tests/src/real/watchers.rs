@@ -1,0 +1,159 @@
+//! Watchers that go from replica to replica and resume where they were, on the wire itself, so that bookmarks are seen
+//! too. Acts.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use k8s_openapi::api::core::v1::ConfigMap;
+use proto::api::api_client::ApiClient;
+use proto::api::{ListRequest, Target, WatchEvent, WatchRequest};
+use proto::seam::Random;
+use raft::{Change, Previous, Revision};
+use tonic::transport::Channel;
+
+use super::clients::{revision, value};
+use crate::check::changes::Told;
+use crate::store::seen::Shared;
+
+/// How the namespace's objects are called among the changes.
+const PREFIX: &str = "c/";
+const SERVE_MS: (u64, u64) = (200, 4_000);
+const PAUSE: Duration = Duration::from_millis(50);
+const OPEN_MAX: Duration = Duration::from_secs(3);
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+pub struct Watcher {
+    pub id: usize,
+    pub replicas: Vec<ApiClient<Channel>>,
+    pub namespace: String,
+    pub shared: Shared,
+    pub random: Random,
+}
+
+/// Why a replica does not serve the watch (any more).
+enum Ended {
+    Gone,
+    Otherwise,
+}
+
+impl Watcher {
+    /// From an empty namespace on, until it was told up to `last` (once that is known).
+    pub async fn run(mut self, first: Revision, last: tokio::sync::watch::Receiver<Option<Revision>>) {
+        let mut told = Told { id: self.id, prefix: PREFIX.into(), after: first, upto: first, revisions: Vec::new() };
+        let mut gone_in_a_row = 0;
+        while !last.borrow().is_some_and(|last| told.upto >= last) {
+            let replica = self.random.below(self.replicas.len() as u64) as usize;
+            let limit = Duration::from_millis(SERVE_MS.0 + self.random.below(SERVE_MS.1));
+            let serving = self.serve(replica, &mut told, &last);
+            match tokio::time::timeout(limit, serving).await {
+                Ok(Ended::Gone) => gone_in_a_row += 1,
+                Ok(Ended::Otherwise) | Err(_) => gone_in_a_row = 0,
+            }
+            // A replica that was filled anew has no changes from before; as long as another has them, nothing is lost.
+            if gone_in_a_row > 3 * self.replicas.len() {
+                self.shared.violated(format!("revision {} is gone on every replica", told.upto));
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.shared.lock().told.push(told);
+    }
+
+    async fn serve(
+        &mut self,
+        replica: usize,
+        told: &mut Told,
+        last: &tokio::sync::watch::Receiver<Option<Revision>>,
+    ) -> Ended {
+        let request = WatchRequest {
+            target: Some(target(&self.namespace)),
+            resource_version: told.upto.to_string(),
+            bookmarks: true,
+            ..WatchRequest::default()
+        };
+        let opening = self.replicas[replica].watch(request);
+        let mut stream = match tokio::time::timeout(OPEN_MAX, opening).await {
+            Ok(Ok(stream)) => stream.into_inner(),
+            Ok(Err(status)) => return ended(client_status_code(&status)),
+            Err(_) => return Ended::Otherwise,
+        };
+        while !last.borrow().is_some_and(|last| told.upto >= last) {
+            match stream.message().await {
+                Ok(Some(event)) => {
+                    if let Err(end) = self.take(told, &event) {
+                        return end;
+                    }
+                }
+                Ok(None) => return Ended::Otherwise,
+                Err(status) => return ended(client_status_code(&status)),
+            }
+        }
+        Ended::Otherwise
+    }
+
+    fn take(&self, told: &mut Told, event: &WatchEvent) -> Result<(), Ended> {
+        if event.r#type == "ERROR" {
+            let status: serde_json::Value = serde_json::from_slice(&event.json).unwrap_or_default();
+            return Err(ended(status["code"].as_i64()));
+        }
+        let Ok(object) = serde_json::from_slice::<ConfigMap>(&event.json) else {
+            self.shared.violated(format!("a watcher cannot read {event:?}"));
+            return Err(Ended::Otherwise);
+        };
+        let Some(at) = revision(&object) else {
+            self.shared.violated(format!("an event without a revision: {event:?}"));
+            return Err(Ended::Otherwise);
+        };
+        if event.r#type == "BOOKMARK" {
+            if at < told.upto {
+                self.shared.violated(format!("a bookmark at {at} came to a watcher that was told up to {}", told.upto));
+            }
+            told.upto = told.upto.max(at);
+            return Ok(());
+        }
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let value = value(&object).filter(|_| event.r#type != "DELETED");
+        let change = Change {
+            revision: at,
+            key: Bytes::from(format!("{PREFIX}{name}")),
+            value: value.map(|value| Bytes::from(value.to_string())),
+            previous: Previous::Forgotten,
+            author: String::new(),
+            proposed_at_ms: 0,
+        };
+        let taken = self.shared.lock().agreed.take(told, &[change]);
+        taken.map_err(|why| {
+            self.shared.violated(why);
+            Ended::Otherwise
+        })
+    }
+}
+
+fn ended(code: Option<i64>) -> Ended {
+    if code == Some(410) { Ended::Gone } else { Ended::Otherwise }
+}
+
+fn client_status_code(status: &tonic::Status) -> Option<i64> {
+    let value = status.metadata().get_bin(proto::STATUS_METADATA)?;
+    let status: serde_json::Value = serde_json::from_slice(&value.to_bytes().ok()?).ok()?;
+    status["code"].as_i64()
+}
+
+pub fn target(namespace: &str) -> Target {
+    let (version, resource, namespace) = ("v1".into(), "configmaps".into(), namespace.into());
+    Target { version, resource, namespace, ..Target::default() }
+}
+
+/// One connection to one replica.
+pub fn connect(config: &client::Config, address: String) -> Result<ApiClient<Channel>, proto::tls::Error> {
+    let tls = proto::tls::connector(&config.identity, &["h2"])?;
+    let channel = proto::channel::to(config.env.net.clone(), tls, address, proto::pki::API_NAME, Default::default());
+    Ok(ApiClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
+}
+
+/// Where a watch of the namespace can begin.
+pub async fn present(replica: &mut ApiClient<Channel>, namespace: &str) -> Result<Revision, String> {
+    let request = ListRequest { target: Some(target(namespace)), ..ListRequest::default() };
+    let reply = replica.list(request).await.map_err(|status| status.message().to_owned())?.into_inner();
+    reply.resource_version.parse().map_err(|_| format!("{:?} is no revision", reply.resource_version))
+}

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Real replicas on hosts of their own (network namespaces), under faults and a recorded workload that is judged like the
+# simulation's. Leaves nothing behind but, after a failure, the history and the logs.
+#   chaos-real.sh [--seed S] [--episodes 3,7]     MINUTES=n (60)
+. "$(dirname "$0")/lib.sh"
+cd "$root"
+: "${MINUTES:=60}"
+export KONTIKI_HOSTS_DIR="${KONTIKI_HOSTS_DIR:-$root/.kontiki/chaos-real}" KONTIKI_HOSTS_NET="${KONTIKI_HOSTS_NET:-97}" \
+  KONTIKI_HOSTS_ENGINES="${KONTIKI_HOSTS_ENGINES:-none}" KONTIKI_HOSTS_SMALL_DISK="${KONTIKI_HOSTS_SMALL_DISK:-3:192m}"
+if [ "$(id -u)" != 0 ] || ! ip netns add kontiki-chaos-try 2>/dev/null; then
+  say "LEFT OUT: no network namespaces are to be had here (they need root and ip netns)"
+  exit 0
+fi
+ip netns delete kontiki-chaos-try
+
+if [ -z "${KONTIKI_BINARY:-}" ]; then
+  "$root/deploy/setup.sh"
+  say "Building kontiki"
+  cargo build --release --locked --bin kontiki
+  KONTIKI_BINARY="$CARGO_TARGET_DIR/release/kontiki"
+fi
+export KONTIKI_BINARY
+[ -n "${KONTIKI_CHAOS_REAL:-}" ] || cargo build --locked -q -p kontiki-chaos-tests --bin chaos-real
+keep="$root/.kontiki/chaos-failed-$(date -u +%Y%m%d-%H%M%S)"
+cleanup() {
+  local outcome=$? name
+  trap '' INT TERM
+  if [ $outcome != 0 ] && [ $outcome != 130 ]; then
+    mkdir -p "$keep"
+    cp "$KONTIKI_HOSTS_DIR/verbs.log" "$keep/" 2>/dev/null || true
+    for name in "$KONTIKI_HOSTS_DIR"/replica-*; do cp "$name/log" "$keep/$(basename "$name").log" 2>/dev/null || true; done
+    say "The history and the logs are in $keep"
+  else
+    rm -rf "$keep"
+  fi
+  "$root/deploy/hosts.sh" down
+  exit $outcome
+}
+# Of a run that could not clean up.
+[ ! -d "$KONTIKI_HOSTS_DIR" ] || "$root/deploy/hosts.sh" down
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+"$root/deploy/hosts.sh" up 3 >/dev/null
+pods=0
+[ "$KONTIKI_HOSTS_ENGINES" = none ] || pods=6
+say "Faults for $MINUTES min"
+"${KONTIKI_CHAOS_REAL:-$CARGO_TARGET_DIR/debug/chaos-real}" --seconds $((MINUTES * 60)) --script "$root/deploy/hosts.sh" --hosts 3 \
+  --pods "$pods" --small-disk "${KONTIKI_HOSTS_SMALL_DISK%%:*}" --keep "$keep" "$@"
