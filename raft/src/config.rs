@@ -29,6 +29,8 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct Timing {
     pub heartbeat: Duration,
+    /// A follower that hears nothing of the leader for so long asks the others whether they do.
+    pub silence: Duration,
     pub election_min: Duration,
     pub election_max: Duration,
     /// Deadline of one proposal, forwarding included.
@@ -36,12 +38,14 @@ pub struct Timing {
 }
 
 impl Default for Timing {
-    /// A follower waits out the leader's lease (`election_max`) and then its own timeout before it stands for
-    /// election: over a second of silence, which two busy cores do not bring about. A leader whose process dies
-    /// is noticed by the reset of its connections instead.
+    /// A leader whose process dies is noticed by the reset of its connections; one that is frozen or cut off, by its
+    /// silence. A busy machine can silence it towards one follower for a while, but a majority must miss three
+    /// heartbeats at the same time before anybody is elected. Behind both stand openraft's own timers: a follower waits
+    /// out the leader's lease (`election_max`), and then its own timeout.
     fn default() -> Timing {
         Timing {
-            heartbeat: Duration::from_millis(150),
+            heartbeat: Duration::from_millis(200),
+            silence: Duration::from_millis(600),
             election_min: Duration::from_millis(500),
             election_max: Duration::from_millis(800),
             propose_timeout: Duration::from_secs(10),

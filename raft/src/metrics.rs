@@ -28,6 +28,7 @@ pub struct Metrics {
     pub objects: AtomicU64,
     pub leader_changes: AtomicU64,
     pub elections_after_reset: AtomicU64,
+    pub elections_after_silence: AtomicU64,
     pub barriers: AtomicU64,
     pub barrier_rounds: AtomicU64,
     pub snapshots_sent: AtomicU64,

@@ -29,10 +29,13 @@ use crate::metrics::Metrics;
 use crate::peer::alive::Alive;
 use crate::peer::channels::{self, Channels};
 use crate::peer::door::Door;
+use crate::peer::ear::Ear;
 use crate::peer::forward::Forwarder;
 use crate::peer::listener;
 use crate::peer::network::Factory;
 use crate::peer::server::Server;
+use crate::peer::silence;
+use crate::peer::succession::Succession;
 use crate::propose::Proposer;
 use crate::read::Reader;
 use crate::scrub;
@@ -159,12 +162,15 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         turn: Mutex::new(()),
     });
     let franchise = Franchise { guard: guard.clone(), abstains: abstains.clone() };
-    let alive = Alive::new(id, channels.clone(), franchise.clone(), metrics.clone());
+    let ear = Arc::new(Ear::new(config.timing.silence, config.timing.heartbeat));
+    let succession = Succession { raft: raft.clone(), id, franchise: franchise.clone() };
+    let alive = Alive::new(channels.clone(), succession.clone(), ear.clone(), metrics.clone());
     let server = Server {
         id,
         raft: raft.clone(),
         admission: admission.clone(),
         accord: accord.clone(),
+        ear: ear.clone(),
         guard: guard.clone(),
         trouble: trouble.clone(),
         alive: alive.clone(),
@@ -185,7 +191,8 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         .add_service(server.service(door))
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     tasks.spawn(serving);
-    tasks.spawn(alive.run(raft.clone(), stop.clone()));
+    tasks.spawn(alive.run(stop.clone()));
+    tasks.spawn(silence::run(succession, ear.clone(), metrics.clone(), stop.clone()));
 
     let (removed_sender, removed) = watch::channel(None);
     tasks.spawn(keep::run(members.clone(), removed_sender, stop.clone()));
@@ -194,14 +201,14 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         standing::follow(raft.clone(), published.applied(), sidelining, standing_sender, metrics.clone(), stop.clone());
     tasks.spawn(following);
     let timeout = config.timing.propose_timeout;
-    let applied = published.applied();
-    let reader = Reader::start(raft.clone(), id, channels.clone(), applied, guard.clone(), metrics.clone(), timeout);
+    let followed = (published.applied(), standing.clone());
+    let reader = Reader::start(raft.clone(), id, channels.clone(), followed, guard.clone(), metrics.clone(), timeout);
     let proposer = Arc::new(Proposer {
         raft: raft.clone(),
         id,
         admission,
-        accord,
-        forwarder: Forwarder::new(channels.clone()),
+        ear,
+        forwarder: Forwarder::new(channels.clone(), standing.clone()),
         standing: standing.clone(),
         metrics: metrics.clone(),
         timeout,

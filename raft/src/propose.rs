@@ -8,11 +8,11 @@ use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::accord::Accord;
 use crate::admission::{Admission, Answer};
 use crate::command::{Command, Outcome};
 use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
+use crate::peer::ear::Ear;
 use crate::peer::forward::Forwarder;
 use crate::standing::Standing;
 use crate::types::Raft;
@@ -40,7 +40,7 @@ pub struct Proposer {
     pub raft: Raft,
     pub id: u64,
     pub admission: Admission,
-    pub accord: Arc<Accord>,
+    pub ear: Arc<Ear>,
     pub forwarder: Forwarder,
     pub standing: watch::Receiver<Standing>,
     pub metrics: Arc<Metrics>,
@@ -79,6 +79,8 @@ impl Proposer {
                     let proposed = tokio::time::timeout_at(deadline, self.admission.propose(bytes.clone())).await;
                     proposed.unwrap_or_else(|_| Answer::Unknown("no majority answered".into()))
                 }
+                // It would only wait there. Who follows is heard of here first.
+                Some(_) if self.ear.is_late(standing.borrow().term, Instant::now()) => Answer::NotTaken,
                 Some((leader, address)) => {
                     Metrics::add(&self.metrics.proposals_forwarded, 1);
                     self.forwarder.forward(leader, &address, bytes.clone(), deadline).await
@@ -120,7 +122,7 @@ impl Proposer {
     fn leader_heard(&self) -> Option<(u64, String)> {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
-        let leader = self.accord.leader_heard(metrics.vote.leader_id.term)?;
+        let leader = self.ear.leader_heard(metrics.vote.leader_id.term)?;
         let place = metrics.membership_config.membership().get_node(&leader)?;
         Some((leader, place.peer_address.clone()))
     }

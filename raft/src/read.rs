@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
 use crate::peer::channels::{Channels, Lane};
 use crate::propose::leader;
+use crate::standing::Standing;
 use crate::types::{LogId, Raft};
 
 /// One round's deadline; it is tried again while somebody waits.
@@ -48,13 +49,13 @@ impl Reader {
         raft: Raft,
         id: u64,
         channels: Channels,
-        applied: watch::Receiver<Option<LogId>>,
+        (applied, standing): (watch::Receiver<Option<LogId>>, watch::Receiver<Standing>),
         guard: Arc<Guard>,
         metrics: Arc<Metrics>,
         timeout: Duration,
     ) -> Reader {
         let (waiters, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(rounds(raft, id, channels, queue, metrics.clone()));
+        tokio::spawn(rounds(Rounds { raft, id, channels, standing, metrics: metrics.clone() }, queue));
         Reader { waiters, applied, guard, metrics, timeout }
     }
 
@@ -84,8 +85,16 @@ impl Reader {
     }
 }
 
+struct Rounds {
+    raft: Raft,
+    id: u64,
+    channels: Channels,
+    standing: watch::Receiver<Standing>,
+    metrics: Arc<Metrics>,
+}
+
 /// Round after round, while somebody waits. Ends with the last [`Reader`].
-async fn rounds(raft: Raft, id: u64, channels: Channels, mut queue: mpsc::Receiver<Waiter>, metrics: Arc<Metrics>) {
+async fn rounds(mut asking: Rounds, mut queue: mpsc::Receiver<Waiter>) {
     let mut waiting: Vec<Waiter> = Vec::new();
     while queue.recv_many(&mut waiting, QUEUE).await > 0 {
         while !waiting.is_empty() {
@@ -93,28 +102,45 @@ async fn rounds(raft: Raft, id: u64, channels: Channels, mut queue: mpsc::Receiv
             while let Ok(waiter) = queue.try_recv() {
                 waiting.push(waiter);
             }
-            Metrics::add(&metrics.barrier_rounds, 1);
-            match tokio::time::timeout(ROUND, read_index(&raft, id, &channels)).await {
-                Ok(Some(index)) => waiting.drain(..).for_each(|waiter| _ = waiter.index.send(index)),
-                Ok(None) | Err(_) => tokio::time::sleep(PAUSE).await,
+            Metrics::add(&asking.metrics.barrier_rounds, 1);
+            match asking.round().await {
+                Some(index) => waiting.drain(..).for_each(|waiter| _ = waiter.index.send(index)),
+                None => tokio::time::sleep(PAUSE).await,
             }
             waiting.retain(|waiter| !waiter.index.is_closed());
         }
     }
 }
 
-/// The index that the leader, confirmed by a majority, had committed when asked.
-async fn read_index(raft: &Raft, id: u64, channels: &Channels) -> Option<u64> {
-    match leader(raft)? {
-        (leader, _) if leader == id && mutants::on(Mutant::LeaderReadsLocally) => Some(0),
-        (leader, _) if leader != id && mutants::on(Mutant::FollowerReadsLocally) => Some(0),
-        (leader, _) if leader == id => {
-            let (read, _) = raft.get_read_log_id(ReadPolicy::ReadIndex).await.ok()?;
-            Some(read.index())
+impl Rounds {
+    /// `None`: nobody answered in time, or the one who was asked leads no more.
+    async fn round(&mut self) -> Option<u64> {
+        let leader = self.standing.borrow_and_update().leader;
+        let mut standing = self.standing.clone();
+        let replaced = async {
+            if standing.wait_for(|now| now.leader.is_some() && now.leader != leader).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            index = tokio::time::timeout(ROUND, self.index()) => index.ok().flatten(),
+            () = replaced => None,
         }
-        (leader, address) => {
-            let mut client = channels.client(leader, &address, Lane::Control);
-            Some(client.read_index(ReadIndexRequest {}).await.ok()?.into_inner().index)
+    }
+
+    /// The index that the leader, confirmed by a majority, had committed when asked.
+    async fn index(&self) -> Option<u64> {
+        match leader(&self.raft)? {
+            (leader, _) if leader == self.id && mutants::on(Mutant::LeaderReadsLocally) => Some(0),
+            (leader, _) if leader != self.id && mutants::on(Mutant::FollowerReadsLocally) => Some(0),
+            (leader, _) if leader == self.id => {
+                let (read, _) = self.raft.get_read_log_id(ReadPolicy::ReadIndex).await.ok()?;
+                Some(read.index())
+            }
+            (leader, address) => {
+                let mut client = self.channels.client(leader, &address, Lane::Control);
+                Some(client.read_index(ReadIndexRequest {}).await.ok()?.into_inner().index)
+            }
         }
     }
 }

@@ -175,6 +175,24 @@ async fn two_that_move_at_once_find_each_other() {
 }
 
 #[tokio::test]
+async fn all_that_move_at_once_find_each_other_by_their_configurations() {
+    let mut cluster = Cluster::started(3).await;
+    write(&cluster.stores[&1], "a", "1").await;
+    cluster.converged().await;
+    for id in [1, 2, 3] {
+        cluster.kill(id).await;
+        cluster.members[id as usize - 1].peer_address = free_address();
+    }
+    for id in [1, 2, 3] {
+        cluster.start(id).await;
+    }
+    cluster.leader().await;
+    write(&cluster.stores[&2], "b", "1").await;
+    cluster.converged().await;
+    assert_eq!(value(&cluster.stores[&3], "a").as_deref(), Some("1"));
+}
+
+#[tokio::test]
 async fn changes_asked_for_at_once_come_one_after_the_other_or_are_refused() {
     let cluster = Cluster::started(3).await;
     let adds = (0..6).map(|n| {

@@ -162,6 +162,12 @@ fn store_text(store: &raft::Metrics) -> String {
             "Elections begun because the leader's process died",
             &store.elections_after_reset,
         ),
+        (
+            Counter,
+            "elections_after_silence",
+            "Times the others were asked because the leader was silent",
+            &store.elections_after_silence,
+        ),
         (Gauge, "watchers", "Open watches of the store", &store.watchers),
         (Counter, "watch_reads_from_disk", "Reads of history for slow watchers", &store.watch_reads_from_disk),
         (Gauge, "history_floor", "The oldest revision a watch can begin at", &store.history_floor),

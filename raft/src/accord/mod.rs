@@ -46,8 +46,6 @@ struct Inner {
     peers: BTreeMap<u64, Peer>,
     /// What each of the others is told with the next heartbeat.
     words: BTreeMap<u64, Word>,
-    /// The highest term in which somebody else was heard leading, and who.
-    heard: Option<(u64, u64)>,
 }
 
 struct Question {
@@ -105,17 +103,6 @@ impl Accord {
                 digests.insert(target, at.digest);
             }
         }
-    }
-
-    /// The follower's side, before it is known whether the sender still leads.
-    pub fn heard(&self, term: u64, leader: u64) {
-        let mut inner = self.inner();
-        inner.heard = inner.heard.max(Some((term, leader)));
-    }
-
-    /// Who leads as far as the heartbeats tell, also while the raft node here is held up by its disk.
-    pub fn leader_heard(&self, after_term: u64) -> Option<u64> {
-        self.inner().heard.filter(|(term, _)| *term > after_term).map(|(_, leader)| leader)
     }
 
     /// The follower's side of a heartbeat of the present leader.
@@ -239,8 +226,7 @@ impl Accord {
                     let _ = raft.trigger().transfer_leader(to).await;
                 }
             } else {
-                let mut inner = self.inner();
-                *inner = Inner { heard: inner.heard, ..Inner::default() };
+                *self.inner() = Inner::default();
             }
             // False: the raft node has ended.
             let goes_on = async {

@@ -90,12 +90,29 @@ impl Members {
             self.change_here(&moved).await;
             return;
         }
+        self.look_for_others().await;
         let others = self.others();
         let told = others.iter().map(|other| async {
             let mut client = self.channels.client(other.id, &other.peer_address, Lane::Control);
             let _ = tokio::time::timeout(ASK, client.change(out(&moved))).await;
         });
         futures::future::join_all(told).await;
+    }
+
+    /// When all have moved, nobody is left where the membership has him. Where the configuration, which is newer than the
+    /// membership here, has another address, and only that one answers, it is tried. A wrong one does no harm: who
+    /// listens there must have the certificate of a replica, and takes no message that is meant for another.
+    async fn look_for_others(&self) {
+        for other in self.others() {
+            let Some(configured) = self.initial.iter().find(|member| member.id == other.id) else { continue };
+            let (known, new) = (&other.peer_address, &configured.peer_address);
+            if new != known
+                && !self.channels.listens(other.id, known, ASK).await
+                && self.channels.listens_at(new, ASK).await
+            {
+                self.channels.moved(other.id, new);
+            }
+        }
     }
 
     /// Asks one of the others, another one every time: a member that knows of the removal says so.

@@ -118,7 +118,12 @@ impl Channels {
     /// Does something listen where the replica is? `false` also when the answer takes too long.
     pub async fn listens(&self, replica: u64, address: &str, within: Duration) -> bool {
         let address = self.newest(replica).unwrap_or_else(|| address.to_owned());
-        matches!(tokio::time::timeout(within, self.inner.net.connect(&address)).await, Ok(Ok(_)))
+        self.listens_at(&address, within).await
+    }
+
+    /// Does anything listen at this address?
+    pub async fn listens_at(&self, address: &str, within: Duration) -> bool {
+        matches!(tokio::time::timeout(within, self.inner.net.connect(address)).await, Ok(Ok(_)))
     }
 
     fn newest(&self, replica: u64) -> Option<String> {

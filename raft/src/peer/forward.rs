@@ -9,13 +9,14 @@ use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use proto::peer::forward_reply::Result as Reply;
 use proto::peer::{ForwardBatch, ForwardReplies, ForwardReply, Forwarded, NotLeader};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::channels::{Channels, Lane};
 use crate::admission::{Admission, Answer};
+use crate::standing::Standing;
 
 /// Proposals that wait for their turn on the stream; beyond it, proposers wait.
 const QUEUE: usize = 4096;
@@ -25,6 +26,8 @@ const BATCH_BYTES: usize = 1 << 20;
 const STREAM_SETUP: Duration = Duration::from_secs(2);
 /// Proposals of one follower that the leader has under way at once; beyond it, it stops reading.
 const UNDER_WAY_MAX: usize = 8192;
+/// How long a leader that was replaced gets to answer what it was sent.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 struct Item {
     command: Bytes,
@@ -35,12 +38,13 @@ struct Item {
 /// The streams to whoever leads or led.
 pub struct Forwarder {
     channels: Channels,
+    standing: watch::Receiver<Standing>,
     links: Mutex<HashMap<(u64, String), mpsc::Sender<Item>>>,
 }
 
 impl Forwarder {
-    pub fn new(channels: Channels) -> Forwarder {
-        Forwarder { channels, links: Mutex::default() }
+    pub fn new(channels: Channels, standing: watch::Receiver<Standing>) -> Forwarder {
+        Forwarder { channels, standing, links: Mutex::default() }
     }
 
     /// Proposes at `leader`. Returns by `deadline`.
@@ -67,7 +71,8 @@ impl Forwarder {
                 let (link, queue) = mpsc::channel(QUEUE);
                 links.retain(|(replica, _), _| *replica != leader);
                 links.insert((leader, address.to_owned()), link.clone());
-                tokio::spawn(serve(self.channels.clone(), leader, address.to_owned(), queue));
+                let replaced = self.standing.clone();
+                tokio::spawn(serve(self.channels.clone(), leader, address.to_owned(), queue, replaced));
                 link
             }
         }
@@ -75,7 +80,13 @@ impl Forwarder {
 }
 
 /// One leader's stream, opened when there is something to send. Ends with the forwarder.
-async fn serve(channels: Channels, leader: u64, address: String, mut queue: mpsc::Receiver<Item>) {
+async fn serve(
+    channels: Channels,
+    leader: u64,
+    address: String,
+    mut queue: mpsc::Receiver<Item>,
+    standing: watch::Receiver<Standing>,
+) {
     let mut waiting = Vec::new();
     while queue.recv_many(&mut waiting, BATCH).await > 0 {
         let mut client = channels.client(leader, &address, Lane::Bulk);
@@ -83,7 +94,8 @@ async fn serve(channels: Channels, leader: u64, address: String, mut queue: mpsc
         let opening = tokio::time::timeout(STREAM_SETUP, client.forward(ReceiverStream::new(requests)));
         // If the stream never opened, nothing was sent on it.
         if let Ok(Ok(replies)) = opening.await {
-            session(&mut queue, &mut waiting, batches, replies.into_inner()).await;
+            let replaced = replaced(leader, standing.clone());
+            session(&mut queue, &mut waiting, batches, replies.into_inner(), replaced).await;
         }
         for item in waiting.drain(..) {
             let _ = item.answer.send(Answer::NotTaken);
@@ -91,17 +103,29 @@ async fn serve(channels: Channels, leader: u64, address: String, mut queue: mpsc
     }
 }
 
-/// Sends what waits and what comes, until the stream breaks. Leaves in `waiting` what was not sent.
+/// Ends some time after another replica was seen to lead.
+async fn replaced(leader: u64, mut standing: watch::Receiver<Standing>) {
+    if standing.wait_for(|now| now.leader.is_some_and(|other| other != leader)).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(LAST_WORDS).await;
+}
+
+/// Sends what waits and what comes, until the stream breaks or the leader is `replaced`. Leaves in `waiting` what was not sent.
 async fn session(
     queue: &mut mpsc::Receiver<Item>,
     waiting: &mut Vec<Item>,
     batches: mpsc::Sender<ForwardBatch>,
     mut replies: Streaming<ForwardReplies>,
+    replaced: impl Future<Output = ()>,
 ) {
+    let mut replaced = std::pin::pin!(replaced);
     let mut sent: HashMap<u64, oneshot::Sender<Answer>> = HashMap::new();
     let mut next_id = 0;
     loop {
         tokio::select! {
+            // A frozen process keeps its connections: without this, what it was sent would wait for its deadline.
+            () = &mut replaced => break,
             reply = replies.message() => match reply {
                 Ok(Some(reply)) => reply.items.into_iter().for_each(|reply| answer(&mut sent, reply)),
                 Ok(None) | Err(_) => break,
@@ -114,7 +138,7 @@ async fn session(
         }
     }
     for (_, answer) in sent {
-        let _ = answer.send(Answer::Unknown("the connection to the leader broke".into()));
+        let _ = answer.send(Answer::Unknown("the leader has not answered, and is gone".into()));
     }
 }
 

@@ -6,14 +6,19 @@
 //! - [`listener`], [`door`] and [`server`]: what comes in;
 //! - [`forward`]: proposals on their way to the leader;
 //! - [`snapshot`]: a snapshot on its way to a follower;
-//! - [`alive`]: notices at once when a peer's process dies.
+//! - [`ear`]: when the leader was last heard;
+//! - [`alive`], [`silence`]: notice that the leader's process has died, or that it says nothing any more;
+//! - [`succession`]: then seeks the votes of the others.
 
 pub mod alive;
 pub mod channels;
 pub mod door;
+pub mod ear;
 pub mod forward;
 pub mod listener;
 pub mod network;
 pub mod server;
+pub mod silence;
 pub mod snapshot;
+pub mod succession;
 pub mod wire;

@@ -20,9 +20,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::alive::Alive;
+use super::alive::{Alive, Leader};
 use super::channels::MESSAGE_BYTES_MAX;
 use super::door::Door;
+use super::ear::Ear;
 use super::{forward, listener, snapshot, wire};
 use crate::accord::Accord;
 use crate::accord::guard::{Franchise, Guard};
@@ -41,6 +42,7 @@ pub struct Server {
     pub raft: Raft,
     pub admission: Admission,
     pub accord: Arc<Accord>,
+    pub ear: Arc<Ear>,
     pub guard: Arc<Guard>,
     pub trouble: Trouble,
     pub alive: Arc<Alive>,
@@ -106,7 +108,7 @@ impl Peer for Server {
         self.trusted()?;
         let guard = self.guard.clone();
         let trusted = move |_: &_| std::future::ready(!guard.is_shut());
-        let requests = readable(request.into_inner(), sender).take_while(trusted);
+        let requests = readable(request.into_inner(), sender, self.ear.clone()).take_while(trusted);
         let results = self.raft.stream_append(requests);
         let replies = results.map(|result| result.map(|result| wire::appended_out(&result)).map_err(stopped));
         Ok(Response::new(replies.boxed()))
@@ -118,7 +120,7 @@ impl Peer for Server {
         let ask = request.ask.take().unwrap_or_default();
         let request = wire::append_in(request)?;
         own(&request.vote, sender)?;
-        self.accord.heard(request.vote.leader_id.term, sender);
+        self.ear.heard(request.vote.leader_id.term, sender);
         let previous = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(previous);
         let reply = self.raft.append_entries(request).await.map_err(stopped)?;
@@ -144,10 +146,11 @@ impl Peer for Server {
         let sender = sender(&request)?;
         let request = wire::vote_request_in(request.into_inner())?;
         own(&request.vote, sender)?;
-        let leader_dead = self.alive.release_dead_leader(&self.raft).await;
+        let leader = self.alive.judge().await;
         let last = request.last_log_id;
-        let reply = self.raft.pre_vote(request).await.map_err(stopped)?;
-        if leader_dead && !reply.vote_granted && reply.last_log_id > last {
+        let mut reply = self.raft.pre_vote(request).await.map_err(stopped)?;
+        reply.vote_granted &= leader != Leader::Heard;
+        if leader == Leader::Lost && !reply.vote_granted && reply.last_log_id > last {
             // The candidate lacks entries that this replica has: only this one can win, so it need not wait its turn.
             self.raft.trigger().elect(true).await.map_err(stopped)?;
         }
@@ -237,11 +240,13 @@ impl Peer for Server {
 fn readable(
     requests: Streaming<AppendRequest>,
     sender: u64,
+    ear: Arc<Ear>,
 ) -> impl Stream<Item = openraft::raft::AppendEntriesRequest<Types>> + Send + 'static {
     requests
         .map(move |request| {
             let request = wire::append_in(request?)?;
             own(&request.vote, sender)?;
+            ear.heard(request.vote.leader_id.term, sender);
             Ok(request)
         })
         .scan((), |(), request: Result<_, Status>| async {

@@ -1,0 +1,47 @@
+//! Notices that the leader has fallen silent though nothing broke: its process is frozen, or its network lost. Asks the
+//! others then whether they hear it, long before openraft's own timers, which stay behind it for what is left. Acts;
+//! [`super::ear`] decides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::ear::Ear;
+use super::succession::{STAGGER, Succession};
+use crate::metrics::Metrics;
+
+/// How often the others are asked before this replica listens again: enough for one that heard the leader a little later.
+const ATTEMPTS: u32 = 3;
+/// Between two such rounds, while the others go on hearing a leader that this replica does not.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Ends with `stop`.
+pub async fn run(succession: Succession, ear: Arc<Ear>, metrics: Arc<Metrics>, stop: CancellationToken) {
+    let mut changes = succession.raft.server_metrics();
+    loop {
+        let follows = async {
+            let Some(followed) = succession.followed() else { return changes.changed().await.is_ok() };
+            let (term, Some(rank)) = (followed.term(), followed.rank) else { return changes.changed().await.is_ok() };
+            let Some(due) = ear.patience_ends(term).map(|at| at + STAGGER * rank) else {
+                // Known from the disk, and not heard since the start.
+                return changes.changed().await.is_ok();
+            };
+            if Instant::now() < due {
+                tokio::time::sleep_until(due).await;
+                return true;
+            }
+            tracing::info!(leader = followed.id, "the leader has fallen silent");
+            Metrics::add(&metrics.elections_after_silence, 1);
+            succession.seek(followed.id, rank, ATTEMPTS, || !ear.is_lost(term, Instant::now())).await;
+            tokio::time::sleep(PAUSE).await;
+            true
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            goes_on = follows => if !goes_on { return },
+        }
+    }
+}
