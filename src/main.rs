@@ -7,6 +7,7 @@ mod pause;
 mod recover;
 mod replica;
 mod snapshot;
+mod unused;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -118,23 +119,25 @@ where
     let runtime = builder.enable_all().build()?;
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
-        let guard = tokio::spawn(end_on_signal(shutdown.clone()));
+        let beside = [tokio::spawn(end_on_signal(shutdown.clone())), tokio::spawn(unused::give_back())];
         let outcome = run(shutdown).await.map_err(Failure::from);
-        guard.abort();
+        beside.iter().for_each(|task| task.abort());
         outcome
     })
 }
 
-async fn end_on_signal(shutdown: CancellationToken) -> std::io::Result<()> {
+async fn end_on_signal(shutdown: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    // Without them the signals end the process at once, as they always do.
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     shutdown.cancel();
-    Ok(())
 }
 
 fn log_to_stderr() {

@@ -102,10 +102,10 @@ impl Members {
     async fn ask_one(&self, member: Member, deadline: Duration) -> MemberStatus {
         let voter = self.raft.server_metrics().borrow_watched().membership_config.voter_ids().any(|id| id == member.id);
         if member.id == self.id {
+            let trouble = self.trouble.why();
+            let filling = self.abstains.load(std::sync::atomic::Ordering::Relaxed);
             let standing = self.standing.borrow();
             let (role, applied_index) = (Some(standing.role), Some(standing.applied_index));
-            let filling = self.abstains.load(std::sync::atomic::Ordering::Relaxed);
-            let trouble = self.trouble.why();
             return MemberStatus { member, role, applied_index, reachable: true, voter, filling, trouble };
         }
         let mut client = self.channels.client(member.id, &member.peer_address, Lane::Control);

@@ -197,6 +197,9 @@ impl Peer for Server {
 
     async fn describe(&self, _: Request<DescribeRequest>) -> Reply<DescribeReply> {
         let last = self.log.last();
+        // Looks at the raft node's metrics itself: with a guard of theirs held, a writer that comes between the two
+        // would wait for the one and hold up the other, for ever.
+        let trouble = self.trouble.why().unwrap_or_default();
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let applied_index = metrics.last_applied.map_or(0, |at| at.index);
@@ -210,7 +213,7 @@ impl Peer for Server {
             initialized: metrics.membership_config.nodes().next().is_some(),
             last: last.as_ref().map(wire::log_id_out),
             abstains: self.franchise.abstains.load(Relaxed),
-            trouble: self.trouble.why().unwrap_or_default(),
+            trouble,
         }))
     }
 
