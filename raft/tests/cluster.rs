@@ -231,3 +231,27 @@ async fn strangers_are_not_let_in() {
     assert!(!matches!(refused, Ok(Ok(()))), "a stranger read");
     stranger.kill().await;
 }
+
+/// Describing a replica looks at its raft node's metrics. A look within a look, with a writer between the two, would stop
+/// it for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn replicas_are_described_while_they_change() {
+    let cluster = Cluster::started(3).await;
+    let stores: Vec<Store> = (0..12).map(|n| cluster.stores[&(n % 3 + 1)].clone()).collect();
+    let (asking, writing) = stores.split_at(6);
+    let asking = asking.iter().cloned().map(|store| async move {
+        for _ in 0..300 {
+            let members = in_time("what the members say", store.members(Duration::from_secs(20))).await;
+            assert!(members.iter().all(|member| member.reachable), "{members:?}");
+        }
+    });
+    let writing = writing.iter().cloned().enumerate().map(|(n, store)| async move {
+        for m in 0..100 {
+            write(&store, &format!("key-{n}"), &m.to_string()).await;
+        }
+    });
+    let tasks: Vec<_> = asking.map(tokio::spawn).chain(writing.map(tokio::spawn)).collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
