@@ -68,7 +68,8 @@ mod tests {
 7f0000200000-7f0000201000 r-xp 00000000 00:00 0 [vdso]
 7ffc00000000-7ffc00021000 rw-p 00000000 00:00 0
 ";
-        assert_eq!(code(maps, Path::new("/opt/a b/kontiki")), [0x55d0_c0a0_0000..0x55d0_c280_0000]);
+        let found: Vec<_> = code(maps, Path::new("/opt/a b/kontiki")).iter().map(|at| (at.start, at.end)).collect();
+        assert_eq!(found, [(0x55d0_c0a0_0000, 0x55d0_c280_0000)]);
         assert!(code(maps, Path::new("/opt/other")).is_empty());
     }
 
@@ -84,6 +85,5 @@ mod tests {
         let before = resident();
         once();
         assert!(resident() < before, "{before} KiB before, {} KiB after", resident());
-        assert_eq!(format!("{:?}", std::env::args().count() > 0), "true");
     }
 }
