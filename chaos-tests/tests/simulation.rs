@@ -42,7 +42,8 @@ fn the_same_seed_runs_the_same_twice_and_another_seed_does_not() {
 }
 
 /// Seed 68: a log was purged while a replication task still read it, and the task went on with entries that did not
-/// follow on the ones before. The follower took nothing more.
+/// follow on the ones before. The follower took nothing more. (The seed is of a world with another network;
+/// `raft/src/log_store_tests.rs` holds the case itself.)
 #[test]
 fn a_log_purged_under_a_replication_task_leaves_no_hole() {
     pinned(68);

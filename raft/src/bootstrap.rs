@@ -18,6 +18,7 @@ use crate::mutants::{self, Mutant};
 use crate::peer::channels::{Channels, Lane};
 use crate::propose::Proposer;
 use crate::read::Reader;
+use crate::recall::{self, Recall};
 use crate::record;
 use crate::types::{Place, Raft};
 
@@ -66,6 +67,7 @@ pub struct Bootstrap {
     pub proposer: Arc<Proposer>,
     pub disk: Arc<dyn Disk>,
     pub abstains: Arc<AtomicBool>,
+    pub recall: Arc<Recall>,
 }
 
 impl Bootstrap {
@@ -94,6 +96,7 @@ impl Bootstrap {
             match self.ask().await {
                 Verdict::Birth => {
                     self.abstains.store(false, Relaxed);
+                    self.recall.learn(0);
                     self.raft.runtime_config().elect(true);
                     return self.initialize().await;
                 }
@@ -102,6 +105,11 @@ impl Bootstrap {
         }
         if self.abstains.load(Relaxed) {
             tracing::info!("this replica is empty and waits to be filled; it does not vote until then");
+            if !self.recall.is_certain() {
+                let least = recall::ask(self.id, &self.members, &self.channels).await;
+                tracing::info!(term = least, "the others have told the term; older leaders are not believed");
+                self.recall.learn(least);
+            }
             // What this replica acknowledged before it forgot was in the log of the leader that got the
             // acknowledgement; an entry that is appended now comes after all of that.
             while !self.appended().await {

@@ -32,6 +32,7 @@ mod open;
 mod peer;
 pub mod propose;
 pub mod read;
+mod recall;
 mod record;
 mod scrub;
 pub mod standing;

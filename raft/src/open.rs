@@ -38,6 +38,7 @@ use crate::peer::silence;
 use crate::peer::succession::Succession;
 use crate::propose::Proposer;
 use crate::read::Reader;
+use crate::recall::Recall;
 use crate::scrub;
 use crate::standing::{self, Standing};
 use crate::trouble::Trouble;
@@ -114,6 +115,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     let (published, generations) = (machine.published(), machine.generations());
     let abstains = Arc::new(AtomicBool::new(Bootstrap::abstained(&*disk).map_err(unusable)?));
     let pristine = log.is_pristine();
+    let recall = Recall::new(log.vote().is_none() && (pristine || abstains.load(Relaxed)));
 
     let guard = Guard::open(room.clone(), metrics.clone()).map_err(unusable)?;
     let accord = Accord::new(id, published.clone(), guard.clone(), room.level(), metrics.clone());
@@ -178,6 +180,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         log,
         generations,
         franchise,
+        recall: recall.clone(),
         stop: stop.clone(),
         installing: Semaphore::new(1),
     };
@@ -222,6 +225,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         proposer: proposer.clone(),
         disk: disk.clone(),
         abstains,
+        recall,
     };
     tasks.spawn(bootstrap.run(pristine, stop.clone()));
     tasks.spawn(upkeep::run(disk.clone(), published.clone(), config.history.clone(), env.clock, stop.clone()));

@@ -2,14 +2,15 @@
 //! order:
 //!
 //! - [`os`]: what the thread gets from the operating system: seeded randomness, simulated clocks;
-//! - [`world`]: the hosts, and time;
-//! - [`net`], [`stream`]: the network between them, and its faults;
+//! - [`world`]: the hosts, and time; turmoil carries it and the network;
+//! - [`wire`]: a machine's connections, whatever becomes of its process;
+//! - [`links`]: what faults make of the links between hosts;
 //! - [`disk`]: a disk that forgets what was not synced;
 //! - [`trace`]: everything that happened, for comparing two runs.
 
 pub mod disk;
-pub mod net;
+pub mod links;
 pub mod os;
-pub mod stream;
 pub mod trace;
+pub mod wire;
 pub mod world;

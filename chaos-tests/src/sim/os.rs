@@ -37,6 +37,11 @@ pub fn set_now(since: Duration) {
     NOW_NS.set(since.as_nanos() as u64);
 }
 
+/// Since the world's beginning.
+pub fn now() -> Duration {
+    Duration::from_nanos(NOW_NS.get())
+}
+
 pub fn is_simulated() -> bool {
     SIMULATED.get()
 }

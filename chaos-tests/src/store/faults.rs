@@ -14,10 +14,12 @@ impl Run {
     pub fn act(&mut self, action: &Action) {
         self.world.note(format_args!("{action:?}"));
         match action {
-            Action::Cut(pairs) => pairs.iter().for_each(|(from, to)| self.world.network.cut(*from, *to)),
-            Action::Heal(pairs) => pairs.iter().for_each(|(from, to)| self.world.network.heal(*from, *to)),
-            Action::Slow(by_ms) => self.all_links(|run, from, to| run.world.network.slow(from, to, *by_ms)),
-            Action::Reset(one, other) => self.world.network.reset(*one, *other),
+            Action::Cut(pairs, loss) => pairs.iter().for_each(|(from, to)| self.world.cut(*from, *to, *loss)),
+            Action::Heal(pairs) => pairs.iter().for_each(|(from, to)| self.world.heal(*from, *to)),
+            Action::Slow(by_ms) => {
+                self.all_links(|run, from, to| run.world.slow(from, to, Duration::from_millis(*by_ms)));
+            }
+            Action::Reset(one, other) => self.world.reset(*one, *other),
             Action::Crash(host, powered) => self.crash(*host, *powered),
             Action::Boot(host) => self.boot(*host),
             Action::Freeze(host) => self.world.freeze(*host),
@@ -63,8 +65,8 @@ impl Run {
     /// Everything is well again.
     pub fn end_faults(&mut self) {
         self.all_links(|run, from, to| {
-            run.world.network.heal_all(from, to);
-            run.world.network.slow(from, to, 0);
+            run.world.heal_all(from, to);
+            run.world.slow(from, to, Duration::ZERO);
         });
         for host in 0..self.plan.replicas {
             self.world.thaw(host);

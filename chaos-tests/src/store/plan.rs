@@ -4,6 +4,8 @@ use std::fmt;
 
 use proto::seam::Random;
 
+use crate::sim::links::Loss;
+
 pub type Host = usize;
 
 #[derive(Clone, Debug)]
@@ -25,14 +27,14 @@ pub struct Fault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Those in the first group hear nothing of the others, nor the others of them.
-    Split(Vec<Host>),
+    Split(Vec<Host>, Loss),
     OneWay(Host, Host),
     /// One host hears nobody, though all hear it.
     Deaf(Host),
     /// Two halves that only this host hears both of.
-    Bridge(Host),
+    Bridge(Host, Loss),
     /// A split that comes and goes.
-    Flap(Vec<Host>, u64),
+    Flap(Vec<Host>, u64, Loss),
     Slow(u64),
     Reset(Host, Host),
     /// The process dies; with its machine, if that loses its power.
@@ -55,7 +57,7 @@ pub enum Kind {
 /// One thing to do to the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    Cut(Vec<(Host, Host)>),
+    Cut(Vec<(Host, Host)>, Loss),
     Heal(Vec<(Host, Host)>),
     Slow(u64),
     Reset(Host, Host),
@@ -120,28 +122,32 @@ impl Plan {
         let during = |begin, end| vec![(from, begin), (to, end)];
         let hosts = 0..self.replicas;
         match &fault.kind {
-            Kind::Split(group) => {
+            Kind::Split(group, loss) => {
                 let pairs = self.across(group);
-                during(Action::Cut(pairs.clone()), Action::Heal(pairs))
+                during(Action::Cut(pairs.clone(), *loss), Action::Heal(pairs))
             }
-            Kind::OneWay(one, other) => during(Action::Cut(vec![(*one, *other)]), Action::Heal(vec![(*one, *other)])),
+            Kind::OneWay(one, other) => {
+                during(Action::Cut(vec![(*one, *other)], Loss::Lost), Action::Heal(vec![(*one, *other)]))
+            }
             Kind::Deaf(host) => {
                 let pairs: Vec<_> = hosts.filter(|other| other != host).map(|other| (other, *host)).collect();
-                during(Action::Cut(pairs.clone()), Action::Heal(pairs))
+                during(Action::Cut(pairs.clone(), Loss::Lost), Action::Heal(pairs))
             }
-            Kind::Bridge(host) => {
+            Kind::Bridge(host, loss) => {
                 let half = self.replicas / 2;
                 let side = |other: Host| (other + self.replicas - host - 1) % self.replicas < half;
                 let apart = |one: &Host, other: &Host| one != host && other != host && side(*one) != side(*other);
                 let all = hosts.clone().flat_map(|one| hosts.clone().map(move |other| (one, other)));
                 let pairs: Vec<_> = all.filter(|(one, other)| apart(one, other)).collect();
-                during(Action::Cut(pairs.clone()), Action::Heal(pairs))
+                during(Action::Cut(pairs.clone(), *loss), Action::Heal(pairs))
             }
-            Kind::Flap(group, period_ms) => {
+            Kind::Flap(group, period_ms, loss) => {
                 let pairs = self.across(group);
                 let times = (from..to).step_by(2 * *period_ms as usize);
                 times
-                    .flat_map(|at| [(at, Action::Cut(pairs.clone())), (at + period_ms, Action::Heal(pairs.clone()))])
+                    .flat_map(|at| {
+                        [(at, Action::Cut(pairs.clone(), *loss)), (at + period_ms, Action::Heal(pairs.clone()))]
+                    })
                     .collect()
             }
             Kind::Slow(by_ms) => during(Action::Slow(*by_ms), Action::Slow(0)),
@@ -185,20 +191,21 @@ fn fault(random: &Random, kind: u64, replicas: usize) -> Fault {
         }
     };
     let powered = || random.below(2) == 0;
+    let loss = || if random.below(2) == 0 { Loss::Held } else { Loss::Lost };
     let for_ms = match random.below(3) {
         0 => 50 + random.below(400),
         1 => 300 + random.below(2_000),
         _ => 2_000 + random.below(5_000),
     };
     let kind = match kind {
-        0 => Kind::Split(group()),
+        0 => Kind::Split(group(), loss()),
         1 => {
             let one = host();
             Kind::OneWay(one, other(one))
         }
         2 => Kind::Deaf(host()),
-        3 => Kind::Bridge(host()),
-        4 => Kind::Flap(group(), 50 + random.below(700)),
+        3 => Kind::Bridge(host(), loss()),
+        4 => Kind::Flap(group(), 50 + random.below(700), loss()),
         5 => Kind::Slow(5 + random.below(150)),
         6 => {
             let one = host();
@@ -252,7 +259,7 @@ mod tests {
             let actions = plan.actions();
             assert!(actions.is_sorted_by_key(|(at, _)| *at));
             for (at, action) in &actions {
-                if let Action::Cut(pairs) = action {
+                if let Action::Cut(pairs, _) = action {
                     let healed = actions
                         .iter()
                         .any(|(later, action)| later > at && matches!(action, Action::Heal(healed) if healed == pairs));
@@ -266,8 +273,8 @@ mod tests {
     #[test]
     fn a_bridge_hears_both_sides() {
         let plan = Plan { seed: 0, replicas: 5, faults: Vec::new(), ends_ms: 9 };
-        let fault = Fault { at_ms: 1, for_ms: 2, kind: Kind::Bridge(4) };
-        let Action::Cut(pairs) = &plan.expand(&fault)[0].1 else { panic!("a cut") };
+        let fault = Fault { at_ms: 1, for_ms: 2, kind: Kind::Bridge(4, Loss::Held) };
+        let Action::Cut(pairs, _) = &plan.expand(&fault)[0].1 else { panic!("a cut") };
         assert_eq!(pairs.len(), 8, "two by two, both ways: {pairs:?}");
         assert!(pairs.iter().all(|(one, other)| *one != 4 && *other != 4));
     }

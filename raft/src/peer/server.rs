@@ -11,8 +11,8 @@ use openraft::raft::{StreamAppendError, TransferLeaderRequest};
 use proto::peer::peer_server::{Peer, PeerServer};
 use proto::peer::{
     AliveReply, AliveRequest, AppendReply, AppendRequest, ChangeReply, ChangeRequest, DescribeReply, DescribeRequest,
-    ForwardBatch, ForwardReplies, ReadIndexReply, ReadIndexRequest, SnapshotPart, SnapshotReply, TransferReply,
-    TransferRequest, VoteReply, VoteRequest,
+    ForwardBatch, ForwardReplies, Place, ReadIndexReply, ReadIndexRequest, SnapshotPart, SnapshotReply, TransferReply,
+    TransferRequest, VoteReply, VoteRequest, Voter,
 };
 use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
@@ -33,6 +33,7 @@ use crate::machine::objects::Generations;
 use crate::members::plan::MemberChange;
 use crate::members::{Members, change};
 use crate::mutants::{self, Mutant};
+use crate::recall::Recall;
 use crate::standing;
 use crate::trouble::Trouble;
 use crate::types::{Raft, Types, Vote};
@@ -50,6 +51,7 @@ pub struct Server {
     pub log: LogStore,
     pub generations: Arc<Generations>,
     pub franchise: Franchise,
+    pub recall: Arc<Recall>,
     pub stop: CancellationToken,
     /// One snapshot at a time: each holds a second state in memory.
     pub installing: Semaphore,
@@ -66,6 +68,9 @@ impl Server {
     fn entitled(&self) -> Result<(), Status> {
         if mutants::on(Mutant::ForgetfulVotes) {
             return Ok(());
+        }
+        if !self.recall.is_certain() {
+            return Err(Status::unavailable("it has not been told yet what it has forgotten"));
         }
         self.franchise.lost().map_or(Ok(()), |why| Err(Status::unavailable(why)))
     }
@@ -93,6 +98,13 @@ fn own(vote: &Vote, sender: u64) -> Result<(), Status> {
     }
 }
 
+fn believes(recall: &Recall, leader: &Vote) -> Result<(), Status> {
+    match recall.believes(leader.leader_id.term) {
+        true => Ok(()),
+        false => Err(Status::unavailable("it lost its data, and may have known a later leader")),
+    }
+}
+
 fn stopped(error: impl std::fmt::Display) -> Status {
     Status::unavailable(error.to_string())
 }
@@ -108,7 +120,8 @@ impl Peer for Server {
         self.trusted()?;
         let guard = self.guard.clone();
         let trusted = move |_: &_| std::future::ready(!guard.is_shut());
-        let requests = readable(request.into_inner(), sender, self.ear.clone()).take_while(trusted);
+        let recall = self.recall.clone();
+        let requests = readable(request.into_inner(), sender, self.ear.clone(), recall).take_while(trusted);
         let results = self.raft.stream_append(requests);
         let replies = results.map(|result| result.map(|result| wire::appended_out(&result)).map_err(stopped));
         Ok(Response::new(replies.boxed()))
@@ -120,6 +133,7 @@ impl Peer for Server {
         let ask = request.ask.take().unwrap_or_default();
         let request = wire::append_in(request)?;
         own(&request.vote, sender)?;
+        believes(&self.recall, &request.vote)?;
         self.ear.heard(request.vote.leader_id.term, sender);
         let previous = request.prev_log_id;
         let last = request.entries.last().map(|entry| entry.log_id).or(previous);
@@ -179,6 +193,7 @@ impl Peer for Server {
         let (vote, snapshot) =
             snapshot::receive(request.into_inner(), &self.generations, &self.trouble.metrics).await?;
         own(&vote, sender)?;
+        believes(&self.recall, &vote)?;
         let reply = self.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
         Ok(Response::new(SnapshotReply { vote: Some(wire::vote_out(&reply.vote)) }))
     }
@@ -203,6 +218,14 @@ impl Peer for Server {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let applied_index = metrics.last_applied.map_or(0, |at| at.index);
+        let membership = &metrics.membership_config;
+        let voters = membership.voter_ids().map(|id| Voter {
+            id,
+            place: membership.membership().get_node(&id).map(|place| Place {
+                peer_address: place.peer_address.clone(),
+                client_address: place.client_address.clone(),
+            }),
+        });
         Ok(Response::new(DescribeReply {
             term: metrics.current_term,
             leader: metrics.current_leader.unwrap_or(0),
@@ -214,6 +237,7 @@ impl Peer for Server {
             last: last.as_ref().map(wire::log_id_out),
             abstains: self.franchise.abstains.load(Relaxed),
             trouble,
+            voters: voters.collect(),
         }))
     }
 
@@ -244,11 +268,13 @@ fn readable(
     requests: Streaming<AppendRequest>,
     sender: u64,
     ear: Arc<Ear>,
+    recall: Arc<Recall>,
 ) -> impl Stream<Item = openraft::raft::AppendEntriesRequest<Types>> + Send + 'static {
     requests
         .map(move |request| {
             let request = wire::append_in(request?)?;
             own(&request.vote, sender)?;
+            believes(&recall, &request.vote)?;
             ear.heard(request.vote.leader_id.term, sender);
             Ok(request)
         })
