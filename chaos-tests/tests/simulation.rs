@@ -41,12 +41,11 @@ fn the_same_seed_runs_the_same_twice_and_another_seed_does_not() {
     assert_ne!(one.trace, runner().run(1002, None).trace);
 }
 
-/// Seed 68: a log was purged while a replication task still read it, and the task went on with entries that did not
-/// follow on the ones before. The follower took nothing more. (The seed is of a world with another network;
-/// `raft/src/log_store_tests.rs` holds the case itself.)
+/// Seed 26: a replica whose disk was replaced took the entries of a leader that had long been deposed, and with its
+/// acknowledgement that one overruled what two others had committed.
 #[test]
-fn a_log_purged_under_a_replication_task_leaves_no_hole() {
-    pinned(68);
+fn an_emptied_replica_believes_no_deposed_leader() {
+    pinned(26);
 }
 
 #[track_caller]
