@@ -32,3 +32,6 @@ trap cleanup EXIT
 KONTIKI_BINARY="$CARGO_TARGET_DIR/release/kontiki" "$root/deploy/up.sh"
 # The whole workspace again: chosen alone, a package would be built with other features, and all below it too.
 cargo nextest run --workspace --locked -E 'binary(e2e)' -j 4
+
+say "Real replicas under faults"
+MINUTES=2 KONTIKI_BINARY="$CARGO_TARGET_DIR/release/kontiki" KONTIKI_CHAOS_REAL="$CARGO_TARGET_DIR/debug/chaos-real" "$root/deploy/chaos-real.sh"
