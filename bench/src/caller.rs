@@ -100,7 +100,7 @@ impl Caller {
             }
             Caller::Api(api) => {
                 let resource_version = if linearizable { "" } else { "0" }.into();
-                api.get(GetRequest { target: target(Some(key)), resource_version }).await.map(drop)
+                api.get(GetRequest { target: target(Some(key)), resource_version, exact: false }).await.map(drop)
             }
         }
     }

@@ -55,6 +55,8 @@ pub struct ListOptions {
     pub continue_token: String,
     /// "": the newest. "0": whatever the replica has. Otherwise: at least this new.
     pub resource_version: String,
+    /// As it all stood right after `resource_version`, within the history window.
+    pub exact: bool,
 }
 
 #[derive(Debug)]
@@ -101,8 +103,14 @@ impl<K: Scope> Api<K> {
 
     /// Linearizable: sees every write that was acknowledged before.
     pub async fn get(&self, name: &str) -> Result<K, Error> {
-        let request = wire::GetRequest { target: Some(self.target(name, "")), resource_version: String::new() };
+        let request = wire::GetRequest { target: Some(self.target(name, "")), ..Default::default() };
         decode(self.client.get_object(request).await?)
+    }
+
+    /// As the object stood right after this revision, within the history window.
+    pub async fn get_at(&self, name: &str, revision: u64) -> Result<K, Error> {
+        let (target, resource_version) = (Some(self.target(name, "")), revision.to_string());
+        decode(self.client.get_object(wire::GetRequest { target, resource_version, exact: true }).await?)
     }
 
     /// `None` when there is no such object.
@@ -178,6 +186,14 @@ impl Client {
         self.call(Repeat::Always, |mut replica| {
             let request = request.clone();
             async move { replica.get(request).await }
+        })
+        .await
+    }
+
+    pub(crate) async fn history(&self, request: wire::HistoryRequest) -> Result<wire::HistoryReply, Error> {
+        self.call(Repeat::Always, |mut replica| {
+            let request = request.clone();
+            async move { replica.history(request).await }
         })
         .await
     }
@@ -273,6 +289,7 @@ pub(crate) fn list_request(target: wire::Target, options: &ListOptions) -> wire:
         limit: options.limit,
         continue_token: options.continue_token.clone(),
         resource_version: options.resource_version.clone(),
+        exact: options.exact,
     }
 }
 

@@ -7,7 +7,7 @@
 //! - `log_store`, `disk`: the log and the vote, and what lies below them;
 //! - `peer`: the wire to the other replicas;
 //! - `accord`: whether the replicas' states agree, and what becomes of the odd one;
-//! - `propose`, `admission`, `read`, [`watch`]: the ways in and out;
+//! - `propose`, `admission`, `read`, `past`, [`watch`]: the ways in and out;
 //! - `mend`, `scrub`, `trouble`: damaged data, and how it is told;
 //! - `bootstrap`, `members`, [`standing`]: birth, membership, leadership;
 //! - [`backup`], [`offline`]: snapshot files, and what is done to a data directory while its replica does not run.
@@ -29,6 +29,7 @@ pub mod metrics;
 pub mod mutants;
 pub mod offline;
 mod open;
+mod past;
 mod peer;
 pub mod propose;
 pub mod read;

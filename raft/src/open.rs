@@ -26,6 +26,7 @@ use crate::machine::published::Published;
 use crate::members::{Members, keep};
 use crate::mend;
 use crate::metrics::Metrics;
+use crate::past::Past;
 use crate::peer::alive::Alive;
 use crate::peer::channels::{self, Channels};
 use crate::peer::door::Door;
@@ -78,6 +79,7 @@ pub(crate) struct Running {
     pub published: Arc<Published>,
     pub proposer: Arc<Proposer>,
     pub reader: Reader,
+    pub past: Past,
     pub standing: watch::Receiver<Standing>,
     pub members: Arc<Members>,
     pub guard: Arc<Guard>,
@@ -235,6 +237,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     Ok(Running {
         id,
         raft,
+        past: Past::new(published.clone()),
         published,
         proposer,
         reader,

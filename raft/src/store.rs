@@ -9,9 +9,8 @@ use proto::seam::Env;
 use tokio::sync::watch;
 
 use crate::backup::Backup;
-use crate::command::{Command, Outcome, Revision};
+use crate::command::{Change, Command, Outcome, Revision, Versioned};
 use crate::disk::Disk;
-use crate::machine::apply;
 use crate::mend;
 use crate::metrics::Metrics;
 use crate::open::{self, Running};
@@ -102,14 +101,19 @@ impl Store {
     /// The state as of a revision within the history window: every key as it stood right after that revision.
     /// Takes time and memory in proportion to the changes since.
     pub async fn state_at(&self, revision: Revision) -> Result<State, Gone> {
-        let mut state = self.state();
-        let gone = |oldest| Gone { asked: revision, oldest };
-        if revision > state.revision() {
-            return Err(gone(self.inner.published.history.floor()));
-        }
-        let newest = state.revision();
-        self.inner.published.history.backwards(revision, newest, |change| apply::undo(&mut state, change).is_ok())?;
-        Ok(state)
+        self.inner.past.state(revision).await
+    }
+
+    /// One key as of a revision within the history window. Takes time in proportion to the changes since, and little
+    /// memory.
+    pub async fn key_at(&self, key: &[u8], revision: Revision) -> Result<Option<Versioned>, Gone> {
+        self.inner.past.key(key, revision).await
+    }
+
+    /// The newest changes to a key that the history window holds, oldest first: up to `count_max` of them and about
+    /// `bytes_max` of values.
+    pub async fn changes(&self, key: &[u8], count_max: usize, bytes_max: usize) -> Vec<Arc<Change>> {
+        self.inner.past.changes(key, count_max, bytes_max).await
     }
 
     /// Every change after `after` to keys that begin with `prefix`, in order, once each.

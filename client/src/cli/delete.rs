@@ -100,7 +100,7 @@ async fn wait(context: &Context, mut gone: Vec<Doomed>) -> Result<(), Failure> {
     let deadline = Instant::now() + WAIT;
     while let Some(doomed) = gone.last() {
         let target = resource::target(doomed.kind, &doomed.namespace, &doomed.name);
-        let request = proto::api::GetRequest { target: Some(target), resource_version: String::new() };
+        let request = proto::api::GetRequest { target: Some(target), ..Default::default() };
         match context.client.get_object(request).await {
             Err(error) if error.is_not_found() => {
                 gone.pop();

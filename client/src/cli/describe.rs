@@ -25,7 +25,7 @@ pub async fn run(args: Args, context: Context) -> Result<(), Failure> {
                 say!("---");
             }
             let target = Some(resource::target(kind, &context.namespace, &name));
-            let request = GetRequest { target, resource_version: String::new() };
+            let request = GetRequest { target, ..Default::default() };
             let mut object = print::value(context.client.get_object(request).await?)?;
             let uid = object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default().to_owned();
             forget_noise(&mut object);

@@ -23,6 +23,9 @@ pub struct Args {
     /// In all namespaces.
     #[arg(long, short = 'A')]
     all_namespaces: bool,
+    /// As it all stood right after this revision (`kontiki history` names them), within the history window.
+    #[arg(long, value_name = "REVISION")]
+    at_revision: Option<u64>,
     /// Add a column with the labels.
     #[arg(long)]
     show_labels: bool,
@@ -105,16 +108,20 @@ async fn fetch(
     namespace: &str,
     args: &Args,
 ) -> Result<Vec<Value>, Failure> {
+    let (exact, resource_version) = (args.at_revision.is_some(), args.at_revision.map(|at| at.to_string()));
+    let resource_version = resource_version.unwrap_or_default();
     let mut objects = Vec::new();
     for name in names {
         let target = Some(resource::target(kind, namespace, name));
-        let request = proto::api::GetRequest { target, resource_version: String::new() };
+        let request = proto::api::GetRequest { target, resource_version: resource_version.clone(), exact };
         objects.push(print::value(context.client.get_object(request).await?)?);
     }
     if names.is_empty() {
         let options = ListOptions {
             label_selector: args.selector.clone(),
             field_selector: args.field_selector.clone(),
+            resource_version,
+            exact,
             ..Default::default()
         };
         let request = list_request(resource::target(kind, namespace, ""), &options);

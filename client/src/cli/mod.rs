@@ -12,6 +12,7 @@ mod delete;
 mod describe;
 mod exec;
 mod get;
+mod history;
 mod logs;
 mod manifest;
 mod print;
@@ -34,6 +35,8 @@ pub enum Verb {
     Get(WithCluster<get::Args>),
     /// Show one object in detail, with its events.
     Describe(WithCluster<describe::Args>),
+    /// Show who changed an object, when and what.
+    History(WithCluster<history::Args>),
     /// Create or change what manifests describe.
     Apply(WithCluster<apply::Args>),
     /// Delete objects.
@@ -140,6 +143,7 @@ async fn dispatch(verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Get(with) => call!(get, with),
         Verb::Describe(with) => call!(describe, with),
+        Verb::History(with) => call!(history, with),
         Verb::Apply(with) => call!(apply, with),
         Verb::Delete(with) => call!(delete, with),
         Verb::Scale(with) => call!(scale, with),

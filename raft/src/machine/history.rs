@@ -175,26 +175,6 @@ impl History {
         Gone { asked, oldest: self.floor().max(missing) }
     }
 
-    /// All changes after `after` up to `upto`, newest first, for undoing them.
-    pub fn backwards(
-        &self,
-        after: Revision,
-        upto: Revision,
-        mut each: impl FnMut(&Change) -> bool,
-    ) -> Result<(), Gone> {
-        let mut changes = Vec::new();
-        let mut reached = after;
-        while reached < upto {
-            let (piece, to) = self.since(reached, upto, b"")?;
-            changes.extend(piece);
-            reached = to;
-        }
-        match changes.iter().rev().all(|change| each(change)) {
-            true => Ok(()),
-            false => Err(Gone { asked: after, oldest: self.floor().max(after + 1) }),
-        }
-    }
-
     /// Drops a little of what the window no longer covers. Returns whether there may be more to drop.
     pub fn trim(&self, window: &HistoryWindow, now_ms: u64, revision: Revision) -> io::Result<bool> {
         let floor = self.floor();

@@ -53,8 +53,11 @@ pub fn named(wire: Option<wire::Target>) -> Result<Target, Status> {
     Ok(target)
 }
 
-pub fn freshness(resource_version: &str) -> Result<Freshness, Status> {
+/// `exact`: that very revision, and no other.
+pub fn freshness(resource_version: &str, exact: bool) -> Result<Freshness, Status> {
     match resource_version {
+        "" | "0" if exact => Err(Status::bad_request("exact needs a resourceVersion")),
+        text if exact => revision(text).map(Freshness::Exactly),
         "" => Ok(Freshness::Newest),
         "0" => Ok(Freshness::Any),
         text => revision(text).map(Freshness::NotOlderThan),

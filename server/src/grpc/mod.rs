@@ -98,6 +98,13 @@ impl Api for Door {
             .map_err(convert::failure)
     }
 
+    async fn history(&self, request: Request<wire::HistoryRequest>) -> Result<Response<wire::HistoryReply>, Status> {
+        objects::history(self, identity(&request), request.into_inner())
+            .await
+            .map(Response::new)
+            .map_err(convert::failure)
+    }
+
     type LogsStream = Stream<wire::Chunk>;
 
     async fn logs(&self, request: Request<wire::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {

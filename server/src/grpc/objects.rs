@@ -7,21 +7,21 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Door, STREAM_QUEUE, Stream, convert};
 use crate::auth::Identity;
-use crate::objects::answer::{Deleted, Event, Object};
+use crate::objects::answer::{Changed, Deleted, Event, Object};
 use crate::objects::request::{
-    Body, Create, Delete, DeleteOptions, Get, List, Patch, PatchType, Selection, Update, Watch, WatchStart,
+    Body, Create, Delete, DeleteOptions, Get, History, List, Patch, PatchType, Selection, Update, Watch, WatchStart,
 };
 
 pub async fn get(door: &Door, user: Identity, request: wire::GetRequest) -> Result<wire::Object, Status> {
     let target = convert::named(request.target)?;
-    let freshness = convert::freshness(&request.resource_version)?;
+    let freshness = convert::freshness(&request.resource_version, request.exact)?;
     Ok(wired(door.objects.get(Get { target, freshness, user }).await?))
 }
 
 pub async fn list(door: &Door, user: Identity, request: wire::ListRequest) -> Result<wire::ListReply, Status> {
     let target = convert::target(request.target)?;
     let selection = Selection::parse(target.kind, &request.label_selector, &request.field_selector)?;
-    let freshness = convert::freshness(&request.resource_version)?;
+    let freshness = convert::freshness(&request.resource_version, request.exact)?;
     let (limit, continue_token) = (request.limit as usize, request.continue_token);
     let page = door.objects.list(List { target, selection, limit, continue_token, freshness, user }).await?;
     Ok(wire::ListReply {
@@ -72,6 +72,21 @@ pub async fn delete(door: &Door, user: Identity, request: wire::DeleteRequest) -
     }
 }
 
+pub async fn history(door: &Door, user: Identity, request: wire::HistoryRequest) -> Result<wire::HistoryReply, Status> {
+    let target = convert::named(request.target)?;
+    let kind = target.kind;
+    let found = door.objects.history(History { target, limit: request.limit as usize, user }).await?;
+    let change = |change: Changed| {
+        let wire::WatchEvent { r#type, json } = event_on_wire(kind, change.event);
+        let (resource_version, at_ms) = (change.revision.to_string(), change.at_ms as i64);
+        wire::Change { resource_version, r#type, author: change.author, at_ms, json }
+    };
+    Ok(wire::HistoryReply {
+        changes: found.changes.into_iter().map(change).collect(),
+        oldest: found.oldest.to_string(),
+    })
+}
+
 pub async fn watch(
     door: &Door,
     user: Identity,
@@ -80,7 +95,7 @@ pub async fn watch(
     let target = convert::target(request.target)?;
     let selection = Selection::parse(target.kind, &request.label_selector, &request.field_selector)?;
     let start = match request.resource_version.as_str() {
-        "" | "0" => WatchStart::Present(convert::freshness(&request.resource_version)?),
+        "" | "0" => WatchStart::Present(convert::freshness(&request.resource_version, false)?),
         text => WatchStart::After(convert::revision(text)?),
     };
     let kind = target.kind;

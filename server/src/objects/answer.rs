@@ -64,6 +64,22 @@ pub enum Deleted {
     Removed(Object),
 }
 
+/// The changes to one object, oldest first.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    pub changes: Vec<Changed>,
+    /// Changes up to this revision are forgotten.
+    pub oldest: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Changed {
+    pub event: Event,
+    pub revision: u64,
+    pub author: String,
+    pub at_ms: u64,
+}
+
 /// One line of a watch.
 #[derive(Clone, Debug)]
 pub enum Event {

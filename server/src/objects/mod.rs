@@ -8,6 +8,7 @@ mod create;
 mod delete;
 mod failure;
 mod modify;
+mod past;
 mod read;
 pub mod request;
 mod review;
@@ -24,10 +25,10 @@ use jiff::Timestamp;
 use proto::seam::Env;
 use raft::{Command, Op, Outcome, Store};
 
-pub use answer::{Deleted, Event, Object, Page, Written};
+pub use answer::{Changes, Deleted, Event, Object, Page, Written};
 pub use request::{
-    Body, Create, Delete, DeleteCollection, FieldValidation, Freshness, Get, List, Patch, Selection, Target, Update,
-    Watch, WatchStart, WriteOptions,
+    Body, Create, Delete, DeleteCollection, FieldValidation, Freshness, Get, History, List, Patch, Selection, Target,
+    Update, Watch, WatchStart, WriteOptions,
 };
 pub use review::{Review, review};
 pub use watch::Events;

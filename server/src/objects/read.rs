@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::answer::{Object, Page};
 use super::continuation::Continuation;
 use super::request::{Freshness, Get, List, Target};
-use super::{Objects, failure, scale};
+use super::{Objects, failure, past, scale};
 use crate::auth::{Grant, Identity, Limit, Reach, refers_to};
 
 /// A replica that is this far behind says so instead of waiting on.
@@ -22,6 +22,9 @@ impl Objects {
     pub async fn get(&self, request: Get) -> Result<Object, Status> {
         let Get { target, freshness, user } = request;
         let grant = self.authorize("get", &target, &user, None)?;
+        if let Freshness::Exactly(revision) = freshness {
+            return past::get(self, &grant, &target, revision, &user).await;
+        }
         let state = self.state(freshness).await?;
         let object = find(&state, &target)?;
         self.check_limit(&grant, &target, &state, &object, &user)?;

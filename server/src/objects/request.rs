@@ -51,7 +51,7 @@ pub enum Freshness {
     /// Whatever this replica has ("0").
     Any,
     NotOlderThan(u64),
-    /// Lists only (`resourceVersionMatch=Exact`).
+    /// As it stood right after this revision (REST: lists only, `resourceVersionMatch=Exact`).
     Exactly(u64),
 }
 
@@ -59,6 +59,14 @@ pub enum Freshness {
 pub struct Get {
     pub target: Target,
     pub freshness: Freshness,
+    pub user: Identity,
+}
+
+#[derive(Clone, Debug)]
+pub struct History {
+    pub target: Target,
+    /// At most so many changes; 0: as many as a person wants to see.
+    pub limit: usize,
     pub user: Identity,
 }
 

@@ -4,4 +4,5 @@ mod bad_input;
 mod harness;
 mod kubectl;
 mod objects;
+mod past;
 mod watch;

@@ -1,0 +1,140 @@
+//! What was: a key or the whole state as of a revision, and the changes to one key. Acts (reads only).
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::command::{Change, Previous, Revision, Versioned};
+use crate::machine::apply;
+use crate::machine::published::Published;
+use crate::state::State;
+use crate::store::Gone;
+
+/// Who looks back reads up to the whole history window: more at once would take the disk from everybody else.
+const AT_ONCE: usize = 2;
+
+pub(crate) struct Past {
+    published: Arc<Published>,
+    turns: Semaphore,
+}
+
+impl Past {
+    pub fn new(published: Arc<Published>) -> Past {
+        Past { published, turns: Semaphore::new(AT_ONCE) }
+    }
+
+    /// Each change after `after` up to `upto` to keys that begin with `prefix`, in order, until told to stop.
+    async fn each(
+        &self,
+        after: Revision,
+        upto: Revision,
+        prefix: &[u8],
+        mut take: impl FnMut(Arc<Change>) -> ControlFlow<()>,
+    ) -> Result<(), Gone> {
+        let mut reached = after;
+        while reached < upto {
+            let (changes, to) = self.published.history.since(reached, upto, prefix)?;
+            for change in changes {
+                if take(change).is_break() {
+                    return Ok(());
+                }
+            }
+            reached = to;
+            // A long way on the disk: let others run in between.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    async fn turn(&self) -> SemaphorePermit<'_> {
+        self.turns.acquire().await.expect("the turns are never closed")
+    }
+
+    /// `Err`: the history does not reach back to `revision`, or it is still to come.
+    fn present(&self, revision: Revision) -> Result<State, Gone> {
+        let state = self.published.state();
+        match revision > state.revision() {
+            true => Err(Gone { asked: revision, oldest: self.published.history.floor() }),
+            false => Ok(state),
+        }
+    }
+
+    pub async fn state(&self, revision: Revision) -> Result<State, Gone> {
+        let _turn = self.turn().await;
+        let mut state = self.present(revision)?;
+        let mut changes = Vec::new();
+        self.each(revision, state.revision(), b"", |change| {
+            changes.push(change);
+            ControlFlow::Continue(())
+        })
+        .await?;
+        for change in changes.iter().rev() {
+            apply::undo(&mut state, change).map_err(|_| self.gone(revision))?;
+        }
+        Ok(state)
+    }
+
+    /// What the first later change says stood there before it, or else what still stands there.
+    pub async fn key(&self, key: &[u8], revision: Revision) -> Result<Option<Versioned>, Gone> {
+        let _turn = self.turn().await;
+        let state = self.present(revision)?;
+        let mut next = None;
+        self.each(revision, state.revision(), key, |change| match change.key == key {
+            true => {
+                next = Some(change);
+                ControlFlow::Break(())
+            }
+            false => ControlFlow::Continue(()),
+        })
+        .await?;
+        match next.map(|change| change.previous.clone()) {
+            None => Ok(state.get(key).cloned()),
+            Some(Previous::Absent) => Ok(None),
+            Some(Previous::Was(was)) => Ok(Some(was)),
+            Some(Previous::Forgotten) => Err(self.gone(revision)),
+        }
+    }
+
+    /// The newest changes to a key, oldest first: up to `count_max` of them and about `bytes_max` of values.
+    pub async fn changes(&self, key: &[u8], count_max: usize, bytes_max: usize) -> Vec<Arc<Change>> {
+        let _turn = self.turn().await;
+        let upto = self.published.state().revision();
+        let mut after = self.published.history.floor();
+        let (mut kept, mut bytes) = (VecDeque::new(), 0);
+        loop {
+            let taken = self.each(after, upto, key, |change| {
+                if change.key == key {
+                    bytes += weight(&change);
+                    kept.push_back(change);
+                }
+                while kept.len() > count_max || (bytes > bytes_max && kept.len() > 1) {
+                    bytes -= kept.pop_front().map_or(0, |change| weight(&change));
+                }
+                ControlFlow::Continue(())
+            });
+            match taken.await {
+                Ok(()) => return kept.into(),
+                // Trimmed meanwhile: what is left begins later. What was read of it already is read again.
+                Err(gone) if gone.oldest > after && gone.oldest < upto => {
+                    (after, bytes) = (gone.oldest, 0);
+                    kept.clear();
+                }
+                Err(_) => return Vec::new(),
+            }
+        }
+    }
+
+    fn gone(&self, asked: Revision) -> Gone {
+        Gone { asked, oldest: self.published.history.floor().max(asked + 1) }
+    }
+}
+
+fn weight(change: &Change) -> usize {
+    let previous = match &change.previous {
+        Previous::Was(was) => was.value.len(),
+        Previous::Absent | Previous::Forgotten => 0,
+    };
+    change.value.as_ref().map_or(0, |value| value.len()) + previous
+}
