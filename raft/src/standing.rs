@@ -1,5 +1,7 @@
 //! What this replica knows of itself. `decide` is pure; `follow` keeps it up to date.
 
+use std::time::Duration;
+
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::{RaftMetrics, ServerState};
 use tokio::sync::watch;
@@ -51,6 +53,13 @@ impl Standing {
     }
 }
 
+impl Standing {
+    /// There is a leader, and if it is this replica, its tasks may run: only progress is still to come.
+    fn is_settled(&self) -> bool {
+        self.leader.is_some() && (self.role != Role::Leader || self.leads_in_term.is_some())
+    }
+}
+
 pub(crate) fn role(state: ServerState) -> Role {
     match state {
         ServerState::Leader => Role::Leader,
@@ -78,6 +87,9 @@ fn decide(metrics: &RaftMetrics<Types>, applied: Option<LogId>, sidelined: bool)
     }
 }
 
+/// Between two looks at how far a replica is, while nothing else changes.
+const PROGRESS: Duration = Duration::from_millis(10);
+
 /// Wakes the receivers when more than the applied index has changed. Ends with `stop`.
 pub(crate) async fn follow(
     raft: Raft,
@@ -87,12 +99,13 @@ pub(crate) async fn follow(
     metrics: std::sync::Arc<Metrics>,
     stop: CancellationToken,
 ) {
-    let mut raft_metrics = raft.metrics();
+    let (mut raft_metrics, mut server_metrics) = (raft.metrics(), raft.server_metrics());
     loop {
         let now = {
             let fenced = *fence.borrow_and_update() != Fence::Open;
             // Its raft node is held up by the disk and cannot know whether it still leads.
             let held_up = *level.borrow_and_update() == Level::Out;
+            let _ = server_metrics.borrow_and_update();
             let seen = raft_metrics.borrow_and_update();
             decide(&seen, *applied.borrow_and_update(), fenced || held_up)
         };
@@ -104,12 +117,26 @@ pub(crate) async fn follow(
             *before = now;
             !same
         });
-        tokio::select! {
-            () = stop.cancelled() => break,
-            changed = raft_metrics.changed() => if changed.is_err() { break },
-            changed = applied.changed() => if changed.is_err() { break },
-            changed = fence.changed() => if changed.is_err() { break },
-            changed = level.changed() => if changed.is_err() { break },
+        // Progress alone, which under load comes thousands of times a second, is looked at now and then.
+        let settled = standing.borrow().is_settled();
+        let calm = async {
+            if settled {
+                tokio::time::sleep(PROGRESS).await;
+            }
+            tokio::select! {
+                changed = raft_metrics.changed() => changed.is_ok(),
+                changed = applied.changed() => changed.is_ok(),
+            }
+        };
+        let goes_on = tokio::select! {
+            () = stop.cancelled() => false,
+            changed = server_metrics.changed() => changed.is_ok(),
+            changed = fence.changed() => changed.is_ok(),
+            changed = level.changed() => changed.is_ok(),
+            goes_on = calm => goes_on,
+        };
+        if !goes_on {
+            break;
         }
     }
     // Whoever led does so no longer.
