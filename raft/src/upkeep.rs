@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::seam::Clock;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, apart};
 use crate::machine::published::Published;
 use crate::metrics::Metrics;
 use crate::store::HistoryWindow;
 
 const INTERVAL: Duration = Duration::from_secs(2);
+/// So much may be deleted meanwhile: a window that is full loses as much as comes in.
+const RECLAIM_EVERY: Duration = Duration::from_secs(30);
 /// Between two trimming steps, so that they take a small share of the time.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -22,7 +25,14 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) {
+    let mut reclaimed = Instant::now();
     loop {
+        if reclaimed.elapsed() > RECLAIM_EVERY {
+            reclaimed = Instant::now();
+            if let Err(error) = apart(&disk, |disk| disk.reclaim()).await {
+                tracing::debug!(%error, "the room of what was deleted is not given back yet");
+            }
+        }
         Metrics::set(&published.metrics.disk_bytes, disk.bytes());
         loop {
             let revision = *published.revision().borrow();

@@ -4,6 +4,7 @@
 #[cfg(test)]
 pub mod faulty;
 pub mod flusher;
+mod leftovers;
 mod note;
 pub mod rocks;
 pub mod room;
@@ -125,6 +126,11 @@ pub trait Disk: Send + Sync + 'static {
     /// Rows with `from <= key < to` in order, ending with the one that brings the values to `bytes_max`; at
     /// least one row when there is any.
     fn scan(&self, table: Table, from: &[u8], to: &[u8], bytes_max: usize) -> io::Result<Vec<Row>>;
+
+    /// Gives the room of deleted ranges back to the file system. May take long.
+    fn reclaim(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Roughly what the directory takes on the disk.
     fn bytes(&self) -> u64;

@@ -3,15 +3,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
-    IteratorMode, Options, ReadOptions, WriteBatch,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType,
+    DBRecoveryMode, IteratorMode, Options, ReadOptions, WriteBatch,
 };
 
+use super::leftovers::Leftovers;
 use super::{Batch, Disk, Free, Row, Table, Write, note};
 
 /// Small, because a replica keeps its state in memory anyway and reads the disk for history and lagging peers.
@@ -19,6 +20,9 @@ const BLOCK_CACHE_BYTES: usize = 4 << 20;
 const WRITE_BUFFER_BYTES: usize = 8 << 20;
 /// All tables' buffers together: the largest is flushed when they exceed it.
 const WRITE_BUFFERS_BYTES: usize = 16 << 20;
+/// So many deletions among so many rows in a row make a file worth compacting.
+const DELETIONS_WINDOW: usize = 4096;
+const DELETIONS_MAX: usize = 2048;
 /// A full write-ahead log forces the column families that hold it back to flush.
 const WAL_BYTES_MAX: u64 = 64 << 20;
 
@@ -50,6 +54,7 @@ pub struct Rocks {
     closed: AtomicBool,
     /// A write found no room: RocksDB takes no other until it was opened anew.
     full: AtomicBool,
+    leftovers: Mutex<Leftovers>,
 }
 
 impl Rocks {
@@ -65,7 +70,8 @@ impl Rocks {
             opened => opened?,
         };
         let db = Arc::new(RwLock::new(Some(db)));
-        Ok(Rocks { path: path.into(), db, closed: AtomicBool::new(false), full: AtomicBool::new(false) })
+        let (closed, full, leftovers) = (AtomicBool::new(false), AtomicBool::new(false), Mutex::default());
+        Ok(Rocks { path: path.into(), db, closed, full, leftovers })
     }
 
     fn with<T>(&self, run: impl FnOnce(&DB) -> Result<T, rocksdb::Error>) -> io::Result<T> {
@@ -74,6 +80,10 @@ impl Rocks {
             Some(db) => run(db).map_err(|error| self.explain(error)),
             None => Err(self.absent()),
         }
+    }
+
+    fn leftovers(&self) -> MutexGuard<'_, Leftovers> {
+        self.leftovers.lock().expect("no holder of the leftovers panics")
     }
 
     fn absent(&self) -> io::Error {
@@ -178,6 +188,9 @@ impl Disk for Rocks {
             // Told while the database is held, so that no reopening comes in between.
             if written.as_ref().is_err_and(|error| no_space(error.as_ref())) {
                 self.full.store(true, SeqCst);
+            }
+            if written.is_ok() {
+                self.leftovers().note(batch);
             }
             written
         })
@@ -289,6 +302,22 @@ impl Disk for Rocks {
         })
     }
 
+    /// Whole files go at once, the rest with a compaction of what overlaps it. Neither stops reads or writes.
+    fn reclaim(&self) -> io::Result<()> {
+        let ranges = self.leftovers().take();
+        let mut options = CompactOptions::default();
+        options.set_exclusive_manual_compaction(false);
+        for (table, from, to) in ranges {
+            self.with(|db| {
+                let family = family(db, table);
+                db.delete_file_in_range_cf(family, &from, &to)?;
+                db.compact_range_cf_opt(family, Some(&from), Some(&to), &options);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
     fn bytes(&self) -> u64 {
         let Ok(entries) = std::fs::read_dir(&self.path) else { return 0 };
         let entries = entries.flatten().filter(|entry| entry.file_name() != RESERVE);
@@ -340,6 +369,10 @@ fn table_options(table: Table) -> Options {
         _ => WRITE_BUFFER_BYTES,
     });
     options.set_max_write_buffer_number(2);
+    if table == Table::Objects {
+        // Objects are deleted one by one: a file that holds little else than their marks is compacted before its turn.
+        options.add_compact_on_deletion_collector_factory(DELETIONS_WINDOW, DELETIONS_MAX, 0.5);
+    }
     options.set_compression_type(DBCompressionType::Lz4);
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES / Table::ALL.len()));
