@@ -6,7 +6,8 @@
 //! - [`agent`]: the loop that holds all state, and performs what was decided;
 //! - [`volumes`], [`probe`], [`tunnels`]: files, probes and hooks, logs and exec;
 //! - [`register`], [`report`], [`health`]: what the cluster is told;
-//! - [`runtime`]: the seam to the engine, with a runtime in memory; [`docker`]: the engine behind it.
+//! - [`runtime`]: the seam to the engine, with a runtime in memory; [`docker`]: the engine behind it;
+//! - `network`: the Pods' interfaces, where the agent makes them instead of the engine.
 //!
 //! Architecture invariant: only [`docker`] knows bollard, and nothing below [`sync`] and [`pod`] asks a clock or makes a
 //! call. Architecture invariant: a session or a cluster that is gone never ends a container.
@@ -15,6 +16,7 @@ pub mod agent;
 pub mod config;
 pub mod docker;
 pub mod health;
+mod network;
 pub mod pod;
 pub mod probe;
 pub mod register;

@@ -74,7 +74,7 @@ impl Watch {
             }
             // Who starts a container looks at it as well: a second look would be wasted.
             Change::Started if self.directory.is_starting(&event.pod_uid) => {}
-            Change::Started | Change::Died => {
+            Change::Started | Change::Died | Change::OutOfMemory => {
                 let (runtime, host, news) = (self.runtime.clone(), self.host.clone(), self.news.clone());
                 let permits = permits.clone();
                 looks.spawn(async move {

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
-use bollard::models::{ImageInspect, Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::models::{ContainerCreateBody, ImageInspect, Ipam, IpamConfig, NetworkCreateRequest};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, InspectNetworkOptions, KillContainerOptionsBuilder,
     ListImagesOptions, RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder, StartContainerOptions,
 };
 use futures::TryStreamExt as _;
 
-use super::{PULL_MAX, READ_MAX, WORK_MAX, translate, within};
+use super::{PULL_MAX, READ_MAX, WORK_MAX, within};
+use crate::network::Halves;
 use crate::runtime::{ContainerId, ContainerSpec, Credentials, Error, Image, Info, NetworkSpec, Signal};
 
 pub async fn info(engine: &bollard::Docker) -> Result<Info, Error> {
@@ -48,11 +49,18 @@ pub async fn ensure_network(engine: &bollard::Docker, network: &NetworkSpec) -> 
         Err(Error::NotFound(_)) => {}
         Err(error) => return Err(error),
     }
+    // Agents give out the other half themselves, where they may.
+    let halves = Halves::of(&network.subnet);
     let request = NetworkCreateRequest {
         name: network.name.clone(),
         driver: Some("bridge".into()),
         ipam: Some(Ipam {
-            config: Some(vec![IpamConfig { subnet: Some(network.subnet.clone()), ..Default::default() }]),
+            config: Some(vec![IpamConfig {
+                subnet: Some(network.subnet.clone()),
+                ip_range: halves.map(|halves| halves.of_engine()),
+                gateway: halves.map(|halves| halves.gateway.to_string()),
+                ..Default::default()
+            }]),
             ..Default::default()
         }),
         labels: Some(HashMap::from([("io.kontiki.network".to_owned(), "pods".to_owned())])),
@@ -78,9 +86,13 @@ pub async fn ensure_network(engine: &bollard::Docker, network: &NetworkSpec) -> 
     }
 }
 
-pub async fn create(engine: &bollard::Docker, spec: &ContainerSpec) -> Result<ContainerId, Error> {
+pub async fn create(
+    engine: &bollard::Docker,
+    spec: &ContainerSpec,
+    body: ContainerCreateBody,
+) -> Result<ContainerId, Error> {
     let options = CreateContainerOptionsBuilder::default().name(&spec.name).build();
-    let call = engine.create_container(Some(options), translate::body(spec));
+    let call = engine.create_container(Some(options), body);
     Ok(ContainerId(within("create a container", WORK_MAX, call).await?.id))
 }
 
@@ -93,12 +105,8 @@ pub async fn signal(engine: &bollard::Docker, id: &ContainerId, signal: Signal) 
     let name = match signal {
         Signal::Kill => "SIGKILL".to_owned(),
         Signal::Stop => {
-            let inspect = engine.inspect_container(&id.0, None);
-            let config = match within("inspect a container", READ_MAX, inspect).await {
-                Ok(found) => found.config,
-                Err(Error::NotFound(_)) => return Ok(()),
-                Err(error) => return Err(error),
-            };
+            let Some(found) = super::inspect::find(engine, id).await? else { return Ok(()) };
+            let config = found.config;
             config.and_then(|config| config.stop_signal).filter(|name| !name.is_empty()).unwrap_or("SIGTERM".into())
         }
     };

@@ -2,13 +2,20 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::Path;
 
 use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummaryStateEnum};
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use jiff::Timestamp;
 
+use super::events::Ooms;
+use super::pods::LEASE;
 use super::{READ_MAX, within};
+use crate::network;
 use crate::runtime::{Container, ContainerId, Error, Exit, Labels, Listed, Owner, StartError, State, label};
+
+/// The exit code of a main process that was killed.
+const KILLED: i32 = 137;
 
 /// The labels that tell an owner's containers from all others.
 pub fn owner_filter(owner: &Owner) -> Vec<String> {
@@ -27,28 +34,49 @@ pub async fn list(engine: &bollard::Docker, owner: &Owner) -> Result<Vec<Listed>
     Ok(listed.collect())
 }
 
-pub async fn inspect(engine: &bollard::Docker, id: &ContainerId) -> Result<Option<Container>, Error> {
+/// The engine's own record.
+pub async fn find(engine: &bollard::Docker, id: &ContainerId) -> Result<Option<ContainerInspectResponse>, Error> {
     match within("inspect a container", READ_MAX, engine.inspect_container(&id.0, None)).await {
-        Ok(found) => Ok(read(found)),
+        Ok(found) => Ok(Some(found)),
         Err(Error::NotFound(_)) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
+pub async fn inspect(engine: &bollard::Docker, ooms: &Ooms, id: &ContainerId) -> Result<Option<Container>, Error> {
+    Ok(find(engine, id).await?.and_then(|found| read(found, ooms)))
+}
+
+/// `None` while it runs, or when there is no such container.
+pub async fn exit_code(engine: &bollard::Docker, id: &ContainerId) -> Result<Option<i32>, Error> {
+    let found = find(engine, id).await?.and_then(|found| found.state);
+    Ok(match found.map(|found| state(found, Timestamp::default())) {
+        Some(State::Exited(exit)) => Some(exit.exit_code),
+        _ => None,
+    })
+}
+
 /// `None` when it does not carry our labels.
-fn read(found: ContainerInspectResponse) -> Option<Container> {
+fn read(found: ContainerInspectResponse, ooms: &Ooms) -> Option<Container> {
     let config = found.config.unwrap_or_default();
     let labels = config.labels.unwrap_or_default();
+    let id = ContainerId(found.id?);
+    let lease = labels.get(LEASE).map(Path::new);
     let labels = Labels::from_map(|key| labels.get(key).map(String::as_str))?;
     let networks = found.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
-    let ip = networks.values().find_map(|endpoint| endpoint.ip_address.as_deref()?.parse::<IpAddr>().ok());
+    let by_engine = networks.values().find_map(|endpoint| endpoint.ip_address.as_deref()?.parse::<IpAddr>().ok());
+    let by_agent = lease.and_then(|lease| network::wired(lease, &id.0)).map(IpAddr::V4);
     let created = found.created.as_ref().and_then(|at| time(at));
+    let mut state = state(found.state.unwrap_or_default(), created.unwrap_or_default());
+    if let State::Exited(exit) = &mut state {
+        exit.oom_killed |= exit.exit_code == KILLED && ooms.contains(&id);
+    }
     Some(Container {
-        id: ContainerId(found.id?),
+        id,
         labels,
-        state: state(found.state.unwrap_or_default(), created.unwrap_or_default()),
+        state,
         image_id: found.image.unwrap_or_default(),
-        ip,
+        ip: by_agent.or(by_engine),
         tty: config.tty.unwrap_or(false),
     })
 }

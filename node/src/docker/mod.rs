@@ -3,12 +3,14 @@
 mod calls;
 mod events;
 mod inspect;
+mod pods;
 mod streams;
 mod translate;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -39,12 +41,19 @@ const SOCKET: &str = "/var/run/docker.sock";
 pub struct Docker {
     socket: String,
     engine: OnceCell<bollard::Docker>,
+    pods: pods::Pods,
+    ooms: Arc<events::Ooms>,
 }
 
 impl Docker {
     /// `socket`: the path of the engine's socket, with or without `unix://`.
     pub fn new(socket: &str) -> Docker {
-        Docker { socket: socket.trim_start_matches("unix://").to_owned(), engine: OnceCell::new() }
+        Docker {
+            socket: socket.trim_start_matches("unix://").to_owned(),
+            engine: OnceCell::new(),
+            pods: pods::Pods::default(),
+            ooms: Arc::default(),
+        }
     }
 
     /// The engine that `DOCKER_HOST` names, or the usual socket.
@@ -135,15 +144,15 @@ impl Runtime for Docker {
     }
 
     async fn ensure_network(&self, network: &NetworkSpec) -> Result<(), Error> {
-        calls::ensure_network(self.engine().await?, network).await
+        self.pods.ensure_network(self.engine().await?, &self.socket, network).await
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<ContainerId, Error> {
-        calls::create(self.engine().await?, spec).await
+        self.pods.create(self.engine().await?, &self.socket, spec).await
     }
 
     async fn start(&self, id: &ContainerId) -> Result<(), Error> {
-        calls::start(self.engine().await?, id).await
+        self.pods.start(self.engine().await?, &self.socket, id).await
     }
 
     async fn signal(&self, id: &ContainerId, signal: Signal) -> Result<(), Error> {
@@ -151,11 +160,11 @@ impl Runtime for Docker {
     }
 
     async fn remove(&self, id: &ContainerId) -> Result<(), Error> {
-        calls::remove(self.engine().await?, id).await
+        self.pods.remove(self.engine().await?, id).await
     }
 
     async fn inspect(&self, id: &ContainerId) -> Result<Option<Container>, Error> {
-        inspect::inspect(self.engine().await?, id).await
+        inspect::inspect(self.engine().await?, &self.ooms, id).await
     }
 
     async fn list(&self, owner: &Owner) -> Result<Vec<Listed>, Error> {
@@ -167,7 +176,7 @@ impl Runtime for Docker {
         owner: &Owner,
         since_ns: Option<i64>,
     ) -> Result<BoxStream<'static, Result<Event, Error>>, Error> {
-        Ok(events::follow(self.engine().await?, owner, since_ns))
+        Ok(events::follow(self.engine().await?, self.ooms.clone(), owner, since_ns))
     }
 
     async fn has_image(&self, name: &str) -> Result<bool, Error> {

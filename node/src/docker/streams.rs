@@ -13,7 +13,7 @@ use futures::Stream;
 use futures::stream::{BoxStream, StreamExt as _};
 
 use super::{READ_MAX, WORK_MAX, failure, within};
-use crate::runtime::{AttachSpec, Chunk, ContainerId, Error, ExecSpec, LogsSpec, Process, Resize, State};
+use crate::runtime::{AttachSpec, Chunk, ContainerId, Error, ExecSpec, LogsSpec, Process, Resize};
 
 /// Read at once from a command's output: `kubectl cp` moves files through this.
 const OUTPUT_BUFFER_BYTES: usize = 32 << 10;
@@ -115,10 +115,6 @@ impl Resize for AttachControl {
     }
 
     async fn exit_code(&self) -> Result<Option<i32>, Error> {
-        let found = super::inspect::inspect(&self.engine, &self.id).await?;
-        Ok(match found.map(|container| container.state) {
-            Some(State::Exited(exit)) => Some(exit.exit_code),
-            _ => None,
-        })
+        super::inspect::exit_code(&self.engine, &self.id).await
     }
 }

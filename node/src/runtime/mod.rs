@@ -140,6 +140,8 @@ pub struct Event {
 pub enum Change {
     Started,
     Died,
+    /// The kernel killed for memory in it; whether it lives on is another matter.
+    OutOfMemory,
     Removed,
 }
 

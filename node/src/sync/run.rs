@@ -18,7 +18,10 @@ pub fn go_on(input: &Input<'_>, view: &View<'_>, memory: &mut Memory, decision: 
         return;
     };
     if !pod::on_host_network(input.pod) && view.pod_ip.is_none() {
-        // Without an address it is of no use; the next attempt may get one.
+        // It gets its address when it is made. One that has none then is of no use; the next attempt may get one.
+        if !memory.is_free(&Slot::Sandbox) {
+            return;
+        }
         stop::kill(pod::PAUSE, sandbox, input, memory, decision);
         return;
     }
