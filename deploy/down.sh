@@ -18,11 +18,8 @@ if [ -n "$cluster" ] && docker_answers; then
     say "Removing $(wc -w <<<"$containers") containers"
     xargs -r -n 20 timeout 60 docker rm -f -v >/dev/null <<<"$containers"
   fi
-  # The Pods' network, unless another cluster's containers are still on it.
   network=$(sed -n 's/^podNetwork: *//p' "$KONTIKI_DIR/node-1/config.yaml" 2>/dev/null || true)
-  if [ -n "$network" ] && [ "$(timeout 20 docker network inspect -f '{{index .Labels "io.kontiki.network"}} {{len .Containers}}' "$network" 2>/dev/null)" = "pods 0" ]; then
-    timeout 20 docker network rm "$network" >/dev/null
-  fi
+  [ -z "$network" ] || remove_pod_network "$network"
 fi
 # Mounts that Pods' memory volumes left behind.
 awk -v dir="$KONTIKI_DIR/" 'index($2, dir) == 1 {print $2}' /proc/mounts | while read -r mount; do as_root umount "$mount"; done

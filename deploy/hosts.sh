@@ -101,7 +101,8 @@ engine() {
 pod_network() {
   local host=$1
   on_engine "$host" network inspect "$network" >/dev/null 2>&1 ||
-    on_engine "$host" network create --label io.kontiki.network=pods --subnet "10.$pods.$host.0/24" "$network" >/dev/null
+    on_engine "$host" network create --label io.kontiki.network=pods --subnet "10.$pods.$host.0/24" \
+      --gateway "10.$pods.$host.1" --ip-range "10.$pods.$host.128/25" "$network" >/dev/null
   rule "$host" DOCKER-USER -s "10.$net.0.0/24" -d "10.$pods.0.0/16" -j ACCEPT
   rule "$host" DOCKER-USER -s "10.$pods.0.0/16" -d "10.$pods.0.0/16" -j ACCEPT
   rule "$host" POSTROUTING -t nat -s "10.$pods.0.0/16" -d "10.$pods.0.0/16" -j ACCEPT
@@ -276,6 +277,7 @@ down() {
     for host in $(numbers); do
       (
         on_engine "$host" ps -aq 2>/dev/null | xargs -r -n 20 env DOCKER_HOST="$(socket "$host")" timeout 60 docker rm -f -v >/dev/null 2>&1 || true
+        DOCKER_HOST=$(socket "$host") remove_pod_network "$network" || true
         stop_pid "$KONTIKI_HOSTS_DIR/engine-$host/pid" "$(command -v dockerd)" 20
         for pid in $(engine_processes "$host"); do kill -9 "$pid" 2>/dev/null || true; done
       ) &
@@ -284,7 +286,7 @@ down() {
   elif [ "$KONTIKI_HOSTS_ENGINES" = shared ]; then
     cluster=$(cat "$KONTIKI_HOSTS_DIR/cluster-id" 2>/dev/null || true)
     [ -z "$cluster" ] || timeout 20 docker ps -aq --filter "label=io.kontiki.cluster=$cluster" | xargs -r -n 20 timeout 60 docker rm -f -v >/dev/null
-    timeout 20 docker network rm "$network" >/dev/null 2>&1 || true
+    remove_pod_network "$network" || true
   fi
   for host in $(numbers); do
     ip netns delete "$prefix-$host" 2>/dev/null || true

@@ -30,3 +30,15 @@ stop_pid() {
   kill -KILL "$pid" 2>/dev/null || true
   rm -f "$file"
 }
+
+# A Pods' network of the engine and its leases, unless another cluster's containers are still on it: whether the engine
+# or an agent has made their interfaces.
+remove_pod_network() { # name
+  local found leases
+  found=$(timeout 20 docker network inspect -f '{{index .Labels "io.kontiki.network"}} {{len .Containers}} {{.Id}}' "$1" 2>/dev/null || true)
+  [[ "$found" == "pods 0 "* ]] || return 0
+  leases=/run/kontiki/networks/$(cut -c 8-19 <<<"$found")
+  if timeout 20 docker ps -a --format '{{.Label "io.kontiki.pod.lease"}}' | grep -q "^$leases/"; then return 0; fi
+  timeout 20 docker network rm "$1" >/dev/null
+  as_root rm -rf "$leases"
+}

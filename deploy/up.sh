@@ -16,7 +16,10 @@ if ! cmp -s "$KONTIKI_BINARY" "$binary"; then
   # A new file, so that processes running the old one keep it.
   cp "$KONTIKI_BINARY" "$binary.new" && mv -f "$binary.new" "$binary"
 fi
-[ "$KONTIKI_NODES" = 0 ] || "$root/deploy/images.sh" "$binary"
+if [ "$KONTIKI_NODES" != 0 ]; then
+  docker_answers || "$root/deploy/docker.sh" up
+  "$root/deploy/images.sh" "$binary"
+fi
 
 "$binary" init --dir "$KONTIKI_DIR" --replicas "$KONTIKI_REPLICAS" --nodes "$KONTIKI_NODES" --port "$KONTIKI_PORT" \
   --pod-network "$KONTIKI_POD_NETWORK" --pod-subnet "$KONTIKI_POD_SUBNET"

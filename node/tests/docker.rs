@@ -14,7 +14,7 @@ use kontiki_node::docker::Docker;
 use kontiki_node::pod::Host;
 use kontiki_node::register;
 use kontiki_node::report::{self, Rehearsal, Reporter};
-use kontiki_node::runtime::{ExecSpec, LogsSpec, NetworkSpec, Owner, Runtime, State};
+use kontiki_node::runtime::{ExecSpec, LogsSpec, NetworkSpec, Owner, Role, Runtime, Signal, State};
 use kontiki_node::sync::Policy;
 use proto::seam::Env;
 use serde_json::{Value, json};
@@ -350,5 +350,78 @@ async fn pods_reach_each_other_by_their_addresses() {
     assert!(text.contains("Welcome to nginx"), "{text}");
     let place = stage.directory.find("default", "server").unwrap();
     assert!(place.containers.iter().all(|one| matches!(one.state, State::Running { .. })));
+    stage.end().await;
+}
+
+/// The directories of the leases of an address, in all networks of this host.
+fn leases(ip: &str) -> Vec<std::path::PathBuf> {
+    let networks = std::fs::read_dir("/run/kontiki/networks").into_iter().flatten().flatten();
+    networks.map(|network| network.path().join(ip)).filter(|lease| lease.is_dir()).collect()
+}
+
+#[tokio::test]
+async fn the_agent_makes_a_pods_interface_and_files_and_takes_them_back() {
+    let mut stage = Stage::new("interface").await;
+    let pod = json!({
+        "hostname": "web-0",
+        "hostAliases": [{"ip": "10.9.9.9", "hostnames": ["db"]}],
+        "dnsConfig": {"nameservers": ["10.9.9.10"], "searches": ["lab.example"], "options": [{"name": "ndots", "value": "3"}]},
+        "containers": [shell("sleep 600")],
+    });
+    stage.cluster.assign("net", pod);
+    stage.begin().await;
+    stage.until("running", 20, |cluster| cluster.is_ready("net")).await;
+    let ip = stage.cluster.status("net").pod_ip.unwrap();
+    assert_eq!(leases(&ip).len(), 1, "the agent gives out addresses: it is root, beside the engine");
+    let script = "hostname; cat /etc/hostname /etc/resolv.conf; grep -E 'web-0|db' /etc/hosts; \
+                  ip -o -4 addr show eth0 | grep -o 'inet [^ ]*'; ip route | head -n 1; ip addr show lo | grep -c 'inet '";
+    let (text, _) = stage.run("net", &["sh", "-c", script], None).await;
+    let address = format!("inet {ip}/16");
+    let own_name = format!("{ip}\tweb-0");
+    let resolver = ["nameserver 10.9.9.10", "search lab.example", "options ndots:3"];
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[..5], [&["web-0", "web-0"], &resolver[..]].concat(), "{text}");
+    assert_eq!(lines[5..7], [own_name.as_str(), "10.9.9.9\tdb"], "{text}");
+    assert_eq!(lines[7..], [address.as_str(), "default via 10.244.0.1 dev eth0 ", "1"], "{text}");
+
+    // A sandbox that dies is replaced, and its address is free again.
+    let place = stage.directory.find("default", "net").unwrap();
+    let pause = place.containers.iter().find(|one| one.labels.role == Role::Pause).unwrap().id.clone();
+    stage.docker.signal(&pause, Signal::Kill).await.unwrap();
+    let moved =
+        |cluster: &Rehearsal| cluster.is_ready("net") && cluster.status("net").pod_ip.is_some_and(|new| new != ip);
+    stage.until("in a new sandbox", 30, moved).await;
+    let new_ip = stage.cluster.status("net").pod_ip.unwrap();
+    stage.until("the dead one's lease is free", 20, |_| leases(&ip).is_empty()).await;
+    stage.delete("net", 0);
+    stage.until("gone", 20, |cluster| cluster.pod("net").is_none()).await;
+    assert!(leases(&new_ip).is_empty());
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_port_of_the_host_is_forwarded_by_the_engine() {
+    let mut stage = Stage::new("host-port").await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let ports = json!({"ports": [{"containerPort": 80, "hostPort": port}]});
+    let nginx = with(json!({"name": "app", "image": "nginx:1.17.1"}), ports);
+    stage.cluster.assign("door", json!({"containers": [nginx]}));
+    stage.begin().await;
+    stage.until("ready", 20, |cluster| cluster.is_ready("door")).await;
+    // The engine's half of the network: nobody else gives out its addresses.
+    let ip: std::net::Ipv4Addr = stage.cluster.status("door").pod_ip.unwrap().parse().unwrap();
+    assert!(ip.octets()[2] >= 128, "{ip}");
+    let mut answer = String::new();
+    for _ in 0..50 {
+        if let Ok(mut stream) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
+            let _ = stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await;
+            let _ = tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut answer).await;
+        }
+        if answer.contains("Welcome") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(answer.contains("Welcome to nginx"), "{answer}");
     stage.end().await;
 }
