@@ -25,7 +25,7 @@ forbid kontiki-server bollard kontiki-node kontiki-client
 forbid kontiki-client openraft rocksdb bollard kontiki-raft kontiki-server kontiki-node
 forbid kontiki-node openraft rocksdb kontiki-raft kontiki-server kontiki-control
 # Nobody but its owner names a dependency that is somebody's secret.
-for pair in openraft:raft rocksdb:raft bollard:node; do
+for pair in openraft:raft rocksdb:raft bollard:node rtnetlink:node; do
   others=$(grep -lE "^${pair%%:*}(\.workspace)? *=" ./*/Cargo.toml | grep -v "^./${pair##*:}/" || true)
   [ -z "$others" ] || fail "${pair%%:*} belongs to ${pair##*:}/ alone, and stands in $others"
 done

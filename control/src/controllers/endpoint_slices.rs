@@ -31,7 +31,7 @@ impl Controller for EndpointSlices {
 
     fn affected(&self, change: &Change, view: &View) -> Vec<Key> {
         let key = &change.key;
-        match (key.group.as_str(), key.resource.as_str()) {
+        match key.kind() {
             ("", "services") => vec![key.clone()],
             ("", "pods") => backends::services_of(change, view),
             ("discovery.k8s.io", "endpointslices") => {

@@ -30,7 +30,7 @@ impl Controller for ServiceEndpoints {
 
     fn affected(&self, change: &Change, view: &View) -> Vec<Key> {
         let key = &change.key;
-        match (key.group.as_str(), key.resource.as_str()) {
+        match key.kind() {
             ("", "services" | "endpoints") => vec![Key::new("", "services", &key.namespace, &key.name)],
             ("", "pods") => backends::services_of(change, view),
             _ => Vec::new(),

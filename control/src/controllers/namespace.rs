@@ -109,8 +109,8 @@ struct Remaining {
 
 impl Remaining {
     fn count(&mut self, entry: &Entry) {
-        let resource = match entry.key.group.as_str() {
-            "" => entry.key.resource.clone(),
+        let resource = match &*entry.key.group {
+            "" => entry.key.resource.to_string(),
             group => format!("{}.{group}", entry.key.resource),
         };
         *self.kinds.entry(resource).or_default() += 1;

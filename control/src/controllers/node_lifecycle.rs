@@ -30,7 +30,7 @@ impl Controller for NodeLifecycle {
     }
 
     fn affected(&self, change: &Change, view: &View) -> Vec<Key> {
-        match (change.key.group.as_str(), change.key.resource.as_str()) {
+        match change.key.kind() {
             ("", "nodes") => {
                 let mut keys = vec![change.key.clone()];
                 if health::pause_differs(change, view) {

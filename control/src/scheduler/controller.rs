@@ -69,7 +69,7 @@ fn key() -> Key {
 
 /// Answers whether what waits may fare differently now.
 fn take_in(cluster: &mut Cluster, key: &Key, after: Option<&Entry>) -> bool {
-    match (key.group.as_str(), key.resource.as_str()) {
+    match key.kind() {
         ("", "pods") => {
             let pod = after.and_then(|entry| entry.pod().map(|pod| (pod.clone(), entry.revision)));
             cluster.set_pod(key, pod)

@@ -64,7 +64,7 @@ macro_rules! typed {
 
 impl Entry {
     pub(super) fn parse(key: Arc<Key>, revision: u64, value: &[u8]) -> Entry {
-        let typed = match (key.group.as_str(), key.resource.as_str()) {
+        let typed = match key.kind() {
             ("", "pods") => typed!(Pod, value),
             ("apps", "replicasets") => typed!(ReplicaSet, value),
             ("apps", "deployments") => typed!(Deployment, value),

@@ -35,7 +35,7 @@ impl Controller for Deployments {
     }
 
     fn affected(&self, change: &Change, view: &View) -> Vec<Key> {
-        let mut keys: Vec<Key> = match (change.key.group.as_str(), change.key.resource.as_str()) {
+        let mut keys: Vec<Key> = match change.key.kind() {
             ("apps", "deployments") => vec![change.key.clone()],
             ("apps", "replicasets") => {
                 let orphan = change.after.iter().filter(|set| set.controller().is_none());
