@@ -47,7 +47,7 @@ async fn main() {
                 pod_network: network.name.clone(),
                 dns_servers: Vec::new(),
                 cluster_domain: "cluster.local".into(),
-                capacity: register::capacity(&info, &rule, &dir),
+                capacity: register::capacity(&info, &rule, &register::facts(&dir)),
             },
             network: network.clone(),
             api: api.clone(),

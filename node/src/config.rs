@@ -1,11 +1,12 @@
 //! What an agent is told at its start. Types only.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proto::tls::Identity;
 
+use crate::register::{self, Facts};
 use crate::runtime::NetworkSpec;
 use crate::sync::Policy;
 
@@ -26,6 +27,8 @@ pub struct Config {
     /// Besides those that every node carries.
     pub labels: Vec<(String, String)>,
     pub capacity: CapacityRule,
+    /// How the host is looked at, with the data directory. May block.
+    pub facts: fn(&Path) -> Facts,
     pub network: NetworkSpec,
     pub pause_image: String,
     /// Empty: Pods resolve names as the host does.
@@ -90,6 +93,7 @@ impl Config {
             hostname: name.to_owned(),
             labels: Vec::new(),
             capacity: CapacityRule { share: 1, cpu_milli: None, memory_bytes: None, pods: 110 },
+            facts: register::facts,
             network: NetworkSpec { name: "kontiki".into(), subnet: "10.244.0.0/16".into() },
             pause_image: "kontiki:dev".into(),
             dns_servers: Vec::new(),

@@ -134,7 +134,7 @@ pub async fn run_with(
         async move {
             // Without the engine's answer there is no telling what the host has to give.
             let Some(info) = first_answer(&runtime, &shutdown).await else { return };
-            let capacity = register::capacity(&info, &config.capacity, &config.data_dir);
+            let capacity = register::capacity(&info, &config.capacity, &(config.facts)(&config.data_dir));
             let steps_max = config.capacity.steps_max(info.cpus);
             let identity = register::Identity {
                 name: config.name.clone(),
@@ -144,8 +144,14 @@ pub async fn run_with(
                 capacity,
                 info,
             };
-            let registering =
-                register::keep(api.clone(), identity, config.data_dir.clone(), env.clock.clone(), shutdown.clone());
+            let registering = register::keep(
+                api.clone(),
+                identity,
+                config.facts,
+                config.data_dir.clone(),
+                env.clock.clone(),
+                shutdown.clone(),
+            );
             let host = Host {
                 owner: Owner { cluster: config.cluster.clone(), node: config.name.clone() },
                 node_name: config.name.clone(),

@@ -74,7 +74,7 @@ impl Stage {
                 pod_network: network.name.clone(),
                 dns_servers: Vec::new(),
                 cluster_domain: "cluster.local".into(),
-                capacity: register::capacity(&info, &rule, self.dir.path()),
+                capacity: register::capacity(&info, &rule, &register::facts(self.dir.path())),
             },
             network,
             api: api.clone(),

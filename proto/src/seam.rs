@@ -10,6 +10,8 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::JoinError;
 
 /// Everything a replica or an agent needs from its surroundings, besides its disk and its containers.
 #[derive(Clone)]
@@ -87,6 +89,15 @@ impl Random {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, StdRng> {
         self.0.lock().expect("no holder of the generator panics")
+    }
+}
+
+/// Runs what may block, such as work on files, where it holds up no task. On a runtime with one thread, which is what
+/// a simulated process has, it runs at once: another thread would have another clock and come back at any time.
+pub async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::CurrentThread => Ok(work()),
+        _ => tokio::task::spawn_blocking(work).await,
     }
 }
 

@@ -19,5 +19,5 @@ mod run;
 pub mod sessions;
 pub mod streams;
 
-pub use config::Config;
-pub use run::{Error, run};
+pub use config::{Config, Member};
+pub use run::{Error, run, run_with};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use proto::seam::Env;
 use proto::tls::{self, ClientCertificate, Identity};
+use raft::{OpenError, Store};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +28,7 @@ pub enum Error {
         source: tls::Error,
     },
     #[error("the store cannot be opened")]
-    Store(#[source] raft::OpenError),
+    Store(#[source] OpenError),
     #[error("this replica serves no longer: {0}. Its data directory is of no more use")]
     Removed(String),
     #[error("cannot listen on {address}")]
@@ -43,6 +44,16 @@ const STORE_SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 
 /// Runs one replica until `shutdown`, or until it cannot begin. A leader hands the leadership over before it ends.
 pub async fn run(config: Config, env: Env, shutdown: CancellationToken) -> Result<(), Error> {
+    run_with(config, env, shutdown, Store::open).await
+}
+
+/// Like [`run`], with a store that `open` opens: on another disk.
+pub async fn run_with<F: Future<Output = Result<Store, OpenError>>>(
+    config: Config,
+    env: Env,
+    shutdown: CancellationToken,
+    open: impl FnOnce(raft::Config, Env) -> F,
+) -> Result<(), Error> {
     let identity = |name: &str, authority: &str| {
         let dir = config.pki.display().to_string();
         Identity::load(&config.pki, name, authority).map_err(|source| Error::Tls { dir, source })
@@ -56,7 +67,7 @@ pub async fn run(config: Config, env: Env, shutdown: CancellationToken) -> Resul
         .await
         .map_err(|source| Error::Listen { address: config.listen.clone(), source })?;
     let store_config = store_config(&config, identity("peer", "peer-ca")?);
-    let store = raft::Store::open(store_config, env.clone()).await.map_err(Error::Store)?;
+    let store = open(store_config, env.clone()).await.map_err(Error::Store)?;
     tracing::info!(replica = config.id, listen = config.listen, "serving");
 
     let objects = Objects::new(store.clone(), env.clone());
@@ -104,7 +115,7 @@ pub async fn run(config: Config, env: Env, shutdown: CancellationToken) -> Resul
 }
 
 /// Waits until this replica is no member any more; then says why.
-async fn removed(store: &raft::Store) -> String {
+async fn removed(store: &Store) -> String {
     let mut removed = store.removed();
     let why = removed.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
     match why {
@@ -132,7 +143,7 @@ fn router(config: &Config, doors: http::Doors, sessions: &Sessions) -> axum::Rou
 /// What only the leader does besides controlling: the initial objects, and pushing work to the agents.
 async fn per_term(
     mut roles: watch::Receiver<Role>,
-    store: raft::Store,
+    store: Store,
     objects: Objects,
     sessions: Sessions,
     shutdown: CancellationToken,

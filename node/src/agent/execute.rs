@@ -126,7 +126,7 @@ impl Job {
             return Ok(());
         }
         let dir = self.hands.host.pod_dir(pod::uid(&self.pod)).join("volumes");
-        let result = tokio::task::spawn_blocking(move || volumes::set_up(&dir, &plans)).await;
+        let result = proto::seam::apart(move || volumes::set_up(&dir, &plans)).await;
         let result = result.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         result.map_err(|error| Failed::new("FailedMount", whole(&error)))
     }
@@ -187,7 +187,7 @@ impl Job {
             removed.map_err(|error| Failed::new("FailedKillPod", error))?;
         }
         let dir = self.hands.host.pod_dir(pod::uid(&self.pod));
-        let result = tokio::task::spawn_blocking(move || volumes::remove_pod(&dir)).await;
+        let result = proto::seam::apart(move || volumes::remove_pod(&dir)).await;
         let result = result.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         result.map_err(|error| Failed::new("FailedKillPod", whole(&error)))
     }

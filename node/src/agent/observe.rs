@@ -22,7 +22,7 @@ pub async fn observe(runtime: &Arc<dyn Runtime>, host: &Arc<Host>, id: &Containe
     {
         let labels = &container.labels;
         let path = host.message_path(&labels.pod_uid, &labels.container, labels.attempt);
-        exit.message = tokio::task::spawn_blocking(move || message(&path)).await.unwrap_or_default();
+        exit.message = proto::seam::apart(move || message(&path)).await.unwrap_or_default();
     }
     Ok(News::Seen { at, id: id.clone(), container: container.map(Box::new) })
 }

@@ -159,7 +159,7 @@ impl Job {
             }
             Ok(())
         };
-        let result = tokio::task::spawn_blocking(prepare).await;
+        let result = proto::seam::apart(prepare).await;
         let result = result.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         result.map_err(|error| Failed::new("CreateContainerConfigError", whole(&error)))
     }

@@ -36,12 +36,12 @@ pub fn facts(data_dir: &Path) -> Facts {
 }
 
 /// What the node offers, of what the engine's host has.
-pub fn capacity(info: &Info, rule: &CapacityRule, data_dir: &Path) -> Capacity {
+pub fn capacity(info: &Info, rule: &CapacityRule, facts: &Facts) -> Capacity {
     let share = u64::from(rule.share.max(1));
     Capacity {
         cpu_milli: rule.cpu_milli.unwrap_or(info.cpus * 1000 / share),
         memory_bytes: rule.memory_bytes.unwrap_or(info.memory_bytes / share),
-        storage_bytes: disk(data_dir).0 / share,
+        storage_bytes: facts.disk_bytes / share,
         pods: rule.pods,
     }
 }

@@ -4,7 +4,7 @@
 mod host;
 mod object;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
@@ -24,6 +24,7 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 pub async fn keep(
     api: SharedApi,
     identity: Identity,
+    look: fn(&Path) -> Facts,
     data_dir: PathBuf,
     clock: std::sync::Arc<dyn proto::seam::Clock>,
     shutdown: CancellationToken,
@@ -32,7 +33,7 @@ pub async fn keep(
         let mut wait = RETRY_MIN;
         loop {
             let dir = data_dir.clone();
-            let facts = tokio::task::spawn_blocking(move || facts(&dir)).await.unwrap_or_default();
+            let facts = proto::seam::apart(move || look(&dir)).await.unwrap_or_default();
             let now = jiff::Timestamp::from_millisecond(clock.now_ms() as i64).unwrap_or_default();
             let wanted = node(&identity, &facts, now);
             match bring_about(&api, &identity.name, &wanted).await {

@@ -48,7 +48,7 @@ pub async fn run(shared: Arc<Shared>, dir: Option<PathBuf>) {
 
 async fn remember(dir: PathBuf, members: Members) {
     // A full disk must not keep the agent from its sessions; only the memory of them is at risk.
-    match tokio::task::spawn_blocking(move || remembered::save(&dir, &members)).await {
+    match proto::seam::apart(move || remembered::save(&dir, &members)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(%error, "the replicas could not be remembered"),
         Err(error) => tracing::error!(%error, "the replicas could not be remembered"),

@@ -38,7 +38,7 @@ pub async fn run(
         let newest = batch.last().expect("the batch is not empty");
         if let Some(dir) = &dir {
             let (dir, saved) = (dir.clone(), (newest.cluster_id.clone(), newest.work.clone()));
-            let saving = tokio::task::spawn_blocking(move || {
+            let saving = proto::seam::apart(move || {
                 let (cluster_id, work) = saved;
                 saved::save(&dir, &Saved { cluster_id, work: Arc::unwrap_or_clone(work) })
             });

@@ -89,5 +89,5 @@ fn tagged(hash: &str, content_type: HeaderValue, document: Option<Vec<u8>>) -> R
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
-    tokio::task::spawn_blocking(work).await.map_err(Status::internal)
+    proto::seam::apart(work).await.map_err(Status::internal)
 }

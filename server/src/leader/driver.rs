@@ -54,7 +54,7 @@ pub async fn run(leader: Leader, term: u64, controllers: Vec<Box<dyn Controller>
         Err(gone) => return Ended::Broken(gone.to_string()),
     };
     // A large state takes seconds to parse: not on a thread that others wait for.
-    let prepared = tokio::task::spawn_blocking(move || Prepared::new(&state, controllers)).await;
+    let prepared = proto::seam::apart(move || Prepared::new(&state, controllers)).await;
     let Prepared { view, controllers, queue } = match prepared {
         Ok(prepared) => prepared,
         Err(failed) => return Ended::Broken(failed.to_string()),
