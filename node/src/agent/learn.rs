@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
 use super::entry::Entry;
@@ -13,6 +14,15 @@ use crate::probe::Verdict;
 use crate::runtime::{Container, ContainerId};
 use crate::session::Work;
 use crate::sync::{Note, ProbeKind};
+
+/// The leader has not heard of this node for a while and called its Pods unready (`node_lifecycle/evict.rs`). That stands
+/// until their statuses are reported anew, though they are what they were.
+fn is_written_off(pod: &Pod) -> bool {
+    let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|condition| {
+        condition.type_ == "Ready" && condition.status == "False" && condition.reason.as_deref() == Some("NodeNotReady")
+    })
+}
 
 impl Agent {
     /// Takes over a new assignment: wakes the Pods that it changes, or whose objects it changes.
@@ -38,6 +48,9 @@ impl Agent {
             self.dirty.insert(uid.clone());
             match self.entries.get_mut(&uid) {
                 Some(entry) if !entry.json.is_empty() => {
+                    if is_written_off(&pod) {
+                        entry.sent = None;
+                    }
                     entry.pod = Arc::new(pod);
                     entry.json = json.clone();
                     entry.removed = false;

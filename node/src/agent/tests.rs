@@ -154,6 +154,27 @@ async fn an_idle_agent_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_that_was_called_unready_while_nobody_heard_of_its_node_is_reported_again() {
+    let mut stage = Stage::new();
+    stage.cluster.assign("web", web());
+    stage.begin();
+    stage.until("ready", 5, |stage| stage.cluster.is_ready("web")).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    stage.cluster.edit("web", |pod| {
+        for condition in pod["status"]["conditions"].as_array_mut().unwrap() {
+            if condition["type"] == "Ready" {
+                *condition = json!({"type": "Ready", "status": "False", "reason": "NodeNotReady"});
+            }
+        }
+    });
+    assert!(!stage.cluster.is_ready("web"));
+    stage.until("ready again", 5, |stage| stage.cluster.is_ready("web")).await;
+    let writes = stage.cluster.writes().len();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(stage.cluster.writes().len(), writes, "and that is all");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_killed_agent_finds_its_containers_and_touches_none() {
     let mut stage = Stage::new();
     for name in ["a", "b", "c"] {
