@@ -14,6 +14,8 @@ pub struct Faulty {
     pub fail_sync: AtomicBool,
     /// Of the file system, the reserve not counted.
     pub free: Mutex<u64>,
+    /// It does not tell how much is free.
+    pub silent: AtomicBool,
     pub total: u64,
     reserved: Mutex<u64>,
     /// A write has failed since the last healing.
@@ -30,6 +32,7 @@ impl Faulty {
             below,
             fail_sync: false.into(),
             free: Mutex::new(total),
+            silent: AtomicBool::new(false),
             total,
             reserved: Mutex::new(0),
             sick: false.into(),
@@ -80,6 +83,9 @@ impl Disk for Faulty {
     }
 
     fn free(&self) -> io::Result<Option<Free>> {
+        if self.silent.load(Relaxed) {
+            return Ok(None);
+        }
         Ok(Some(Free { bytes: *self.free.lock().unwrap(), total_bytes: self.total }))
     }
 

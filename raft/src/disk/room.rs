@@ -108,12 +108,18 @@ impl Room {
     }
 
     async fn look(&self) -> io::Result<()> {
-        let Some(Free { bytes, total_bytes }) = apart(&self.disk, |disk| disk.free()).await? else { return Ok(()) };
+        let free = apart(&self.disk, |disk| disk.free()).await?;
+        let waits = self.waiting.load(SeqCst) > 0;
+        let Some(Free { bytes, total_bytes }) = free else {
+            // Nothing but the writes that wait tells of it.
+            self.show(if waits { Level::Out } else { Level::Ample });
+            return Ok(());
+        };
         Metrics::set(&self.metrics.disk_free_bytes, bytes);
         Metrics::set(&self.metrics.disk_total_bytes, total_bytes);
         let limits = Limits::of(total_bytes);
         let was = *self.level.borrow();
-        self.show(limits.level(was, bytes, self.waiting.load(SeqCst) > 0));
+        self.show(limits.level(was, bytes, waits));
         // A write that makes room goes first.
         let Ok(mut held) = self.reserve.try_lock() else { return Ok(()) };
         let hold = limits.holds_reserve(*held, bytes);

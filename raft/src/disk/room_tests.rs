@@ -78,3 +78,23 @@ async fn the_end_of_the_store_ends_the_wait() {
     assert!(ended.unwrap_err().to_string().contains("before there was room"));
     assert_eq!(room.metrics.disk_failure(), None);
 }
+
+#[tokio::test]
+async fn a_disk_that_does_not_tell_its_room_is_short_only_while_a_write_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, room, _stop) = room(dir.path());
+    disk.silent.store(true, Relaxed);
+    disk.set_free(0);
+    let waits = tokio::spawn({
+        let room = room.clone();
+        async move { room.write(&batch(1)).await }
+    });
+    let mut level = room.level();
+    level.wait_for(|level| *level == Level::Out).await.unwrap();
+    room.look().await.unwrap();
+    assert_eq!(*room.level().borrow(), Level::Out, "it waits");
+    disk.set_free(1000 * MIB);
+    tokio::time::timeout(Duration::from_secs(5), waits).await.unwrap().unwrap().unwrap();
+    room.look().await.unwrap();
+    assert_eq!(*room.level().borrow(), Level::Ample);
+}
