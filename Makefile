@@ -38,8 +38,9 @@ bench-busy: ## … only: no election that nobody caused in 30 minutes with every
 bench-cluster: ## … only the cluster on Docker: failover, Pod creation, a Deployment of 30
 	@bench/run.sh cluster
 SEEDS ?= 1000
-chaos: ## try the store's promises in the simulated world, SEEDS=n of them
+chaos: ## try the promises in the simulated world: SEEDS=n stores, and a twentieth as many whole clusters
 	@. deploy/env.sh && cargo run --locked -q -p kontiki-chaos-tests --bin chaos -- --seeds $(SEEDS)
+	@. deploy/env.sh && cargo run --locked -q -p kontiki-chaos-tests --bin chaos -- --cluster --seeds $(or $(CLUSTERS),$(shell echo $$(( ($(SEEDS) + 19) / 20 ))))
 
 MINUTES ?= 60
 chaos-real: ## try them on real replicas, on hosts of their own that are killed, cut off, frozen, damaged; MINUTES=n

@@ -3,6 +3,7 @@
 //! - [`sim`]: a world in one thread, driven by one seed: hosts, clocks, disks, a network, and their faults;
 //! - [`check`]: what must hold of a run (pure);
 //! - [`store`]: the replicated store in that world, under a workload and a plan of faults;
+//! - [`cluster`]: whole replicas and agents in that world;
 //! - [`runner`]: many seeds on all cores, and what becomes of one that fails;
 //! - [`real`]: real replicas on hosts of their own, under the same workload and the same judges.
 //!
@@ -11,6 +12,7 @@
 //! one side, the Docker engine on the other.
 
 pub mod check;
+pub mod cluster;
 pub mod real;
 pub mod runner;
 pub mod sim;

@@ -8,11 +8,38 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 
-use crate::store::plan::Plan;
-use crate::store::verdict::Report;
+use crate::sim::os;
+use crate::{cluster, store};
 
 /// Runs that reducing one failure may take.
 const REDUCE_RUNS_MAX: usize = 60;
+
+/// What came of a run.
+#[derive(Default)]
+pub struct Report {
+    pub seed: u64,
+    pub faults: u64,
+    /// Empty: every promise was held.
+    pub failures: Vec<String>,
+    pub trace: String,
+    pub simulated_ms: u64,
+    pub operations: u64,
+    pub unknown: u64,
+    pub terms: u64,
+    pub snapshots: u64,
+}
+
+impl Report {
+    /// Of a world on a thread of its own.
+    pub fn of(seed: u64, world: impl FnOnce() -> Report + Send + 'static) -> Report {
+        os::run(seed, world).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+            let why = format!("the simulation itself panicked: {}", text.unwrap_or_default());
+            Report { seed, failures: vec![why], ..Report::default() }
+        })
+    }
+}
 
 /// What came of one run in a process of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,14 +80,14 @@ impl Outcome {
         let totals = Totals {
             runs: 1,
             simulated_ms: report.simulated_ms,
-            faults: report.plan.faults.len() as u64,
+            faults: report.faults,
             operations: report.operations,
             unknown: report.unknown,
             terms: report.terms,
             snapshots: report.snapshots,
         };
         let trace = crc32fast::hash(report.trace.as_bytes());
-        Outcome { seed: report.plan.seed, totals, trace, failures: report.failures.clone() }
+        Outcome { seed: report.seed, totals, trace, failures: report.failures.clone() }
     }
 
     /// How a run's process tells its parent: one line of numbers, then a line per failure.
@@ -83,10 +110,32 @@ impl Outcome {
     }
 }
 
+/// What is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Store,
+    Cluster,
+}
+
+impl Subject {
+    /// How many faults the plan of a seed has.
+    pub fn faults(self, seed: u64) -> usize {
+        match self {
+            Subject::Store => store::plan::Plan::new(seed).faults.len(),
+            Subject::Cluster => cluster::plan::Plan::new(seed).faults.len(),
+        }
+    }
+
+    fn argument(self) -> Option<&'static str> {
+        (self == Subject::Cluster).then_some("--cluster")
+    }
+}
+
 /// Runs seeds with the binary of `bin/chaos.rs`.
 #[derive(Clone)]
 pub struct Runner {
     pub binary: PathBuf,
+    pub subject: Subject,
     pub mutant: Option<String>,
 }
 
@@ -94,7 +143,7 @@ impl Runner {
     /// `faults`: only those of the seed's plan.
     pub fn run(&self, seed: u64, faults: Option<&[usize]>) -> Outcome {
         let mut command = Command::new(&self.binary);
-        command.args(["--brief", "--seed", &seed.to_string()]);
+        command.args(["--brief", "--seed", &seed.to_string()]).args(self.subject.argument());
         if let Some(faults) = faults {
             command.args(["--faults", &list(faults)]);
         }
@@ -109,6 +158,13 @@ impl Runner {
             }),
             Err(error) => broken(format!("cannot start {}: {error}", self.binary.display())),
         }
+    }
+
+    /// The command that runs exactly this again. `faults`: only these of the plan's.
+    pub fn replay(&self, seed: u64, faults: Option<&[usize]>) -> String {
+        let faults = faults.map(|faults| format!(" --faults '{}'", list(faults))).unwrap_or_default();
+        let subject = self.subject.argument().map(|argument| format!(" {argument}")).unwrap_or_default();
+        format!("cargo run -p kontiki-chaos-tests --bin chaos --{subject} --seed {seed}{faults}")
     }
 
     /// Runs each seed once, and every `twice_every`th a second time to compare the traces (0: none). `each` is called
@@ -152,9 +208,9 @@ impl Runner {
         }
     }
 
-    /// Which of the plan's faults a seed needs to fail: leaves out one after the other while it still does.
+    /// Which of its plan's faults a seed needs to fail: leaves out one after the other while it still does.
     pub fn reduce(&self, seed: u64) -> Vec<usize> {
-        let mut needed: Vec<usize> = (0..Plan::new(seed).faults.len()).collect();
+        let mut needed: Vec<usize> = (0..self.subject.faults(seed)).collect();
         let (mut runs, mut progress) = (0, true);
         while progress {
             progress = false;
@@ -177,12 +233,6 @@ impl Runner {
 
 fn list(faults: &[usize]) -> String {
     faults.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
-}
-
-/// The command that runs exactly this again. `faults`: only these of the plan's.
-pub fn replay(seed: u64, faults: Option<&[usize]>) -> String {
-    let faults = faults.map(|faults| format!(" --faults '{}'", list(faults))).unwrap_or_default();
-    format!("cargo run -p kontiki-chaos-tests --bin chaos -- --seed {seed}{faults}")
 }
 
 #[cfg(test)]

@@ -73,11 +73,20 @@ mutants! {
     ForgetfulFounds,
     /// The revision is saved one too low.
     RevisionSavedLow,
+    /// A controller goes on after its replica has lost the leadership, and its commands carry no term.
+    ControllerOutlivesTerm,
 }
 
 #[cfg(feature = "mutants")]
 thread_local! {
     static ON: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+}
+
+impl Mutant {
+    /// Only a whole cluster shows it.
+    pub fn needs_cluster(self) -> bool {
+        self == Mutant::ControllerOutlivesTerm
+    }
 }
 
 /// For this thread, and with it for one simulated world.
@@ -87,11 +96,11 @@ pub fn switch_on(mutant: Mutant) {
 }
 
 #[cfg(feature = "mutants")]
-pub(crate) fn on(mutant: Mutant) -> bool {
+pub fn on(mutant: Mutant) -> bool {
     ON.get() == Some(mutant)
 }
 
 #[cfg(not(feature = "mutants"))]
-pub(crate) const fn on(_: Mutant) -> bool {
+pub const fn on(_: Mutant) -> bool {
     false
 }

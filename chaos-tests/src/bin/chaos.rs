@@ -1,16 +1,19 @@
-//! Runs seeds of the simulated store: `--seeds N` many of them, `--seed N` one again, `--mutants` to test the suite
-//! itself. Acts.
+//! Runs seeds of the simulated store, or with `--cluster` of whole clusters: `--seeds N` many of them, `--seed N` one
+//! again, `--mutants` to test the suite itself. Acts.
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use kontiki_chaos_tests::runner::{self, Outcome, Runner, Totals};
-use kontiki_chaos_tests::store::plan::Plan;
-use kontiki_chaos_tests::store::run;
+use kontiki_chaos_tests::runner::{Outcome, Report, Runner, Subject, Totals};
+use kontiki_chaos_tests::sim::os;
+use kontiki_chaos_tests::{cluster, store};
 
 #[derive(Parser)]
 #[command(name = "chaos", about = "Tries the store's promises in a simulated world, one world per seed")]
 struct Args {
+    /// Try whole clusters instead of the store alone
+    #[arg(long)]
+    cluster: bool,
     /// Run this seed alone
     #[arg(long)]
     seed: Option<u64>,
@@ -20,6 +23,9 @@ struct Args {
     /// With --seed: print everything that happened
     #[arg(long)]
     trace: bool,
+    /// With --seed: print what the product's processes log, with the simulated time and the number of the host
+    #[arg(long)]
+    log: bool,
     /// With --seed: print what the runner reads
     #[arg(long, hide = true)]
     brief: bool,
@@ -59,6 +65,16 @@ fn main() -> ExitCode {
     })
 }
 
+/// The simulated time in milliseconds, and the host.
+struct Simulated;
+
+impl tracing_subscriber::fmt::time::FormatTime for Simulated {
+    fn format_time(&self, line: &mut tracing_subscriber::fmt::format::Writer<'_>) -> std::fmt::Result {
+        let host = os::host().map_or("-".into(), |host| host.to_string());
+        write!(line, "{:>7} {host}", os::now().as_millis())
+    }
+}
+
 fn jobs(args: &Args) -> usize {
     match args.jobs {
         0 => std::thread::available_parallelism().map_or(1, |cores| cores.get()),
@@ -66,26 +82,45 @@ fn jobs(args: &Args) -> usize {
     }
 }
 
-fn runner(mutant: Option<String>) -> Result<Runner, String> {
-    let binary = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
-    Ok(Runner { binary, mutant })
+fn subject(args: &Args) -> Subject {
+    if args.cluster { Subject::Cluster } else { Subject::Store }
+}
+
+fn binary() -> Result<std::path::PathBuf, String> {
+    std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))
 }
 
 fn one(seed: u64, args: &Args) -> Result<ExitCode, String> {
-    let mut plan = Plan::new(seed);
-    if let Some(faults) = &args.faults {
-        let words = faults.split(',').filter(|text| !text.is_empty());
-        let numbers: Result<Vec<usize>, _> = words.map(str::parse).collect();
-        plan = plan.only(&numbers.map_err(|error| format!("--faults: {error}"))?);
+    let faults: Vec<usize> = match &args.faults {
+        Some(faults) => {
+            let words = faults.split(',').filter(|text| !text.is_empty());
+            let numbers: Result<_, _> = words.map(str::parse).collect();
+            numbers.map_err(|error| format!("--faults: {error}"))?
+        }
+        None => (0..subject(args).faults(seed)).collect(),
+    };
+    if args.log {
+        let log = tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG);
+        log.with_timer(Simulated).with_ansi(false).with_writer(std::io::stderr).init();
     }
-    let report = run::run_with(&plan, switch(args.mutant.as_deref())?);
+    let before = switch(args.mutant.as_deref())?;
+    let (report, told): (Report, Vec<String>) = match subject(args) {
+        Subject::Store => {
+            let plan = store::plan::Plan::new(seed).only(&faults);
+            (store::run::run_with(&plan, before), plan.faults.iter().map(ToString::to_string).collect())
+        }
+        Subject::Cluster => {
+            let plan = cluster::plan::Plan::new(seed).only(&faults);
+            (cluster::run::run_with(&plan, before), plan.faults.iter().map(ToString::to_string).collect())
+        }
+    };
     let code = if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if args.brief {
         println!("{}", Outcome::of(&report).encode());
         return Ok(code);
     }
-    println!("seed {seed}: {} replicas", plan.replicas);
-    plan.faults.iter().enumerate().for_each(|(n, fault)| println!("  fault {n}: {fault}"));
+    println!("seed {seed}");
+    told.iter().enumerate().for_each(|(n, fault)| println!("  fault {n}: {fault}"));
     if args.trace {
         print!("{}", report.trace);
     }
@@ -98,7 +133,8 @@ fn one(seed: u64, args: &Args) -> Result<ExitCode, String> {
 }
 
 fn many(args: &Args) -> Result<ExitCode, String> {
-    let (jobs, runner) = (jobs(args), runner(args.mutant.clone())?);
+    let (jobs, runner) =
+        (jobs(args), Runner { binary: binary()?, subject: subject(args), mutant: args.mutant.clone() });
     #[allow(clippy::disallowed_methods, reason = "this measures the simulation from outside")]
     let began = std::time::Instant::now();
     let (mut totals, mut failed) = (Totals::default(), Vec::new());
@@ -126,8 +162,8 @@ fn many(args: &Args) -> Result<ExitCode, String> {
     println!("{took:.1} s, {jobs} at once: {:.0} simulated seconds per core-second", simulated / took / jobs as f64);
     for seed in &failed {
         let needed = runner.reduce(*seed);
-        println!("\nseed {seed} fails with {} of its {} faults; again:", needed.len(), Plan::new(*seed).faults.len());
-        println!("  {}", runner::replay(*seed, Some(&needed)));
+        println!("\nseed {seed} fails with {} of its {} faults; again:", needed.len(), runner.subject.faults(*seed));
+        println!("  {}", runner.replay(*seed, Some(&needed)));
     }
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -155,9 +191,11 @@ fn all_mutants(args: &Args) -> Result<ExitCode, String> {
     let _available = switch(Some(raft::mutants::Mutant::ALL[0].1))?;
     let mut missed = 0;
     println!("{:<28} {:>6}  what it is; how it showed", "mutant", "seed");
-    for (_, name, what) in raft::mutants::Mutant::ALL {
+    for (mutant, name, what) in raft::mutants::Mutant::ALL {
+        let subject = if mutant.needs_cluster() { Subject::Cluster } else { Subject::Store };
+        let runner = Runner { binary: binary()?, subject, mutant: Some(name.to_string()) };
         let mut found: Option<(u64, String)> = None;
-        runner(Some(name.to_string()))?.seeds(args.from..args.from + args.seeds, jobs(args), 0, |outcome| {
+        runner.seeds(args.from..args.from + args.seeds, jobs(args), 0, |outcome| {
             if let Some(why) = outcome.failures.first() {
                 let first = found.as_ref().is_none_or(|(seed, _)| outcome.seed < *seed);
                 if first {

@@ -1,7 +1,16 @@
 //! What must hold of a run, judged from what was seen. One promise per file. Pure.
+//!
+//! Of a store: [`changes`], [`linear`], [`recency`], [`replicas`], [`set`]. Of a cluster: [`bounds`], [`homes`],
+//! [`pods`], [`settled`], [`terms`], [`versions`].
 
+pub mod bounds;
 pub mod changes;
+pub mod homes;
 pub mod linear;
+pub mod pods;
 pub mod recency;
 pub mod replicas;
 pub mod set;
+pub mod settled;
+pub mod terms;
+pub mod versions;

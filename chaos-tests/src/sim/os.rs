@@ -12,6 +12,7 @@ thread_local! {
     static SIMULATED: Cell<bool> = const { Cell::new(false) };
     static SEED: Cell<u64> = const { Cell::new(0) };
     static NOW_NS: Cell<u64> = const { Cell::new(0) };
+    static HOST: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
 /// The simulation begins long after the machine's start, so that subtracting from an `Instant` is possible.
@@ -40,6 +41,15 @@ pub fn set_now(since: Duration) {
 /// Since the world's beginning.
 pub fn now() -> Duration {
     Duration::from_nanos(NOW_NS.get())
+}
+
+/// Whose process runs on this thread now.
+pub fn set_host(host: Option<usize>) {
+    HOST.set(host);
+}
+
+pub fn host() -> Option<usize> {
+    HOST.get()
 }
 
 pub fn is_simulated() -> bool {

@@ -135,6 +135,11 @@ impl World {
         self.hosts[host].runtime = Some(runtime);
     }
 
+    /// How many tasks a host's process has.
+    pub fn tasks(&self, host: HostId) -> usize {
+        self.hosts[host].runtime.as_ref().map_or(0, |runtime| runtime.metrics().num_alive_tasks())
+    }
+
     /// Lets a running host do something more.
     pub fn spawn(&self, host: HostId, task: impl Future<Output = ()> + Send + 'static) {
         if let Some(runtime) = &self.hosts[host].runtime {
@@ -232,7 +237,9 @@ impl World {
     /// The process makes no progress until it is thawed; then its clocks jump.
     pub fn freeze(&mut self, host: HostId) {
         let now = self.now;
-        self.hosts[host].frozen_at.get_or_insert(now);
+        if self.runs(host) {
+            self.hosts[host].frozen_at.get_or_insert(now);
+        }
     }
 
     pub fn thaw(&mut self, host: HostId) {
@@ -247,11 +254,13 @@ impl World {
     pub fn step(&mut self) {
         os::set_now(self.now);
         let until = self.epoch + self.now + STEP;
-        for host in &self.hosts {
+        for (id, host) in self.hosts.iter().enumerate() {
             if let (Some(runtime), None) = (&host.runtime, host.frozen_at) {
+                os::set_host(Some(id));
                 runtime.block_on(async { tokio::time::sleep_until(until).await });
             }
         }
+        os::set_host(None);
         self.now += STEP;
         os::set_now(self.now);
         self.sim.step().expect("a wire does not fail");

@@ -12,10 +12,11 @@ use super::clients::op;
 use super::plan::{Host, Plan};
 use super::replica;
 use super::seen::Shared;
-use super::verdict::{self, Report};
+use super::verdict;
 use super::watchers::PREFIXES;
 use crate::check::changes::Told;
 use crate::check::replicas::Replicas;
+use crate::runner::Report;
 use crate::sim::disk::Platters;
 use crate::sim::os;
 use crate::sim::world::World;
@@ -50,14 +51,9 @@ pub fn run(plan: &Plan) -> Report {
 pub fn run_with(plan: &Plan, before: impl FnOnce() + Send + 'static) -> Report {
     prepare();
     let own = plan.clone();
-    let ran = os::run(plan.seed, move || {
+    Report::of(plan.seed, move || {
         before();
         Run::new(own).play()
-    });
-    ran.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
-        Report::broken(plan, format!("the simulation itself panicked: {}", text.unwrap_or_default()))
     })
 }
 

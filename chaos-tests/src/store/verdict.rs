@@ -4,32 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use raft::State;
 
-use super::plan::Plan;
 use super::run::Run;
 use super::seen::{Seen, number_of, written};
 use crate::check::linear::{self, Effect, Operation, Value};
 use crate::check::{recency, set};
-
-/// What came of a run.
-pub struct Report {
-    pub plan: Plan,
-    /// Empty: every promise was held.
-    pub failures: Vec<String>,
-    pub trace: String,
-    pub simulated_ms: u64,
-    pub operations: u64,
-    pub unknown: u64,
-    pub terms: u64,
-    pub snapshots: u64,
-}
-
-impl Report {
-    pub fn broken(plan: &Plan, why: String) -> Report {
-        let failures = vec![why];
-        let (trace, plan) = (String::new(), plan.clone());
-        Report { plan, failures, trace, simulated_ms: 0, operations: 0, unknown: 0, terms: 0, snapshots: 0 }
-    }
-}
+use crate::runner::Report;
 
 pub fn report(run: Run) -> Report {
     let mut failures: Vec<String> = run.world.panics().into_iter().map(|panic| format!("a panic: {panic}")).collect();
@@ -45,8 +24,8 @@ pub fn report(run: Run) -> Report {
     drop(seen);
     let trace = run.world.trace().lock().expect("no holder of the trace panics").text();
     let (simulated_ms, terms) = (run.world.now().as_millis() as u64, run.replicas.terms() as u64);
-    let report =
-        Report { plan: run.plan.clone(), failures, trace, simulated_ms, operations, unknown, terms, snapshots };
+    let (seed, faults) = (run.plan.seed, run.plan.faults.len() as u64);
+    let report = Report { seed, faults, failures, trace, simulated_ms, operations, unknown, terms, snapshots };
     let stores = std::mem::take(&mut run.shared.lock().stores);
     drop((run, stores));
     report

@@ -8,6 +8,7 @@ use api::Key;
 use bytes::Bytes;
 use control::{Controller, Note, Plan, View, Write};
 use jiff::Timestamp;
+use raft::mutants::{self, Mutant};
 use raft::{Change, Command, Gone, News, Outcome, ProposeError, Watcher};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -289,6 +290,9 @@ impl Driver {
         let released = control::plan::released_claims(&writes, &self.view);
         let mut command = command::command(writes, stamp);
         command.ops.extend(released.iter().map(command::release));
+        if mutants::on(Mutant::ControllerOutlivesTerm) {
+            command.fence = None;
+        }
         command
     }
 

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use control::{Controller, controllers, scheduler};
 use proto::seam::Env;
+use raft::mutants::{self, Mutant};
 use raft::{Standing, Store};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -115,7 +116,10 @@ async fn lead(leader: &Leader, term: u64, standing: &mut watch::Receiver<Standin
         }
         Some(ended) = tasks.join_next() => Some(ended),
     };
-    stop.cancel();
+    match mutants::on(Mutant::ControllerOutlivesTerm) {
+        true => tasks.detach_all(),
+        false => stop.cancel(),
+    }
     if timeout(END_MAX, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
         warn!(term, "the controllers did not end in time and are dropped");
         tasks.shutdown().await;

@@ -1,0 +1,136 @@
+//! Does to the world what the plan says. Acts.
+
+use std::time::Duration;
+
+use super::plan::{Kind, REPLICAS, USER, Who};
+use super::run::Run;
+use super::{processes, user};
+use crate::sim::links::{HostId, Loss};
+
+impl Run {
+    /// The fault with this number begins or ends.
+    pub fn turn(&mut self, n: usize, begins: bool) {
+        let kind = self.plan.faults[n].kind;
+        let host = match kind {
+            Kind::Crash(who, _)
+            | Kind::Freeze(who)
+            | Kind::CutOff(who, _)
+            | Kind::Deaf(who)
+            | Kind::Clock(who, _)
+            | Kind::Reset(who) => {
+                // Whom it met when it began is healed when it ends.
+                let met = if begins { self.who(who) } else { self.met.remove(&n) };
+                let Some(host) = met else { return };
+                if begins {
+                    self.met.insert(n, host);
+                }
+                host
+            }
+            Kind::Transfer(host) | Kind::EngineHangs(host) | Kind::SlowDisk(host, _) | Kind::FullDisk(host) => host,
+            Kind::Slow(_) => USER,
+        };
+        let word = if begins { "begins" } else { "ends" };
+        self.world.note(format_args!("fault {n} {word} on host {host}: {kind:?}"));
+        match (kind, begins) {
+            (Kind::Crash(_, powered), true) => self.crash(host, powered),
+            (Kind::Crash(..), false) => self.boot(host),
+            (Kind::Freeze(_), true) => self.world.freeze(host),
+            (Kind::Freeze(_), false) => self.world.thaw(host),
+            (Kind::CutOff(_, loss), true) => self.others(host, |run, other| {
+                run.world.cut(host, other, loss);
+                run.world.cut(other, host, loss);
+            }),
+            (Kind::CutOff(..), false) => self.others(host, |run, other| {
+                run.world.heal(host, other);
+                run.world.heal(other, host);
+            }),
+            (Kind::Deaf(_), true) => self.others(host, |run, other| run.world.cut(other, host, Loss::Lost)),
+            (Kind::Deaf(_), false) => self.others(host, |run, other| run.world.heal(other, host)),
+            (Kind::Transfer(to), true) => self.transfer(to),
+            (Kind::Transfer(_), false) => {}
+            (Kind::EngineHangs(_), hangs) => self.engines[host - REPLICAS].hang(hangs),
+            (Kind::Slow(by_ms), begins) => self.slow(if begins { by_ms } else { 0 }),
+            (Kind::Reset(_), true) => self.others(host, |run, other| run.world.reset(host, other)),
+            (Kind::Reset(_), false) => {}
+            (Kind::SlowDisk(_, by_ms), begins) => {
+                self.platters[host].set(|faults| faults.slower_ms = if begins { by_ms } else { 0 });
+            }
+            (Kind::FullDisk(_), full) => self.platters[host].set(|faults| faults.full = full),
+            (Kind::Clock(_, offset_ms), begins) => {
+                self.world.set_clock_offset(host, if begins { offset_ms } else { 0 });
+            }
+        }
+    }
+
+    fn who(&self, who: Who) -> Option<HostId> {
+        match who {
+            Who::Host(host) => Some(host),
+            Who::Leader => self.leader(),
+        }
+    }
+
+    fn crash(&mut self, host: HostId, powered: bool) {
+        if !self.world.runs(host) {
+            return;
+        }
+        let store = self.shared.lock().stores.remove(&host);
+        self.world.kill(host, powered);
+        drop(store);
+        match host {
+            ..REPLICAS => drop(self.platters[host].crash()),
+            _ if powered => {}
+            _ => {
+                let engine = self.engines[host - REPLICAS].clone();
+                engine.running().iter().for_each(|container| engine.exit(&container.id, 137));
+            }
+        }
+    }
+
+    pub fn boot(&mut self, host: HostId) {
+        if self.world.runs(host) {
+            return;
+        }
+        let (env, dir, shared) = (self.world.env(host), self.dir.clone(), self.shared.clone());
+        match host {
+            USER => self.world.boot(host, user::main(env, shared)),
+            ..REPLICAS => {
+                self.world.boot(host, processes::replica(dir, host, self.platters[host].clone(), env, shared));
+            }
+            _ => {
+                let engine = self.engines[host - REPLICAS].clone();
+                self.world.boot(host, processes::agent(dir, host, engine, env, shared));
+            }
+        }
+    }
+
+    fn transfer(&mut self, to: HostId) {
+        let Some(leader) = self.leader() else { return };
+        let store = self.shared.lock().stores.get(&leader).cloned();
+        let Some(store) = store else { return };
+        self.world.spawn(leader, async move { drop(store.transfer_leadership(Some(to as u64 + 1)).await) });
+    }
+
+    fn slow(&mut self, by_ms: u64) {
+        for host in 0..USER {
+            (host + 1..=USER).for_each(|other| self.world.slow(host, other, Duration::from_millis(by_ms)));
+        }
+    }
+
+    fn others(&mut self, host: HostId, each: impl Fn(&mut Run, HostId)) {
+        (0..=USER).filter(|other| *other != host).for_each(|other| each(self, other));
+    }
+
+    /// Everything is well again.
+    pub fn end_faults(&mut self) {
+        self.met.clear();
+        self.slow(0);
+        for host in 0..=USER {
+            self.others(host, |run, other| run.world.heal_all(host, other));
+            self.world.thaw(host);
+            self.world.set_clock_offset(host, 0);
+            self.boot(host);
+        }
+        self.engines.iter().for_each(|engine| engine.hang(false));
+        self.platters.iter().for_each(|platters| platters.set(|faults| *faults = Default::default()));
+    }
+}

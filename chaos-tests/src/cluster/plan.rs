@@ -1,0 +1,147 @@
+//! What goes wrong in a cluster's run, and when: drawn from the seed. Pure.
+
+use std::fmt;
+
+use proto::seam::Random;
+
+use crate::sim::links::{HostId, Loss};
+
+pub const REPLICAS: usize = 3;
+pub const NODES: usize = 3;
+/// The host of the user, behind the replicas and the nodes.
+pub const USER: HostId = REPLICAS + NODES;
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub faults: Vec<Fault>,
+    /// When all faults have ended.
+    pub ends_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub at_ms: u64,
+    pub for_ms: u64,
+    pub kind: Kind,
+}
+
+/// Whom it meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Whichever replica leads when it begins.
+    Leader,
+    /// A replica or a node.
+    Host(HostId),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The process dies; with its machine, if that loses its power, and on a node with its containers.
+    Crash(Who, bool),
+    Freeze(Who),
+    /// It hears nobody and nobody hears it.
+    CutOff(Who, Loss),
+    /// It hears nobody, though all hear it.
+    Deaf(Who),
+    Transfer(HostId),
+    /// No call to the node's container engine returns.
+    EngineHangs(HostId),
+    Slow(u64),
+    Clock(Who, i64),
+    /// Its connections with every other host break, once.
+    Reset(Who),
+    /// Of a replica.
+    SlowDisk(HostId, u64),
+    FullDisk(HostId),
+}
+
+const BEGINS_MS: u64 = 6_000;
+const ENDS_MS: u64 = 30_000;
+const FAULTS: (u64, u64) = (3, 9);
+
+impl Plan {
+    pub fn new(seed: u64) -> Plan {
+        let random = Random::from_seed(seed ^ 0x0063_6c75_7374_6572);
+        let count = FAULTS.0 + random.below(FAULTS.1 - FAULTS.0);
+        let mut faults: Vec<Fault> = (0..count).map(|_| fault(&random)).collect();
+        faults.sort_by_key(|fault| fault.at_ms);
+        Plan { seed, faults, ends_ms: ENDS_MS }
+    }
+
+    /// Only the faults with these numbers.
+    pub fn only(&self, numbers: &[usize]) -> Plan {
+        let faults = numbers.iter().filter_map(|n| self.faults.get(*n)).cloned().collect();
+        Plan { faults, ..self.clone() }
+    }
+
+    /// When each fault, by its number, begins (`true`) and ends.
+    pub fn moments(&self) -> Vec<(u64, usize, bool)> {
+        let both = |(n, fault): (usize, &Fault)| [(fault.at_ms, n, true), (fault.at_ms + fault.for_ms, n, false)];
+        let mut moments: Vec<_> = self.faults.iter().enumerate().flat_map(both).collect();
+        moments.retain(|(at, _, begins)| *begins || *at <= self.ends_ms);
+        moments.sort_unstable();
+        moments
+    }
+}
+
+fn fault(random: &Random) -> Fault {
+    let replica = || random.below(REPLICAS as u64) as usize;
+    let node = || REPLICAS + random.below(NODES as u64) as usize;
+    let either = || random.below(2) == 0;
+    let loss = || if either() { Loss::Held } else { Loss::Lost };
+    // Half of what meets a replica meets the leader.
+    let someone = || match random.below(4) {
+        0 => Who::Leader,
+        1 => Who::Host(replica()),
+        _ => Who::Host(node()),
+    };
+    let kind = match random.below(16) {
+        0 => Kind::Crash(Who::Leader, either()),
+        1 | 2 => Kind::Crash(Who::Host(node()), either()),
+        3 => Kind::Crash(someone(), either()),
+        4 => Kind::Freeze(Who::Leader),
+        5 => Kind::Freeze(someone()),
+        6 => Kind::CutOff(Who::Leader, loss()),
+        7 => Kind::CutOff(someone(), loss()),
+        8 => Kind::Deaf(someone()),
+        9 => Kind::Transfer(replica()),
+        10 => Kind::EngineHangs(node()),
+        11 => Kind::Slow(5 + random.below(100)),
+        12 => Kind::Clock(someone(), random.below(8_000) as i64 - 4_000),
+        13 => Kind::Reset(someone()),
+        14 => Kind::SlowDisk(replica(), 10 + random.below(300)),
+        _ => Kind::FullDisk(replica()),
+    };
+    let for_ms = match random.below(3) {
+        0 => 50 + random.below(1_000),
+        1 => 1_000 + random.below(4_000),
+        _ => 4_000 + random.below(12_000),
+    };
+    Fault { at_ms: BEGINS_MS + random.below(ENDS_MS - BEGINS_MS - 2_000), for_ms, kind }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {} ms for {} ms: {:?}", self.at_ms, self.for_ms, self.kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_has_the_same_plan_and_all_kinds_come_up() {
+        let mut kinds = std::collections::BTreeSet::new();
+        for seed in 0..100 {
+            let plan = Plan::new(seed);
+            assert_eq!(plan.faults, Plan::new(seed).faults);
+            assert!(plan.moments().is_sorted());
+            kinds.extend(
+                plan.faults.iter().map(|fault| std::mem::discriminant(&fault.kind)).map(|it| format!("{it:?}")),
+            );
+        }
+        assert_eq!(kinds.len(), 11, "{kinds:?}");
+    }
+}

@@ -1,0 +1,55 @@
+//! What runs on each host: the replicas and agents of production, started anew by a supervisor when they end. Acts.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use node::runtime::fake::Fake;
+use proto::seam::Env;
+use raft::Store;
+
+use super::seen::Shared;
+use super::setting;
+use crate::sim::disk::Platters;
+use crate::sim::links::HostId;
+
+/// How long the supervisor takes.
+const RESTART: Duration = Duration::from_secs(1);
+
+pub async fn replica(dir: PathBuf, host: HostId, platters: Platters, env: Env, shared: Shared) {
+    let env = setting::marked(env, host);
+    supervise(host, &shared, || async {
+        let (disk, opened) = (platters.open(), shared.clone());
+        let open = move |config, env| async move {
+            let store = Store::open_on(disk, config, env).await?;
+            opened.lock().stores.insert(host, store.clone());
+            Ok(store)
+        };
+        let stop = shared.stop.child_token();
+        let ended = server::run_with(setting::replica(&dir, host), env.clone(), stop, open).await;
+        shared.lock().stores.remove(&host);
+        ended
+    })
+    .await;
+}
+
+pub async fn agent(dir: PathBuf, host: HostId, engine: Fake, env: Env, shared: Shared) {
+    supervise(host, &shared, || {
+        let (runtime, stop) = (Arc::new(engine.clone()), shared.stop.child_token());
+        node::run(setting::node(&dir, host), env.clone(), runtime, stop)
+    })
+    .await;
+}
+
+async fn supervise<E: Debug, F: Future<Output = Result<(), E>>>(host: HostId, shared: &Shared, run: impl Fn() -> F) {
+    loop {
+        shared.note(format_args!("host {host} starts"));
+        let ended = run().await;
+        shared.note(format_args!("host {host} ended: {ended:?}"));
+        if shared.stop.is_cancelled() {
+            return shared.judge(ended.map_err(|why| format!("host {host} did not end well: {why:?}")));
+        }
+        tokio::time::sleep(RESTART).await;
+    }
+}

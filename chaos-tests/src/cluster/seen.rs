@@ -1,0 +1,70 @@
+//! What was seen of a cluster, in one place for all hosts of a world. Decides nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use raft::{Change, Store};
+use tokio_util::sync::CancellationToken;
+
+use crate::check::changes::Told;
+use crate::check::settled::Wish;
+use crate::sim::links::HostId;
+use crate::sim::os;
+use crate::sim::trace::Trace;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Shared {
+    inner: Arc<Mutex<Seen>>,
+    trace: Arc<Mutex<Trace>>,
+    /// The user has nothing more to change.
+    pub quiet: Arc<AtomicBool>,
+    /// Every process is to end.
+    pub stop: CancellationToken,
+}
+
+#[derive(Default)]
+pub struct Seen {
+    /// Of the replicas that run.
+    pub stores: BTreeMap<HostId, Store>,
+    /// The newest wish, and whether the cluster has acknowledged it.
+    pub wish: Option<(Wish, bool)>,
+    /// Every watch of the user, by what it was told. The last of each prefix is open.
+    pub watches: Vec<Told>,
+    /// Every change of the run, as one replica's history has it.
+    pub history: Vec<Change>,
+    pub violations: Vec<String>,
+    pub operations: u64,
+    pub unknown: u64,
+}
+
+impl Shared {
+    pub fn new(trace: Arc<Mutex<Trace>>) -> Shared {
+        Shared { inner: Arc::default(), trace, quiet: Arc::default(), stop: CancellationToken::new() }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.inner.lock().expect("no holder of what was seen panics")
+    }
+
+    pub fn is_quiet(&self) -> bool {
+        self.quiet.load(Relaxed)
+    }
+
+    pub fn note(&self, what: fmt::Arguments<'_>) {
+        self.trace.lock().expect("no holder of the trace panics").line(os::now().as_millis() as u64, what);
+    }
+
+    pub fn violated(&self, why: String) {
+        self.note(format_args!("VIOLATED {why}"));
+        self.lock().violations.push(why);
+    }
+
+    pub fn judge(&self, verdict: Result<(), String>) {
+        if let Err(why) = verdict {
+            self.violated(why);
+        }
+    }
+}
