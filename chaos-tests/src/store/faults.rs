@@ -5,6 +5,7 @@ use std::time::Duration;
 use raft::Store;
 
 use super::plan::{Action, Host};
+use super::replica;
 use super::run::Run;
 
 /// How long the supervisor takes.
@@ -57,9 +58,14 @@ impl Run {
         if self.world.runs(host) {
             return;
         }
+        self.boot_as(host, host as u64 + 1);
+    }
+
+    pub fn boot_as(&mut self, host: Host, id: u64) {
         let env = self.world.env(host);
         let (disk, shared) = (self.platters[host].open(), self.shared.clone());
-        self.world.boot(host, super::replica::main(host as u64 + 1, self.plan.replicas as u64, disk, env, shared));
+        let own = replica::member(id, host as u64 + 1);
+        self.world.boot(host, replica::main(own, self.plan.replicas as u64, disk, env, shared));
     }
 
     /// Everything is well again.
@@ -98,8 +104,8 @@ impl Run {
     }
 
     fn all_links(&mut self, each: impl Fn(&mut Run, Host, Host)) {
-        for from in 0..self.plan.replicas {
-            for to in (0..self.plan.replicas).filter(|to| *to != from) {
+        for from in 0..self.plan.hosts() {
+            for to in (0..self.plan.hosts()).filter(|to| *to != from) {
                 each(self, from, to);
             }
         }

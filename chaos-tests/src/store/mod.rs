@@ -5,11 +5,12 @@
 //! - [`clients`], [`watchers`], [`leader`]: the users;
 //! - [`seen`]: what they saw;
 //! - [`run`]: one seed from beginning to end;
-//! - [`faults`]: what a plan's actions do to the world;
+//! - [`faults`]: what a plan's actions do to the world; [`guest`]: a replica that comes and goes;
 //! - [`verdict`]: all promises held against what was seen.
 
 pub mod clients;
 pub mod faults;
+pub mod guest;
 pub mod leader;
 pub mod plan;
 pub mod replica;

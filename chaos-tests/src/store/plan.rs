@@ -52,6 +52,8 @@ pub enum Kind {
     Compact(Host),
     /// A new, empty disk.
     NewDisk(Host),
+    /// A new replica joins, is promoted once it is filled, and is removed in the end. At most one in a plan.
+    Guest,
 }
 
 /// One thing to do to the world.
@@ -78,6 +80,8 @@ pub enum Action {
 const BEGINS_MS: u64 = 3_000;
 const ENDS_MS: u64 = 20_000;
 const FAULTS: (u64, u64) = (3, 12);
+/// One of so many seeds has a guest.
+const GUEST_EVERY: u64 = 5;
 
 impl Plan {
     pub fn new(seed: u64) -> Plan {
@@ -99,6 +103,10 @@ impl Plan {
             new_disks += u32::from(matches!(fault.kind, Kind::NewDisk(_)));
             !matches!(fault.kind, Kind::NewDisk(_)) || new_disks == 1
         });
+        if seed % GUEST_EVERY == GUEST_EVERY - 1 {
+            let (at_ms, for_ms) = (BEGINS_MS + random.below(4_000), 3_000 + random.below(10_000));
+            faults.push(Fault { at_ms, for_ms, kind: Kind::Guest });
+        }
         faults.sort_by_key(|fault| fault.at_ms);
         Plan { seed, replicas, faults, ends_ms: ENDS_MS }
     }
@@ -107,6 +115,16 @@ impl Plan {
     pub fn only(&self, numbers: &[usize]) -> Plan {
         let faults = numbers.iter().filter_map(|n| self.faults.get(*n)).cloned().collect();
         Plan { faults, ..self.clone() }
+    }
+
+    /// From when to when a further replica is wanted. It gets the host behind all others.
+    pub fn guest(&self) -> Option<(u64, u64)> {
+        let guest = self.faults.iter().find(|fault| fault.kind == Kind::Guest)?;
+        Some((guest.at_ms, (guest.at_ms + guest.for_ms).min(self.ends_ms)))
+    }
+
+    pub fn hosts(&self) -> usize {
+        self.replicas + usize::from(self.guest().is_some())
     }
 
     /// In the order of their times; those of one time in the order of their faults.
@@ -130,7 +148,8 @@ impl Plan {
                 during(Action::Cut(vec![(*one, *other)], Loss::Lost), Action::Heal(vec![(*one, *other)]))
             }
             Kind::Deaf(host) => {
-                let pairs: Vec<_> = hosts.filter(|other| other != host).map(|other| (other, *host)).collect();
+                let others = (0..self.hosts()).filter(|other| other != host);
+                let pairs: Vec<_> = others.map(|other| (other, *host)).collect();
                 during(Action::Cut(pairs.clone(), Loss::Lost), Action::Heal(pairs))
             }
             Kind::Bridge(host, loss) => {
@@ -165,6 +184,8 @@ impl Plan {
             Kind::Clock(host, offset_ms) => during(Action::Clock(*host, *offset_ms), Action::Clock(*host, 0)),
             Kind::Transfer(to) => hosts.map(|host| (from, Action::Transfer(host, *to))).collect(),
             Kind::Compact(host) => vec![(from, Action::Compact(*host))],
+            // Driven by what stands in the membership.
+            Kind::Guest => Vec::new(),
             Kind::NewDisk(host) => {
                 vec![(from, Action::Crash(*host, false)), (from, Action::NewDisk(*host)), (to, Action::Boot(*host))]
             }
@@ -173,7 +194,7 @@ impl Plan {
 
     /// Both ways between a group and the rest.
     fn across(&self, group: &[Host]) -> Vec<(Host, Host)> {
-        let rest = (0..self.replicas).filter(|host| !group.contains(host));
+        let rest = (0..self.hosts()).filter(|host| !group.contains(host));
         rest.flat_map(|other| group.iter().flat_map(move |one| [(*one, other), (other, *one)])).collect()
     }
 }
@@ -249,7 +270,7 @@ mod tests {
                 text.split('(').next().map(str::to_owned)
             }));
         }
-        assert_eq!(kinds.len(), 18, "{kinds:?}");
+        assert_eq!(kinds.len(), 19, "{kinds:?}");
     }
 
     #[test]

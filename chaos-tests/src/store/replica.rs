@@ -19,10 +19,9 @@ pub fn name(id: u64) -> String {
     format!("replica-{id}")
 }
 
-fn members(replicas: u64) -> Vec<Member> {
-    let member =
-        |id| Member { id, peer_address: format!("{}:7000", name(id)), client_address: format!("{}:6443", name(id)) };
-    (1..=replicas).map(member).collect()
+/// `host`: the number of the host, which for all but a guest is its id.
+pub fn member(id: u64, host: u64) -> Member {
+    Member { id, peer_address: format!("{}:7000", name(host)), client_address: format!("{}:6443", name(host)) }
 }
 
 /// Made once per process: what is in the certificates decides nothing.
@@ -53,12 +52,18 @@ pub fn prepare() {
     identity(1);
 }
 
-pub async fn main(id: u64, replicas: u64, disk: Arc<dyn Disk>, env: Env, shared: Shared) {
+/// `founders`: how many replicas there are from the beginning.
+pub async fn main(own: Member, founders: u64, disk: Arc<dyn Disk>, env: Env, shared: Shared) {
+    let id = own.id;
+    let mut members: Vec<Member> =
+        (1..=founders).filter(|other| *other != id).map(|other| member(other, other)).collect();
+    members.push(own);
+    members.sort_by_key(|member| member.id);
     let config = Config {
         id,
         dir: name(id).into(),
         peer_listen: "0.0.0.0:7000".into(),
-        initial_members: members(replicas),
+        initial_members: members,
         cluster_id: "simulated".into(),
         tls: identity(id),
         timing: Timing { propose_timeout: PROPOSE_TIMEOUT, ..Timing::default() },

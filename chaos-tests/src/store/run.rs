@@ -28,6 +28,8 @@ const SETTLE: Duration = Duration::from_secs(40);
 const MONITOR_EVERY: u64 = 5;
 const SUPERVISE_EVERY: u64 = 50;
 const COMPARE_EVERY: u64 = 150;
+/// The operator looks at the members.
+const OPERATE_EVERY: u64 = 400;
 /// A last write is tried again so often.
 const LAST_WRITES_EVERY: u64 = 1000;
 
@@ -74,10 +76,10 @@ fn prepare() {
 
 impl Run {
     fn new(plan: Plan) -> Run {
-        let names = (1..=plan.replicas as u64).map(replica::name).collect();
+        let names = (1..=plan.hosts() as u64).map(replica::name).collect();
         let world = World::new(names, plan.seed);
         let shared = Shared::new(world.trace(), world.epoch());
-        let platters = (0..plan.replicas).map(|_| Platters::new(Random::from_seed(world.random.u64()))).collect();
+        let platters = (0..plan.hosts()).map(|_| Platters::new(Random::from_seed(world.random.u64()))).collect();
         let watch = |(id, prefix): (usize, &&str)| Told {
             id,
             prefix: prefix.to_string(),
@@ -132,6 +134,9 @@ impl Run {
         if self.steps.is_multiple_of(SUPERVISE_EVERY) {
             self.supervise();
         }
+        if self.steps.is_multiple_of(OPERATE_EVERY) {
+            self.see_to_guest((self.steps / OPERATE_EVERY) as usize % self.plan.replicas);
+        }
         if self.steps.is_multiple_of(COMPARE_EVERY) {
             self.compare_states();
         }
@@ -165,7 +170,9 @@ impl Run {
 
     /// Why not all replicas are well, agree, and take writes.
     fn unsettled(&self) -> Option<String> {
-        let standings = self.standings();
+        let mut standings = self.standings();
+        // A guest that was removed knows no better.
+        standings.retain(|standing| standing.id <= self.plan.replicas as u64);
         if standings.len() < self.plan.replicas {
             let failures = self.shared.lock().open_failures.clone();
             return Some(format!("only {} replicas run; {failures:?}", standings.len()));
@@ -178,7 +185,12 @@ impl Run {
         if seen.finished.len() < self.plan.replicas {
             return Some(format!("a last write went only through {:?}; {standings:?}", seen.finished.keys()));
         }
-        let revisions: Vec<_> = seen.stores.values().map(|store| store.state().revision()).collect();
+        let founders: Vec<_> = seen.stores.range(..=self.plan.replicas as u64).map(|(_, store)| store).collect();
+        let rosters: Vec<_> = founders.iter().map(|store| store.roster().borrow().members.len()).collect();
+        if rosters.iter().any(|members| *members != self.plan.replicas) {
+            return Some(format!("numbers of members: {rosters:?}"));
+        }
+        let revisions: Vec<_> = founders.iter().map(|store| store.state().revision()).collect();
         if revisions.iter().any(|revision| *revision != revisions[0]) {
             return Some(format!("different revisions: {revisions:?}; {standings:?}"));
         }

@@ -41,6 +41,8 @@ pub struct Seen {
     pub told: Vec<Told>,
     /// Watches that nobody serves at present.
     pub idle_watches: Vec<Told>,
+    /// The id that the guest got.
+    pub guest: Option<u64>,
     /// Replicas through which the last write went.
     pub finished: BTreeMap<u64, Revision>,
     /// From where to where each replica's own history goes.
