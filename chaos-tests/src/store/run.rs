@@ -250,3 +250,7 @@ impl Run {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "frozen_tests.rs"]
+mod frozen_tests;

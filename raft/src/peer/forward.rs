@@ -92,10 +92,17 @@ async fn serve(
         let mut client = channels.client(leader, &address, Lane::Bulk);
         let (batches, requests) = mpsc::channel(2);
         let opening = tokio::time::timeout(STREAM_SETUP, client.forward(ReceiverStream::new(requests)));
-        // If the stream never opened, nothing was sent on it.
-        if let Ok(Ok(replies)) = opening.await {
-            let replaced = replaced(leader, standing.clone());
-            session(&mut queue, &mut waiting, batches, replies.into_inner(), replaced).await;
+        // If the stream never opened, nothing was sent on it. A frozen process takes the connection and no more.
+        let replies = tokio::select! {
+            opened = opening => opened.ok().and_then(Result::ok),
+            () = replaced(leader, standing.clone()) => None,
+        };
+        if let Some(replies) = replies {
+            let last_words = async {
+                replaced(leader, standing.clone()).await;
+                tokio::time::sleep(LAST_WORDS).await;
+            };
+            session(&mut queue, &mut waiting, batches, replies.into_inner(), last_words).await;
         }
         for item in waiting.drain(..) {
             let _ = item.answer.send(Answer::NotTaken);
@@ -103,29 +110,29 @@ async fn serve(
     }
 }
 
-/// Ends some time after another replica was seen to lead.
+/// Ends when another replica is seen to lead.
 async fn replaced(leader: u64, mut standing: watch::Receiver<Standing>) {
     if standing.wait_for(|now| now.leader.is_some_and(|other| other != leader)).await.is_err() {
         std::future::pending::<()>().await;
     }
-    tokio::time::sleep(LAST_WORDS).await;
 }
 
-/// Sends what waits and what comes, until the stream breaks or the leader is `replaced`. Leaves in `waiting` what was not sent.
+/// Sends what waits and what comes, until the stream breaks or the leader has said its `last_words`. Leaves in `waiting`
+/// what was not sent.
 async fn session(
     queue: &mut mpsc::Receiver<Item>,
     waiting: &mut Vec<Item>,
     batches: mpsc::Sender<ForwardBatch>,
     mut replies: Streaming<ForwardReplies>,
-    replaced: impl Future<Output = ()>,
+    last_words: impl Future<Output = ()>,
 ) {
-    let mut replaced = std::pin::pin!(replaced);
+    let mut last_words = std::pin::pin!(last_words);
     let mut sent: HashMap<u64, oneshot::Sender<Answer>> = HashMap::new();
     let mut next_id = 0;
     loop {
         tokio::select! {
             // A frozen process keeps its connections: without this, what it was sent would wait for its deadline.
-            () = &mut replaced => break,
+            () = &mut last_words => break,
             reply = replies.message() => match reply {
                 Ok(Some(reply)) => reply.items.into_iter().for_each(|reply| answer(&mut sent, reply)),
                 Ok(None) | Err(_) => break,
@@ -219,4 +226,56 @@ async fn propose(admission: &Admission, item: Forwarded) -> ForwardReply {
         Answer::Unknown(why) => Reply::Unknown(why),
     };
     ForwardReply { id: item.id, result: Some(result) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use proto::pki::{Authority, PEER_NAME, Request};
+    use proto::seam::{Listener, Net, Stream};
+    use proto::tls::Identity;
+
+    use super::*;
+
+    /// Takes every connection, and says nothing on it: so does the kernel below a frozen process.
+    #[derive(Default)]
+    struct Frozen(Mutex<Vec<tokio::io::DuplexStream>>);
+
+    #[async_trait::async_trait]
+    impl Net for Frozen {
+        async fn connect(&self, _: &str) -> io::Result<Box<dyn Stream>> {
+            let (near, far) = tokio::io::duplex(1 << 16);
+            self.0.lock().unwrap().push(far);
+            Ok(Box::new(near))
+        }
+
+        async fn listen(&self, _: &str) -> io::Result<Box<dyn Listener>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_frozen_leader_was_not_sent_yet_is_free_once_another_one_leads() {
+        proto::tls::install_provider();
+        let authority = Authority::make("peers").unwrap();
+        let request = Request { common_name: "kontiki:replica:1", organizations: &[], hosts: &[PEER_NAME.into()] };
+        let pair = authority.sign(&request).unwrap();
+        let authority_pem = authority.certificate_pem().to_owned();
+        let identity = Identity { certificate_pem: pair.certificate_pem, key_pem: pair.key_pem, authority_pem };
+        let channels = Channels::new(Arc::new(Frozen::default()), &identity, "test").unwrap();
+        let follows = Standing { leader: Some(2), ..Standing::new(1) };
+        let (standing, standings) = watch::channel(follows);
+        let forwarder = Forwarder::new(channels, standings);
+        let start = Instant::now();
+        let elected = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            standing.send_modify(|now| now.leader = Some(3));
+        };
+        let deadline = start + Duration::from_secs(10);
+        let (answer, ()) = tokio::join!(forwarder.forward(2, "two:1", Bytes::new(), deadline), elected);
+        assert!(matches!(answer, Answer::NotTaken), "{answer:?}");
+        assert!(start.elapsed() < Duration::from_millis(310), "{:?}", start.elapsed());
+    }
 }

@@ -18,6 +18,11 @@ const ATTEMPTS: u32 = 3;
 /// Between two such rounds, while the others go on hearing a leader that this replica does not.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// Who wakes so much too late was frozen itself, or got no processor. What the leader has sent since then is read within
+/// the next moments.
+const HELD_UP: Duration = Duration::from_millis(150);
+const CATCH_UP: Duration = Duration::from_millis(50);
+
 /// Ends with `stop`.
 pub async fn run(succession: Succession, ear: Arc<Ear>, metrics: Arc<Metrics>, stop: CancellationToken) {
     let mut changes = succession.raft.server_metrics();
@@ -31,6 +36,9 @@ pub async fn run(succession: Succession, ear: Arc<Ear>, metrics: Arc<Metrics>, s
             };
             if Instant::now() < due {
                 tokio::time::sleep_until(due).await;
+                if due.elapsed() > HELD_UP {
+                    tokio::time::sleep(CATCH_UP).await;
+                }
                 return true;
             }
             tracing::info!(leader = followed.id, "the leader has fallen silent");
