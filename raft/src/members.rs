@@ -59,6 +59,9 @@ pub struct MemberStatus {
     pub role: Option<Role>,
     pub applied_index: Option<u64>,
     pub reachable: bool,
+    /// The newest term that it knows of, and who leads in that.
+    pub term: u64,
+    pub leader: Option<u64>,
     /// Why it does not take part in full.
     pub trouble: Option<String>,
     /// Otherwise a learner: it is filled, but does not count.
@@ -106,7 +109,8 @@ impl Members {
             let filling = self.abstains.load(std::sync::atomic::Ordering::Relaxed);
             let standing = self.standing.borrow();
             let (role, applied_index) = (Some(standing.role), Some(standing.applied_index));
-            return MemberStatus { member, role, applied_index, reachable: true, voter, filling, trouble };
+            let (term, leader, reachable) = (standing.term, standing.leader, true);
+            return MemberStatus { member, role, applied_index, reachable, term, leader, voter, filling, trouble };
         }
         let mut client = self.channels.client(member.id, &member.peer_address, Lane::Control);
         match tokio::time::timeout(deadline, client.describe(DescribeRequest {})).await {
@@ -114,12 +118,14 @@ impl Members {
                 let reply = reply.into_inner();
                 let (role, applied_index) = (Role::named(&reply.role), Some(reply.applied_index));
                 let trouble = Some(reply.trouble).filter(|why| !why.is_empty());
-                let filling = reply.abstains;
-                MemberStatus { member, role, applied_index, reachable: true, voter, filling, trouble }
+                let (filling, reachable) = (reply.abstains, true);
+                let (term, leader) = (reply.term, Some(reply.leader).filter(|id| *id > 0));
+                MemberStatus { member, role, applied_index, reachable, term, leader, voter, filling, trouble }
             }
             Ok(Err(_)) | Err(_) => {
-                let (role, applied_index) = (None, None);
-                MemberStatus { member, role, applied_index, reachable: false, voter, filling: false, trouble: None }
+                let (role, applied_index, term, leader) = (None, None, 0, None);
+                let (reachable, filling, trouble) = (false, false, None);
+                MemberStatus { member, role, applied_index, reachable, term, leader, voter, filling, trouble }
             }
         }
     }

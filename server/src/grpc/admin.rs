@@ -39,8 +39,7 @@ impl Door {
 
     async fn replicas(&self) -> wire::ListReplicasReply {
         let members = self.store.members(STATUS_DEADLINE).await;
-        let standing = self.store.standing().borrow().clone();
-        let (leader, head) = status::head(&members, &standing);
+        let status::Head { term, leader, index } = status::head(&members);
         let replicas = members.into_iter().map(|status| wire::Replica {
             id: status.member.id,
             peer_address: status.member.peer_address,
@@ -49,13 +48,13 @@ impl Door {
             role: status::role(status.role, Some(status.member.id) == leader).into(),
             reachable: status.reachable,
             applied_index: status.applied_index.unwrap_or_default(),
-            lag: status.applied_index.map_or(-1, |applied| head.saturating_sub(applied) as i64),
+            lag: status.applied_index.map_or(-1, |applied| index.saturating_sub(applied) as i64),
             filling: status.filling,
         });
         wire::ListReplicasReply {
             replicas: replicas.collect(),
             leader: leader.unwrap_or_default(),
-            term: standing.term,
+            term,
             cluster_id: self.store.cluster_id().to_owned(),
         }
     }

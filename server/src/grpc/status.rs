@@ -7,35 +7,47 @@ use super::{Door, STATUS_DEADLINE};
 
 pub async fn status(door: &Door) -> wire::StatusReply {
     let members = door.store.members(STATUS_DEADLINE).await;
-    let standing = door.store.standing().borrow().clone();
-    let (leader, head) = head(&members, &standing);
+    let Head { term, leader, index } = head(&members);
+    let answered_by = door.store.standing().borrow().id;
     let replicas = members.into_iter().map(|member| wire::ReplicaStatus {
         id: member.member.id,
         address: member.member.client_address,
         role: role(member.role, Some(member.member.id) == leader).into(),
         applied_index: member.applied_index.unwrap_or_default(),
-        lag: member.applied_index.map_or(-1, |applied| head.saturating_sub(applied) as i64),
+        lag: member.applied_index.map_or(-1, |applied| index.saturating_sub(applied) as i64),
         reachable: member.reachable,
         trouble: member.trouble.unwrap_or_default(),
     });
     wire::StatusReply {
         leader: leader.unwrap_or_default(),
-        term: standing.term,
+        term,
         replicas: replicas.collect(),
         nodes: nodes(&door.store.state()),
-        answered_by: standing.id,
+        answered_by,
         cluster_id: door.cluster_id.to_string(),
     }
 }
 
-/// Who leads, and the index to hold the others against.
-pub fn head(members: &[raft::MemberStatus], standing: &raft::Standing) -> (Option<u64>, u64) {
+/// What the replicas say of the cluster, taken together.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Head {
+    pub term: u64,
+    pub leader: Option<u64>,
+    /// To hold the others' applied index against.
+    pub index: u64,
+}
+
+/// The newest term's word counts: a leader that was frozen, and not told yet that it leads no more, is overruled by any
+/// replica that knows.
+pub fn head(members: &[raft::MemberStatus]) -> Head {
+    let term = members.iter().map(|member| member.term).max().unwrap_or_default();
+    let known = members.iter().filter_map(|member| Some((member.term, member.leader?))).max();
     // A leader that does not answer leads nobody.
     let reachable = |id: u64| members.iter().any(|member| member.member.id == id && member.reachable);
-    let leader = standing.leader.filter(|id| reachable(*id));
+    let leader = known.map(|(_, id)| id).filter(|id| reachable(*id));
     let newest = members.iter().filter_map(|member| member.applied_index).max().unwrap_or_default();
     let of_leader = members.iter().find(|member| Some(member.member.id) == leader);
-    (leader, of_leader.and_then(|member| member.applied_index).unwrap_or(newest))
+    Head { term, leader, index: of_leader.and_then(|member| member.applied_index).unwrap_or(newest) }
 }
 
 pub fn role(role: Option<raft::Role>, leads: bool) -> &'static str {
@@ -95,5 +107,42 @@ fn describe(node: Node, pods: &std::collections::BTreeMap<String, u32>) -> wire:
         address: address.map(|address| address.address.clone()).unwrap_or_default(),
         pods: pods.get(&name).copied().unwrap_or_default(),
         name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(id: u64, term: u64, leader: u64, applied: u64) -> raft::MemberStatus {
+        raft::MemberStatus {
+            member: raft::Member { id, peer_address: String::new(), client_address: String::new() },
+            role: None,
+            applied_index: Some(applied),
+            reachable: true,
+            term,
+            leader: Some(leader).filter(|id| *id > 0),
+            trouble: None,
+            voter: true,
+            filling: false,
+        }
+    }
+
+    fn silent(id: u64) -> raft::MemberStatus {
+        raft::MemberStatus { applied_index: None, reachable: false, ..said(id, 0, 0, 0) }
+    }
+
+    #[test]
+    fn a_leader_that_was_frozen_does_not_count_as_one() {
+        let members = [said(1, 4, 1, 70), said(2, 5, 2, 90), said(3, 5, 2, 89)];
+        assert_eq!(head(&members), Head { term: 5, leader: Some(2), index: 90 });
+    }
+
+    #[test]
+    fn who_does_not_answer_leads_nobody() {
+        let members = [silent(1), said(2, 4, 1, 90), said(3, 4, 1, 91)];
+        assert_eq!(head(&members), Head { term: 4, leader: None, index: 91 });
+        let members = [silent(1), said(2, 5, 0, 90), said(3, 4, 1, 91)];
+        assert_eq!(head(&members), Head { term: 5, leader: None, index: 91 });
     }
 }
