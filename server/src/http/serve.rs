@@ -146,5 +146,14 @@ fn answer(
     mut request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<Body>, Infallible>> {
     request.extensions_mut().insert(identity);
-    router.oneshot(request.map(Body::new))
+    async move {
+        // What lay in the socket of a process that was frozen may have been taken back since then, and sent to another
+        // replica: hyper looks for that while a response is not ready. So nothing is begun at once.
+        tokio::task::yield_now().await;
+        router.oneshot(request.map(Body::new)).await
+    }
 }
+
+#[cfg(test)]
+#[path = "serve_tests.rs"]
+mod tests;
