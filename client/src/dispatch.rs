@@ -12,12 +12,15 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Code;
 use tonic::transport::Channel;
 
+use crate::pulse::ANSWER_MAX;
 use crate::replicas::{Replica, Replicas};
 use crate::{Config, Error};
 
 /// One attempt's share of the deadline, so that a replica that hangs does not eat all of it.
 const ATTEMPT: Duration = Duration::from_secs(5);
 const ATTEMPT_ADMIN: Duration = Duration::from_secs(12);
+/// A replica that answered this lately is sent what must not be sent again without being asked whether it is there.
+const KNOWN_THERE: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
@@ -34,6 +37,15 @@ pub(crate) enum Repeat {
     Always,
     /// Only when nothing was sent.
     Never,
+}
+
+impl Repeat {
+    /// A merge done twice comes to the same, unless it names the version that its first time has changed. Too cautious
+    /// where something else has that name.
+    pub(crate) fn of_merge(patch: &[u8]) -> Repeat {
+        let word = b"resourceVersion";
+        if patch.windows(word.len()).any(|at| at == word) { Repeat::Never } else { Repeat::Always }
+    }
 }
 
 impl Client {
@@ -85,19 +97,18 @@ impl Client {
         let mut tried = 0;
         loop {
             let (place, replica) = self.replicas.present();
-            let attempt = timeout_at(deadline.min(Instant::now() + share), send(replica)).await;
-            let failure = match attempt {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
-                Ok(Err(status)) => status,
-                Err(_) => tonic::Status::deadline_exceeded("the replica did not answer in time"),
+            let limit = deadline.min(Instant::now() + share);
+            let failure = match self.attempt(&replica, repeat, limit, send(replica.clone())).await {
+                Ok(response) => return Ok(response),
+                Err(failure) => failure,
             };
             let step = judge(failure, repeat)?;
-            self.advance(place);
             tried += 1;
-            if Instant::now() + pause >= deadline {
+            let left = timeout_at(deadline, self.leave(place)).await;
+            if left.is_err() || Instant::now() + pause >= deadline {
                 return Err(step.into_error());
             }
-            // Every replica once at full speed, then slower and slower.
+            // As often as there are replicas at full speed, then slower and slower.
             if tried % self.replicas.count() == 0 {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_MAX);
@@ -105,15 +116,44 @@ impl Client {
         }
     }
 
+    /// One call to one replica, given up when that falls silent while there are others to ask. What was given up is
+    /// cancelled. A call that must not be sent again is not begun at a silent replica; once it is sent, only its deadline
+    /// or a broken connection ends the waiting.
+    pub(crate) async fn attempt<T>(
+        &self,
+        replica: &Replica,
+        repeat: Repeat,
+        limit: Instant,
+        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T, tonic::Status> {
+        let choice = self.replicas.count() > 1;
+        if choice && repeat == Repeat::Never && !replica.pulse.beats(KNOWN_THERE).await {
+            return Err(channel::silent(&replica.address, ANSWER_MAX));
+        }
+        tokio::select! {
+            biased;
+            answer = timeout_at(limit, call) => match answer {
+                Ok(Ok(response)) => {
+                    replica.pulse.heard();
+                    Ok(response.into_inner())
+                }
+                Ok(Err(status)) => Err(status),
+                Err(_) => Err(tonic::Status::deadline_exceeded("the replica did not answer in time")),
+            },
+            () = replica.pulse.stops(), if choice && repeat == Repeat::Always => {
+                Err(tonic::Status::unavailable(format!("{} has fallen silent", replica.address)))
+            }
+        }
+    }
+
     /// The replica to open a stream with: the one that answered last.
-    pub(crate) fn present(&self) -> (usize, ApiClient<Channel>) {
-        let (place, replica) = self.replicas.present();
-        (place, replica.api)
+    pub(crate) fn present(&self) -> (usize, Replica) {
+        self.replicas.present()
     }
 
     /// Leaves a replica that failed, unless another call did so already.
-    pub(crate) fn advance(&self, from: usize) {
-        self.replicas.advance(from);
+    pub(crate) async fn leave(&self, from: usize) {
+        self.replicas.leave(from).await;
     }
 }
 

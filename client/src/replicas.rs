@@ -9,6 +9,7 @@ use proto::channel;
 use proto::tls::TlsConnector;
 use tonic::transport::Channel;
 
+use crate::pulse::{self, Pulse};
 use crate::{Config, Error};
 
 /// The largest message either way: an object may be 3 MiB, a page of a listing is larger.
@@ -17,7 +18,8 @@ const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// One of them. Cheap to clone; clones share the connection.
 #[derive(Clone)]
 pub struct Replica {
-    address: String,
+    pub address: String,
+    pub pulse: Pulse,
     pub api: ApiClient<Channel>,
     /// The administrators' service, over the same connection.
     pub admin: AdminClient<Channel>,
@@ -68,7 +70,7 @@ impl Replicas {
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let admin = AdminClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        Replica { address: address.to_owned(), api, admin }
+        Replica { address: address.to_owned(), pulse: Pulse::new(api.clone()), api, admin }
     }
 
     pub fn count(&self) -> usize {
@@ -82,10 +84,20 @@ impl Replicas {
         (place, all[place].clone())
     }
 
-    /// Leaves one that failed, unless another call did so already.
-    pub fn advance(&self, from: usize) {
-        let next = (from + 1) % self.count();
-        let _ = self.present.compare_exchange(from, next, Ordering::Relaxed, Ordering::Relaxed);
+    /// Leaves one that failed, unless another call did so already: for the first of the others that answers, or for the
+    /// next one when none does.
+    pub async fn leave(&self, from: usize) {
+        let all = self.all();
+        if self.present.load(Ordering::Relaxed) % all.len() != from {
+            return;
+        }
+        let others = all.iter().enumerate().filter(|(place, _)| *place != from);
+        let found = pulse::first(others.map(|(place, replica)| (place, replica.pulse.clone()))).await;
+        self.go(from, found.unwrap_or((from + 1) % all.len()));
+    }
+
+    fn go(&self, from: usize, to: usize) {
+        let _ = self.present.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     fn all(&self) -> Arc<[Replica]> {
@@ -120,7 +132,7 @@ mod tests {
     fn tried(replicas: &Replicas) -> Vec<String> {
         let turn = |_| {
             let (place, replica) = replicas.present();
-            replicas.advance(place);
+            replicas.go(place, (place + 1) % replicas.count());
             replica.address
         };
         (0..replicas.count()).map(turn).collect()
@@ -129,8 +141,8 @@ mod tests {
     #[tokio::test]
     async fn other_replicas_are_called_from_then_on() {
         let replicas = replicas(&["a", "b", "c"]);
-        replicas.advance(0);
-        replicas.advance(1);
+        replicas.go(0, 1);
+        replicas.go(1, 2);
         let mut before = tried(&replicas);
         before.sort();
         assert_eq!(before, ["a", "b", "c"]);

@@ -2,6 +2,7 @@
 
 use proto::api as wire;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::dispatch::{Repeat, ended, judge};
@@ -62,13 +63,15 @@ impl Client {
             let (input, receiver) = mpsc::channel(INPUT_QUEUE);
             let first = wire::ExecInput { input: Some(wire::exec_input::Input::Start(start.clone())) };
             input.try_send(first).expect("the queue is new and has room");
-            let (index, mut replica) = self.present();
-            match replica.exec(ReceiverStream::new(receiver)).await {
-                Ok(response) => return Ok(Process { input, output: response.into_inner() }),
+            let (index, replica) = self.present();
+            let mut api = replica.api.clone();
+            let limit = Instant::now() + self.config().timeout;
+            match self.attempt(&replica, Repeat::Never, limit, api.exec(ReceiverStream::new(receiver))).await {
+                Ok(output) => return Ok(Process { input, output }),
                 Err(failure) => {
                     let message = failure.message().to_owned();
                     judge(failure, Repeat::Never)?;
-                    self.advance(index);
+                    self.leave(index).await;
                     failures += 1;
                     if failures > self.config().addresses.len() {
                         return Err(Error::Unreachable(message));

@@ -68,7 +68,8 @@ pub struct List<K> {
     pub continue_token: String,
 }
 
-/// How a patch is to be read. The bytes are JSON.
+/// How a patch is to be read. The bytes are JSON. A merge comes to the same when done twice, so it is sent to another
+/// replica when one breaks off or falls silent; one that names a `resourceVersion` is not, nor is a JSON patch.
 #[derive(Clone, Debug)]
 pub enum Patch {
     /// RFC 7396.
@@ -240,11 +241,11 @@ impl Client {
         patch: Patch,
         options: wire::WriteOptions,
     ) -> Result<wire::Object, Error> {
-        // A merge done twice comes to the same; the operations of a JSON patch need not.
-        let (kind, bytes, repeat) = match patch {
-            Patch::Merge(bytes) => (wire::PatchType::Merge, bytes, Repeat::Always),
-            Patch::Strategic(bytes) => (wire::PatchType::StrategicMerge, bytes, Repeat::Always),
-            Patch::Json(bytes) => (wire::PatchType::JsonPatch, bytes, Repeat::Never),
+        let (kind, repeat, bytes) = match patch {
+            Patch::Merge(bytes) => (wire::PatchType::Merge, Repeat::of_merge(&bytes), bytes),
+            Patch::Strategic(bytes) => (wire::PatchType::StrategicMerge, Repeat::of_merge(&bytes), bytes),
+            // Its operations done twice need not come to the same.
+            Patch::Json(bytes) => (wire::PatchType::JsonPatch, Repeat::Never, bytes),
         };
         let request = wire::PatchRequest {
             target: Some(target),

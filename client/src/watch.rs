@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proto::api as wire;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::dispatch::{Repeat, judge};
 use crate::typed::ListOptions;
@@ -55,12 +56,12 @@ impl<K: Scope> Watch<K> {
                 Ok(Some(event)) => event,
                 // The replica ended it (shutting down): go on elsewhere.
                 Ok(None) => {
-                    self.leave();
+                    self.leave().await;
                     continue;
                 }
                 Err(failure) => {
                     judge(failure, Repeat::Always)?;
-                    self.leave();
+                    self.leave().await;
                     continue;
                 }
             };
@@ -71,24 +72,26 @@ impl<K: Scope> Watch<K> {
     }
 
     async fn open(&mut self) -> Result<(), Error> {
-        let (index, mut replica) = self.client.present();
-        match replica.watch(self.request.clone()).await {
-            Ok(response) => {
-                self.stream = Some(response.into_inner());
+        let (index, replica) = self.client.present();
+        let mut api = replica.api.clone();
+        let limit = Instant::now() + self.client.config().timeout;
+        match self.client.attempt(&replica, Repeat::Always, limit, api.watch(self.request.clone())).await {
+            Ok(stream) => {
+                self.stream = Some(stream);
                 self.replica = index;
             }
             Err(failure) => {
                 judge(failure, Repeat::Always)?;
-                self.client.advance(index);
+                self.client.leave(index).await;
                 tokio::time::sleep(PAUSE).await;
             }
         }
         Ok(())
     }
 
-    fn leave(&mut self) {
+    async fn leave(&mut self) {
         self.stream = None;
-        self.client.advance(self.replica);
+        self.client.leave(self.replica).await;
     }
 
     fn read(&mut self, event: wire::WatchEvent) -> Result<Option<Event<K>>, Error> {

@@ -38,6 +38,12 @@ pub struct NotConnected {
     pub source: std::io::Error,
 }
 
+/// As the error of a call that was not sent, because `address` did not answer within `waited`.
+pub fn silent(address: &str, waited: Duration) -> tonic::Status {
+    let source = std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no answer within {waited:?}"));
+    tonic::Status::from_error(Box::new(NotConnected { address: address.to_owned(), source }))
+}
+
 /// Did a call fail before anything was sent? Then it is safe to send it elsewhere.
 pub fn never_sent(status: &tonic::Status) -> bool {
     let mut cause = std::error::Error::source(status);
