@@ -7,12 +7,25 @@ use std::time::Duration;
 use client::{Client, Config};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use proto::api::StatusReply;
 use tokio::time::{Instant, sleep};
 
 use crate::Failure;
 
+const SETTLED_DEADLINE: Duration = Duration::from_secs(60);
+const ASK_DEADLINE: Duration = Duration::from_secs(3);
+/// A replica that is fewer entries behind counts as caught up while writes go on.
+const BEHIND_MAX: i64 = 100;
+
 pub struct Cluster {
     dir: PathBuf,
+}
+
+/// Who leads, and since which election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lead {
+    pub replica: u64,
+    pub term: u64,
 }
 
 impl Cluster {
@@ -81,20 +94,60 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits until there is a leader, and every replica is reachable and has caught up. Returns the leader.
-    pub async fn settled(&self, client: &Client) -> Result<u64, Failure> {
-        let deadline = Instant::now() + Duration::from_secs(60);
+    /// A client to each replica alone, in the order of their ids.
+    pub fn replicas(&self) -> Result<Vec<Client>, Failure> {
+        let config = Config::from_kubeconfig(Some(&self.dir.join("kubeconfig")))?;
+        let count = self.processes()?.iter().filter(|name| name.starts_with("replica-")).count();
+        // Behind the replicas' own addresses may stand that of an agent's proxy.
+        let alone = config.addresses.iter().take(count).map(|address| {
+            let config = Config { addresses: vec![address.clone()], timeout: ASK_DEADLINE, ..config.clone() };
+            Ok(Client::connect(config)?)
+        });
+        alone.collect()
+    }
+
+    /// Waits until all `replicas` answer, agree on who leads, reach each other, and have caught up.
+    pub async fn settled(&self, replicas: &[Client]) -> Result<Lead, Failure> {
+        let deadline = Instant::now() + SETTLED_DEADLINE;
         loop {
-            if let Ok(status) = client.status().await
-                && status.leader != 0
-                && status.replicas.iter().all(|replica| replica.reachable && (0..100).contains(&replica.lag))
-            {
-                return Ok(status.leader);
+            let replies = futures::future::try_join_all(replicas.iter().map(Client::status)).await;
+            if let Some(lead) = replies.ok().as_deref().and_then(agreed) {
+                return Ok(lead);
             }
             if Instant::now() > deadline {
-                return Err("the replicas did not settle within 60 s".into());
+                return Err(format!("the replicas did not settle within {SETTLED_DEADLINE:?}").into());
             }
             sleep(Duration::from_millis(100)).await;
         }
+    }
+}
+
+fn agreed(replies: &[StatusReply]) -> Option<Lead> {
+    let lead = |reply: &StatusReply| Lead { replica: reply.leader, term: reply.term };
+    let first = lead(replies.first()?);
+    let well = |reply: &StatusReply| {
+        reply.replicas.iter().all(|replica| replica.reachable && (0..BEHIND_MAX).contains(&replica.lag))
+    };
+    (first.replica != 0 && replies.iter().all(|reply| lead(reply) == first && well(reply))).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::api::ReplicaStatus;
+
+    use super::*;
+
+    fn says(leader: u64, term: u64, lag: i64) -> StatusReply {
+        let replicas = vec![ReplicaStatus { reachable: true, lag, ..ReplicaStatus::default() }];
+        StatusReply { leader, term, replicas, ..StatusReply::default() }
+    }
+
+    #[test]
+    fn a_leader_is_one_for_all() {
+        assert_eq!(agreed(&[says(2, 5, 0), says(2, 5, 3)]), Some(Lead { replica: 2, term: 5 }));
+        assert_eq!(agreed(&[says(1, 4, 0), says(2, 5, 0)]), None, "one was frozen and still believes in itself");
+        assert_eq!(agreed(&[says(0, 5, 0), says(0, 5, 0)]), None, "nobody leads");
+        assert_eq!(agreed(&[says(2, 5, 0), says(2, 5, BEHIND_MAX)]), None, "one is behind");
+        assert_eq!(agreed(&[]), None);
     }
 }

@@ -17,10 +17,11 @@ const WRITERS: usize = 8;
 const ATTEMPT: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(2);
 /// Steady writes between two interruptions.
-const CALM: Duration = Duration::from_millis(700);
+pub const CALM: Duration = Duration::from_millis(700);
 /// How long an interruption is looked at, and at most when nothing is acknowledged.
 const LOOK: Duration = Duration::from_millis(2_500);
-const LOOK_MAX: Duration = Duration::from_secs(20);
+pub const LOOK_MAX: Duration = Duration::from_secs(20);
+const STEADY_TRIES: u32 = 10;
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 const VALUE_BYTES: usize = 256;
 
@@ -54,7 +55,7 @@ impl How {
 
 /// When each write was acknowledged.
 #[derive(Clone, Default)]
-struct Acknowledged(Arc<Mutex<Vec<Instant>>>);
+pub struct Acknowledged(Arc<Mutex<Vec<Instant>>>);
 
 pub async fn run(system: &mut System, how: How, count: usize) -> Result<Vec<Duration>, Failure> {
     system.settled().await?;
@@ -67,9 +68,8 @@ pub async fn run(system: &mut System, how: How, count: usize) -> Result<Vec<Dura
     }
     let mut gaps = Vec::new();
     for _ in 0..count {
-        let leader = system.settled().await?;
         acknowledged.forget();
-        sleep(CALM).await;
+        let leader = steady(system).await?;
         let from = Instant::now();
         match how {
             How::Kill => system.members[leader].kill(),
@@ -87,14 +87,28 @@ pub async fn run(system: &mut System, how: How, count: usize) -> Result<Vec<Dura
             }
             How::Transfer => {}
         }
-        gaps.push(gap.ok_or("writes did not go on")?);
+        gaps.push(gap.ok_or_else(|| format!("{}: no write acknowledged within {LOOK_MAX:?}", how.name()))?);
     }
     system.settled().await?;
     Ok(gaps)
 }
 
-/// Looks until writes go on, and at least for [`LOOK`].
-async fn look(acknowledged: &Acknowledged, from: Instant) -> Option<Duration> {
+/// Who has led for a while, and leads right now.
+async fn steady(system: &mut System) -> Result<usize, Failure> {
+    let mut leader = system.settled().await?;
+    for _ in 0..STEADY_TRIES {
+        sleep(CALM).await;
+        let now = system.settled().await?;
+        if now == leader {
+            return Ok(leader);
+        }
+        leader = now;
+    }
+    Err(format!("{}: the leader changes without being told to", system.kind.name()).into())
+}
+
+/// Looks until writes go on, and at least for [`LOOK`]. `None`: they did not within [`LOOK_MAX`].
+pub async fn look(acknowledged: &Acknowledged, from: Instant) -> Option<Duration> {
     loop {
         sleep(LOOK).await;
         let now = Instant::now();
@@ -132,8 +146,12 @@ async fn write(mut callers: Vec<Caller>, writer: usize, acknowledged: Acknowledg
 }
 
 impl Acknowledged {
-    fn add(&self, at: Instant) {
+    pub fn add(&self, at: Instant) {
         self.0.lock().expect("no holder panics").push(at);
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.lock().expect("no holder panics").len()
     }
 
     fn forget(&self) {

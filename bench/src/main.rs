@@ -65,16 +65,13 @@ async fn main() -> ExitCode {
     let command = Command::parse();
     let cluster = cluster::Cluster::at(command.dir);
     let outcome = match command.what {
-        What::Failover(args) => failover::run(args, cluster).await,
         What::Create(args) => create::run(args, cluster).await,
         What::Rollout(args) => rollout::run(args, cluster).await,
         What::Footprint(args) => footprint::run(args, cluster).await,
         What::Door(args) => door::run(args).await,
-        What::Versus(args) => tokio::select! {
-            outcome = versus::run(args) => outcome,
-            // What was started ends with the future above.
-            () = interrupted() => Err("interrupted".into()),
-        },
+        // What was started, or frozen, ends with the future.
+        What::Versus(args) => unless_interrupted(versus::run(args)).await,
+        What::Failover(args) => unless_interrupted(failover::run(args, cluster)).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -82,6 +79,13 @@ async fn main() -> ExitCode {
             eprintln!("bench: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+async fn unless_interrupted(run: impl Future<Output = Outcome>) -> Outcome {
+    tokio::select! {
+        outcome = run => outcome,
+        () = interrupted() => Err("interrupted".into()),
     }
 }
 
