@@ -13,6 +13,8 @@ fn failure(error: client::Error) -> Error {
     match error.code() {
         Some(404) => Error::NotFound,
         Some(409) => Error::Conflict(error.to_string()),
+        // No room on the replicas' disks: that passes, and what was to be written is as true as before.
+        Some(507) => Error::Unavailable(error.to_string()),
         Some(_) => Error::Refused(error.to_string()),
         None => Error::Unavailable(error.to_string()),
     }
@@ -61,5 +63,20 @@ impl Api for Cluster {
         let patch = Patch::Strategic(bytes(&patch));
         let answer = if status { nodes.patch_status(name, patch).await } else { nodes.patch(name, patch).await };
         answer.map(|_| ()).map_err(failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use api::status::Status;
+
+    use super::*;
+
+    #[test]
+    fn what_passes_is_tried_again_and_what_does_not_is_not() {
+        let of = |status: Status| failure(client::Error::Api(Box::new(status)));
+        assert!(matches!(of(Status::insufficient_storage("full")), Error::Unavailable(_)));
+        assert!(matches!(of(Status::bad_request("no")), Error::Refused(_)));
+        assert!(matches!(failure(client::Error::Unknown("?".into())), Error::Unavailable(_)));
     }
 }
