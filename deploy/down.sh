@@ -23,5 +23,6 @@ if [ -n "$cluster" ] && docker_answers; then
 fi
 # Mounts that Pods' memory volumes left behind.
 awk -v dir="$KONTIKI_DIR/" 'index($2, dir) == 1 {print $2}' /proc/mounts | while read -r mount; do as_root umount "$mount"; done
-"$root/deploy/docker.sh" down
+# A cluster without nodes has never asked for an engine.
+if compgen -G "$KONTIKI_DIR/node-*" >/dev/null; then "$root/deploy/docker.sh" down; fi
 say "Stopped. The state is kept in $KONTIKI_DIR (make clean-data forgets it)."

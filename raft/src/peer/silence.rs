@@ -35,10 +35,7 @@ pub async fn run(succession: Succession, ear: Arc<Ear>, metrics: Arc<Metrics>, s
                 return changes.changed().await.is_ok();
             };
             if Instant::now() < due {
-                tokio::time::sleep_until(due).await;
-                if due.elapsed() > HELD_UP {
-                    tokio::time::sleep(CATCH_UP).await;
-                }
+                wake(due).await;
                 return true;
             }
             tracing::info!(leader = followed.id, "the leader has fallen silent");
@@ -51,5 +48,33 @@ pub async fn run(succession: Succession, ear: Arc<Ear>, metrics: Arc<Metrics>, s
             () = stop.cancelled() => return,
             goes_on = follows => if !goes_on { return },
         }
+    }
+}
+
+/// Returns at `due`; a little later when this process was held up so long that it may not have read what came in time.
+async fn wake(due: Instant) {
+    tokio::time::sleep_until(due).await;
+    if due.elapsed() > HELD_UP {
+        tokio::time::sleep(CATCH_UP).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_frozen_reads_before_it_judges() {
+        let start = Instant::now();
+        wake(start + Duration::from_millis(600)).await;
+        assert_eq!(start.elapsed(), Duration::from_millis(600), "on time");
+        let woken = tokio::spawn(wake(Instant::now() + Duration::from_millis(600)));
+        tokio::task::yield_now().await;
+        tokio::time::advance(Duration::from_secs(2)).await;
+        tokio::task::yield_now().await;
+        assert!(!woken.is_finished());
+        let thawed = Instant::now();
+        woken.await.unwrap();
+        assert_eq!(thawed.elapsed(), CATCH_UP);
     }
 }
