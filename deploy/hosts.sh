@@ -103,6 +103,8 @@ pod_network() {
   on_engine "$host" network inspect "$network" >/dev/null 2>&1 ||
     on_engine "$host" network create --label io.kontiki.network=pods --subnet "10.$pods.$host.0/24" \
       --gateway "10.$pods.$host.1" --ip-range "10.$pods.$host.128/25" "$network" >/dev/null
+  # Where its leases are, for the day that this engine cannot be asked.
+  on_engine "$host" network inspect -f '/run/kontiki/networks/{{slice .Id 0 12}}' "$network" >"$KONTIKI_HOSTS_DIR/engine-$host/leases"
   rule "$host" DOCKER-USER -s "10.$net.0.0/24" -d "10.$pods.0.0/16" -j ACCEPT
   rule "$host" DOCKER-USER -s "10.$pods.0.0/16" -d "10.$pods.0.0/16" -j ACCEPT
   rule "$host" POSTROUTING -t nat -s "10.$pods.0.0/16" -d "10.$pods.0.0/16" -j ACCEPT
@@ -277,7 +279,7 @@ down() {
     for host in $(numbers); do
       (
         on_engine "$host" ps -aq 2>/dev/null | xargs -r -n 20 env DOCKER_HOST="$(socket "$host")" timeout 60 docker rm -f -v >/dev/null 2>&1 || true
-        DOCKER_HOST=$(socket "$host") remove_pod_network "$network" || true
+        rm -rf "$(cat "$KONTIKI_HOSTS_DIR/engine-$host/leases" 2>/dev/null || echo "$KONTIKI_HOSTS_DIR/none")"
         stop_pid "$KONTIKI_HOSTS_DIR/engine-$host/pid" "$(command -v dockerd)" 20
         for pid in $(engine_processes "$host"); do kill -9 "$pid" 2>/dev/null || true; done
       ) &
