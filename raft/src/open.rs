@@ -35,8 +35,8 @@ use crate::peer::forward::Forwarder;
 use crate::peer::listener;
 use crate::peer::network::Factory;
 use crate::peer::server::Server;
-use crate::peer::silence;
 use crate::peer::succession::Succession;
+use crate::peer::{pace, silence};
 use crate::propose::Proposer;
 use crate::read::Reader;
 use crate::recall::Recall;
@@ -184,7 +184,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         franchise,
         recall: recall.clone(),
         stop: stop.clone(),
-        installing: Semaphore::new(1),
+        installing: Arc::new(Semaphore::new(1)),
     };
     let door = Door { cluster_id: cluster_id.clone(), id, published: published.clone() };
     let incoming = listener::accept(listener, acceptor, stop.clone());
@@ -197,6 +197,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     tasks.spawn(serving);
     tasks.spawn(alive.run(stop.clone()));
+    tasks.spawn(pace::run(succession.clone(), ear.clone(), config.timing.heartbeat, stop.clone()));
     tasks.spawn(silence::run(succession, ear.clone(), metrics.clone(), stop.clone()));
 
     let (removed_sender, removed) = watch::channel(None);

@@ -89,6 +89,8 @@ fn decide(metrics: &RaftMetrics<Types>, applied: Option<LogId>, sidelined: bool)
 
 /// Between two looks at how far a replica is, while nothing else changes.
 const PROGRESS: Duration = Duration::from_millis(10);
+/// Between two looks at the raft node's metrics, which every heartbeat changes, while the part that matters is the same.
+const METRICS: Duration = Duration::from_millis(500);
 
 /// Wakes the receivers when more than the applied index has changed. Ends with `stop`.
 pub(crate) async fn follow(
@@ -101,13 +103,16 @@ pub(crate) async fn follow(
 ) {
     let (mut raft_metrics, mut server_metrics) = (raft.metrics(), raft.server_metrics());
     loop {
-        let now = {
+        let (now, current) = {
             let fenced = *fence.borrow_and_update() != Fence::Open;
             // Its raft node is held up by the disk and cannot know whether it still leads.
             let held_up = *level.borrow_and_update() == Level::Out;
-            let _ = server_metrics.borrow_and_update();
+            let newest = server_metrics.borrow_and_update();
             let seen = raft_metrics.borrow_and_update();
-            decide(&seen, *applied.borrow_and_update(), fenced || held_up)
+            // openraft publishes the one a moment after the other.
+            let current =
+                (newest.vote, newest.state, newest.current_leader) == (seen.vote, seen.state, seen.current_leader);
+            (decide(&seen, *applied.borrow_and_update(), fenced || held_up), current)
         };
         standing.send_if_modified(|before| {
             if now.leader.is_some() && now.leader != before.leader {
@@ -118,22 +123,27 @@ pub(crate) async fn follow(
             !same
         });
         // Progress alone, which under load comes thousands of times a second, is looked at now and then.
-        let settled = standing.borrow().is_settled();
-        let calm = async {
-            if settled {
-                tokio::time::sleep(PROGRESS).await;
+        let calm = current && standing.borrow().is_settled();
+        let pause = |length| async move {
+            if calm {
+                tokio::time::sleep(length).await;
             }
-            tokio::select! {
-                changed = raft_metrics.changed() => changed.is_ok(),
-                changed = applied.changed() => changed.is_ok(),
-            }
+        };
+        let progress = async {
+            pause(PROGRESS).await;
+            applied.changed().await.is_ok()
+        };
+        let noise = async {
+            pause(METRICS).await;
+            raft_metrics.changed().await.is_ok()
         };
         let goes_on = tokio::select! {
             () = stop.cancelled() => false,
             changed = server_metrics.changed() => changed.is_ok(),
             changed = fence.changed() => changed.is_ok(),
             changed = level.changed() => changed.is_ok(),
-            goes_on = calm => goes_on,
+            goes_on = progress => goes_on,
+            goes_on = noise => goes_on,
         };
         if !goes_on {
             break;

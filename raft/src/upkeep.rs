@@ -15,6 +15,7 @@ use crate::store::HistoryWindow;
 const INTERVAL: Duration = Duration::from_secs(2);
 /// So much may be deleted meanwhile: a window that is full loses as much as comes in.
 const RECLAIM_EVERY: Duration = Duration::from_secs(30);
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// Between two trimming steps, so that they take a small share of the time.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -26,6 +27,7 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let mut reclaimed = Instant::now();
+    let mut measured: Option<Instant> = None;
     loop {
         if reclaimed.elapsed() > RECLAIM_EVERY {
             reclaimed = Instant::now();
@@ -33,7 +35,10 @@ pub async fn run(
                 tracing::debug!(%error, "the room of what was deleted is not given back yet");
             }
         }
-        Metrics::set(&published.metrics.disk_bytes, disk.bytes());
+        if measured.is_none_or(|at| at.elapsed() >= MEASURE_EVERY) {
+            measured = Some(Instant::now());
+            Metrics::set(&published.metrics.disk_bytes, disk.bytes());
+        }
         loop {
             let revision = *published.revision().borrow();
             match published.history.trim(&window, clock.now_ms(), revision) {

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver as _;
 use proto::peer;
-use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::guard::Guard;
@@ -22,8 +22,6 @@ use crate::machine::published::Published;
 use crate::metrics::Metrics;
 use crate::types::Raft;
 
-/// Between two looks of the leader at the answers; a few fit into a heartbeat interval.
-const LOOK: Duration = Duration::from_millis(50);
 /// A question that not all have answered by then is replaced by a newer one.
 const QUESTION_AGE_MAX: Duration = Duration::from_millis(400);
 /// What a replica said of its disk holds for so long.
@@ -38,6 +36,8 @@ pub struct Accord {
     level: watch::Receiver<Level>,
     metrics: Arc<Metrics>,
     inner: Mutex<Inner>,
+    /// All have answered the question.
+    complete: Notify,
 }
 
 #[derive(Default)]
@@ -50,8 +50,15 @@ struct Inner {
 
 struct Question {
     asked_at: Instant,
+    voters: BTreeSet<u64>,
     /// By index, and then by replica.
     digests: BTreeMap<u64, BTreeMap<u64, u64>>,
+}
+
+impl Question {
+    fn is_complete(&self) -> bool {
+        self.digests.values().all(|digests| self.voters.iter().all(|id| digests.contains_key(id)))
+    }
 }
 
 struct Peer {
@@ -73,7 +80,7 @@ impl Accord {
         level: watch::Receiver<Level>,
         metrics: Arc<Metrics>,
     ) -> Arc<Accord> {
-        Arc::new(Accord { id, published, guard, level, metrics, inner: Mutex::default() })
+        Arc::new(Accord { id, published, guard, level, metrics, inner: Mutex::default(), complete: Notify::new() })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -102,6 +109,9 @@ impl Accord {
             if let Some(digests) = question.digests.get_mut(&at.index) {
                 digests.insert(target, at.digest);
             }
+        }
+        if question.is_complete() {
+            self.complete.notify_one();
         }
     }
 
@@ -140,8 +150,7 @@ impl Accord {
             let verdicts: Vec<_> =
                 question.digests.iter().map(|(index, digests)| (*index, judge(voters, digests))).collect();
             let took_part: BTreeSet<u64> = question.digests.values().flat_map(|all| all.keys().copied()).collect();
-            let all = question.digests.values().all(|digests| voters.iter().all(|id| digests.contains_key(id)));
-            let over = all || question.asked_at.elapsed() > QUESTION_AGE_MAX;
+            let over = question.is_complete() || question.asked_at.elapsed() >= QUESTION_AGE_MAX;
             self.conclude(&mut inner, &verdicts, &took_part, over);
             if over {
                 inner.question = None;
@@ -150,7 +159,8 @@ impl Accord {
         if inner.question.is_none() {
             let own = self.published.trail().newest();
             let digests = own.into_iter().map(|(index, digest)| (index, BTreeMap::from([(self.id, digest)])));
-            inner.question = Some(Question { asked_at: Instant::now(), digests: digests.collect() });
+            let (asked_at, voters) = (Instant::now(), voters.clone());
+            inner.question = Some(Question { asked_at, voters, digests: digests.collect() });
         }
         self.cluster_level(&inner, voters)
     }
@@ -209,7 +219,7 @@ impl Accord {
     /// Looks at the answers while this replica leads. `cluster` shows how short of room the cluster is. Ends with
     /// `stop`.
     pub async fn run(self: Arc<Self>, raft: Raft, cluster: watch::Sender<Level>, stop: CancellationToken) {
-        let mut metrics = raft.server_metrics();
+        let (mut metrics, mut level) = (raft.server_metrics(), self.level.clone());
         let mut handed_over: Option<Instant> = None;
         loop {
             let (leads, voters) = {
@@ -228,17 +238,18 @@ impl Accord {
             } else {
                 *self.inner() = Inner::default();
             }
-            // False: the raft node has ended.
-            let goes_on = async {
-                if !leads {
-                    return metrics.changed().await.is_ok();
+            let answers = async {
+                match leads {
+                    true => _ = timeout(QUESTION_AGE_MAX, self.complete.notified()).await,
+                    false => std::future::pending().await,
                 }
-                tokio::time::sleep(LOOK).await;
-                true
             };
             let goes_on = tokio::select! {
                 () = stop.cancelled() => false,
-                goes_on = goes_on => goes_on,
+                // An error: the raft node has ended.
+                changed = metrics.changed() => changed.is_ok(),
+                changed = level.changed() => changed.is_ok(),
+                () = answers => true,
             };
             if !goes_on {
                 return;

@@ -15,7 +15,7 @@ use super::{Batch, Disk, Free, apart};
 use crate::metrics::Metrics;
 
 /// Between two looks at the free room.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_secs(1);
 /// Between two attempts of a write that finds no room; it doubles up to the second.
 const AGAIN_FIRST: Duration = Duration::from_millis(50);
 const AGAIN_MAX: Duration = Duration::from_secs(1);

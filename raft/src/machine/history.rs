@@ -178,26 +178,18 @@ impl History {
     /// Drops a little of what the window no longer covers. Returns whether there may be more to drop.
     pub fn trim(&self, window: &HistoryWindow, now_ms: u64, revision: Revision) -> io::Result<bool> {
         let floor = self.floor();
-        let rows =
-            self.disk.scan(Table::History, &(floor + 1).to_be_bytes(), &(revision + 1).to_be_bytes(), TRIM_BYTES)?;
+        let (from, to) = ((floor + 1).to_be_bytes(), (revision + 1).to_be_bytes());
+        let oldest = self.disk.scan(Table::History, &from, &to, 1)?;
+        if self.expired(&oldest, window, now_ms)?.is_none() {
+            return Ok(false);
+        }
+        let rows = self.disk.scan(Table::History, &from, &to, TRIM_BYTES)?;
+        let trimmed = self.expired(&rows, window, now_ms)?;
         let mut inner = self.inner();
         if inner.trimmed.floor != floor {
             return Ok(true);
         }
-        let mut trimmed = inner.trimmed;
-        for (_, row) in &rows {
-            let what = || format!("history row {}", trimmed.floor + 1);
-            let Row { change, .. } = record::decode(row, &what)?;
-            let age_ms = now_ms.saturating_sub(change.proposed_at_ms);
-            let held = inner.bytes_added.saturating_sub(trimmed.bytes);
-            if !expired(window, Duration::from_millis(age_ms), held) {
-                break;
-            }
-            trimmed = Trimmed { floor: change.revision, bytes: trimmed.bytes + row.len() as u64 };
-        }
-        if trimmed.floor == floor {
-            return Ok(false);
-        }
+        let Some(trimmed) = trimmed else { return Ok(false) };
         let mut batch = Batch::default();
         batch.put(Table::Meta, TRIMMED, record::encode(&trimmed));
         batch.delete_range(Table::History, key(floor + 1), key(trimmed.floor + 1));
@@ -208,6 +200,26 @@ impl History {
         }
         self.report(&inner);
         Ok(true)
+    }
+
+    /// How far the window has left these oldest rows behind; `None`: not at all.
+    fn expired(&self, rows: &[(Bytes, Vec<u8>)], window: &HistoryWindow, now_ms: u64) -> io::Result<Option<Trimmed>> {
+        let (before, added) = {
+            let inner = self.inner();
+            (inner.trimmed, inner.bytes_added)
+        };
+        let mut trimmed = before;
+        for (_, row) in rows {
+            let what = || format!("history row {}", trimmed.floor + 1);
+            let Row { change, .. } = record::decode(row, &what)?;
+            let age_ms = now_ms.saturating_sub(change.proposed_at_ms);
+            let held = added.saturating_sub(trimmed.bytes);
+            if !expired(window, Duration::from_millis(age_ms), held) {
+                break;
+            }
+            trimmed = Trimmed { floor: change.revision, bytes: trimmed.bytes + row.len() as u64 };
+        }
+        Ok((trimmed.floor != before.floor).then_some(trimmed))
     }
 
     /// A snapshot replaces everything: the batch, which the caller fills with the new state, is written while

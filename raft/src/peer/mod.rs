@@ -6,6 +6,7 @@
 //! - [`listener`], [`door`] and [`server`]: what comes in;
 //! - [`forward`]: proposals on their way to the leader;
 //! - [`snapshot`]: a snapshot on its way to a follower;
+//! - [`pace`]: the heartbeats, and when openraft's own clock runs;
 //! - [`ear`]: when the leader was last heard;
 //! - [`alive`], [`silence`]: notice that the leader's process has died, or that it says nothing any more;
 //! - [`succession`]: then seeks the votes of the others.
@@ -17,6 +18,7 @@ pub mod ear;
 pub mod forward;
 pub mod listener;
 pub mod network;
+pub mod pace;
 pub mod server;
 pub mod silence;
 pub mod snapshot;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, TryFutureExt as _};
 use openraft::error::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
@@ -14,6 +14,8 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, OptionalSend, RPCTypes};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use super::channels::{Channels, Client, Lane};
@@ -44,7 +46,7 @@ pub struct Factory {
 
 impl Factory {
     fn network(&self, target: u64, place: &Place, lane: Lane) -> Network {
-        Network { factory: self.clone(), target, address: place.peer_address.clone(), lane }
+        Network { factory: self.clone(), target, address: place.peer_address.clone(), lane, heartbeats: None }
     }
 }
 
@@ -71,6 +73,27 @@ pub struct Network {
     /// Where it was when this began.
     address: String,
     lane: Lane,
+    heartbeats: Option<Heartbeats>,
+}
+
+/// An open stream of heartbeats, none of which is under way.
+struct Heartbeats {
+    requests: mpsc::Sender<proto::peer::AppendRequest>,
+    replies: tonic::Streaming<proto::peer::AppendReply>,
+}
+
+impl Heartbeats {
+    async fn open(mut client: Client) -> Result<Heartbeats, Status> {
+        let (requests, outgoing) = mpsc::channel(1);
+        let replies = client.heartbeats(ReceiverStream::new(outgoing)).await?.into_inner();
+        Ok(Heartbeats { requests, replies })
+    }
+
+    async fn send(&mut self, heartbeat: proto::peer::AppendRequest) -> Result<proto::peer::AppendReply, Status> {
+        let ended = || Status::unavailable("the stream of heartbeats has ended");
+        self.requests.send(heartbeat).await.map_err(|_| ended())?;
+        self.replies.message().await?.ok_or_else(ended)
+    }
 }
 
 impl Network {
@@ -100,10 +123,10 @@ impl Network {
         &self,
         action: RPCTypes,
         option: &RPCOption,
-        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+        call: impl Future<Output = Result<T, Status>>,
     ) -> RpcResult<T> {
         match tokio::time::timeout(option.soft_ttl(), call).await {
-            Ok(Ok(reply)) => Ok(reply.into_inner()),
+            Ok(Ok(reply)) => Ok(reply),
             Ok(Err(status)) => Err(self.explain(action, status)),
             Err(_) => Err(self.timeout(action, option.soft_ttl())),
         }
@@ -122,11 +145,20 @@ impl RaftNetworkV2<Types> for Network {
         request: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> RpcResult<AppendEntriesResponse<Types>> {
-        let mut client = self.control();
         let mut heartbeat = wire::append_out(&request);
         heartbeat.ask = Some(self.factory.accord.ask(self.target));
-        let call = client.heartbeat(heartbeat);
-        let reply = self.within(RPCTypes::AppendEntries, &option, call).await?;
+        // Kept only after an answer: whatever goes wrong with a heartbeat, the next one is sent on a new stream.
+        let (open, client) = (self.heartbeats.take(), self.control());
+        let call = async {
+            let mut heartbeats = match open {
+                Some(open) => open,
+                None => Heartbeats::open(client).await?,
+            };
+            let reply = heartbeats.send(heartbeat).await?;
+            Ok((heartbeats, reply))
+        };
+        let (heartbeats, reply) = self.within(RPCTypes::AppendEntries, &option, call).await?;
+        self.heartbeats = Some(heartbeats);
         if let Some(report) = &reply.report {
             self.factory.accord.answered(self.target, report);
         }
@@ -178,14 +210,14 @@ impl RaftNetworkV2<Types> for Network {
 
     async fn vote(&mut self, request: VoteRequest<Types>, option: RPCOption) -> RpcResult<VoteResponse<Types>> {
         let mut client = self.control();
-        let call = client.vote(wire::vote_request_out(&request));
+        let call = client.vote(wire::vote_request_out(&request)).map_ok(tonic::Response::into_inner);
         let reply = self.within(RPCTypes::Vote, &option, call).await?;
         wire::vote_reply_in(reply).map_err(malformed)
     }
 
     async fn pre_vote(&mut self, request: VoteRequest<Types>, option: RPCOption) -> RpcResult<VoteResponse<Types>> {
         let mut client = self.control();
-        let call = client.pre_vote(wire::vote_request_out(&request));
+        let call = client.pre_vote(wire::vote_request_out(&request)).map_ok(tonic::Response::into_inner);
         let reply = self.within(RPCTypes::Vote, &option, call).await?;
         wire::vote_reply_in(reply).map_err(malformed)
     }
@@ -213,11 +245,12 @@ impl RaftNetworkV2<Types> for Network {
         option: RPCOption,
     ) -> RpcResult<TransferLeaderResponse<Types>> {
         let mut client = self.control();
-        let call = client.transfer_leader(proto::peer::TransferRequest {
+        let transfer = proto::peer::TransferRequest {
             vote: Some(wire::vote_out(request.from_leader())),
             to: *request.to_node_id(),
             last: request.last_log_id().map(wire::log_id_out),
-        });
+        };
+        let call = client.transfer_leader(transfer).map_ok(tonic::Response::into_inner);
         let reply = self.within(RPCTypes::TransferLeader, &option, call).await?;
         match reply.refusal.is_empty() {
             true => Ok(Ok(())),

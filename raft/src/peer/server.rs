@@ -38,6 +38,8 @@ use crate::standing;
 use crate::trouble::Trouble;
 use crate::types::{Raft, Types, Vote};
 
+/// Cheap to clone.
+#[derive(Clone)]
 pub struct Server {
     pub id: u64,
     pub raft: Raft,
@@ -54,7 +56,7 @@ pub struct Server {
     pub recall: Arc<Recall>,
     pub stop: CancellationToken,
     /// One snapshot at a time: each holds a second state in memory.
-    pub installing: Semaphore,
+    pub installing: Arc<Semaphore>,
 }
 
 impl Server {
@@ -73,6 +75,23 @@ impl Server {
             return Err(Status::unavailable("it has not been told yet what it has forgotten"));
         }
         self.franchise.lost().map_or(Ok(()), |why| Err(Status::unavailable(why)))
+    }
+
+    async fn heartbeat(&self, sender: u64, mut request: AppendRequest) -> Result<AppendReply, Status> {
+        let ask = request.ask.take().unwrap_or_default();
+        let request = wire::append_in(request)?;
+        own(&request.vote, sender)?;
+        believes(&self.recall, &request.vote)?;
+        self.ear.heard(request.vote.leader_id.term, sender);
+        let previous = request.prev_log_id;
+        let last = request.entries.last().map(|entry| entry.log_id).or(previous);
+        let reply = self.raft.append_entries(request).await.map_err(stopped)?;
+        let result = reply.into_stream_result(previous, last);
+        if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
+            self.accord.obey(&ask);
+        }
+        let report = Some(self.accord.report(&ask));
+        Ok(AppendReply { report, ..wire::appended_out(&result) })
     }
 
     /// A fenced replica counts for no majority.
@@ -114,6 +133,7 @@ type Reply<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl Peer for Server {
     type AppendStream = BoxStream<'static, Result<AppendReply, Status>>;
+    type HeartbeatsStream = BoxStream<'static, Result<AppendReply, Status>>;
 
     async fn append(&self, request: Request<Streaming<AppendRequest>>) -> Reply<Self::AppendStream> {
         let sender = sender(&request)?;
@@ -127,23 +147,14 @@ impl Peer for Server {
         Ok(Response::new(replies.boxed()))
     }
 
-    async fn heartbeat(&self, request: Request<AppendRequest>) -> Reply<AppendReply> {
+    async fn heartbeats(&self, request: Request<Streaming<AppendRequest>>) -> Reply<Self::HeartbeatsStream> {
         let sender = sender(&request)?;
-        let mut request = request.into_inner();
-        let ask = request.ask.take().unwrap_or_default();
-        let request = wire::append_in(request)?;
-        own(&request.vote, sender)?;
-        believes(&self.recall, &request.vote)?;
-        self.ear.heard(request.vote.leader_id.term, sender);
-        let previous = request.prev_log_id;
-        let last = request.entries.last().map(|entry| entry.log_id).or(previous);
-        let reply = self.raft.append_entries(request).await.map_err(stopped)?;
-        let result = reply.into_stream_result(previous, last);
-        if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
-            self.accord.obey(&ask);
-        }
-        let report = Some(self.accord.report(&ask));
-        Ok(Response::new(AppendReply { report, ..wire::appended_out(&result) }))
+        let server = self.clone();
+        let replies = request.into_inner().then(move |request| {
+            let server = server.clone();
+            async move { server.heartbeat(sender, request?).await }
+        });
+        Ok(Response::new(replies.boxed()))
     }
 
     async fn vote(&self, request: Request<VoteRequest>) -> Reply<VoteReply> {

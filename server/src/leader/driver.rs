@@ -26,7 +26,7 @@ use super::recorder::{self, Batch, Pending, Recorder};
 /// one of them gets a conflict and is planned anew.
 const FLYING_MAX: usize = 32;
 /// How often heartbeats are looked at.
-const PULSE: Duration = Duration::from_millis(250);
+const PULSE: Duration = Duration::from_millis(500);
 /// The store has its own, shorter deadline; this one only guards against its failure.
 const PROPOSE_MAX: Duration = Duration::from_secs(30);
 /// A recheck is made at the latest after this time, so that a step of the wall clock cannot delay it for long.
