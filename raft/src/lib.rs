@@ -35,6 +35,7 @@ pub mod propose;
 pub mod read;
 mod recall;
 mod record;
+mod rhythm;
 mod scrub;
 pub mod standing;
 pub mod state;

@@ -40,6 +40,7 @@ use crate::peer::{pace, silence};
 use crate::propose::Proposer;
 use crate::read::Reader;
 use crate::recall::Recall;
+use crate::rhythm::Rhythm;
 use crate::scrub;
 use crate::standing::{self, Standing};
 use crate::trouble::Trouble;
@@ -105,7 +106,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     let acceptor = tls::acceptor(&config.tls, ClientCertificate::Required, &["h2"]).map_err(|error| other(&error))?;
 
     let metrics = Arc::new(Metrics::default());
-    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let (stop, tasks, rhythm) = (CancellationToken::new(), TaskTracker::new(), Rhythm::begin());
     let room = Room::new(disk.clone(), metrics.clone(), stop.clone());
     let flusher = Flusher::start(room.clone(), metrics.clone());
     let identity = Identity { cluster_id: config.cluster_id.clone(), replica: id };
@@ -150,7 +151,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     };
     tasks.spawn(accord.clone().run(raft.clone(), cluster_sender, stop.clone()));
     tasks.spawn(guard::hold(guard.clone(), raft.clone(), id, stop.clone()));
-    tasks.spawn(room.clone().watch());
+    tasks.spawn(room.clone().watch(rhythm));
     let (standing_sender, standing) = watch::channel(Standing::new(id));
     let members = Arc::new(Members {
         raft: raft.clone(),
@@ -201,10 +202,17 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     tasks.spawn(silence::run(succession, ear.clone(), metrics.clone(), stop.clone()));
 
     let (removed_sender, removed) = watch::channel(None);
-    tasks.spawn(keep::run(members.clone(), removed_sender, stop.clone()));
+    tasks.spawn(keep::run(members.clone(), removed_sender, rhythm, stop.clone()));
     let sidelining = (guard.subscribe(), room.level());
-    let following =
-        standing::follow(raft.clone(), published.applied(), sidelining, standing_sender, metrics.clone(), stop.clone());
+    let following = standing::follow(
+        raft.clone(),
+        published.applied(),
+        sidelining,
+        standing_sender,
+        metrics.clone(),
+        rhythm,
+        stop.clone(),
+    );
     tasks.spawn(following);
     let timeout = config.timing.propose_timeout;
     let followed = (published.applied(), standing.clone());
@@ -231,8 +239,8 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         recall,
     };
     tasks.spawn(bootstrap.run(pristine, stop.clone()));
-    tasks.spawn(upkeep::run(disk.clone(), published.clone(), config.history.clone(), env.clock, stop.clone()));
-    tasks.spawn(scrub::run(disk.clone(), metrics.clone(), stop.clone()));
+    tasks.spawn(upkeep::run(disk.clone(), published.clone(), config.history.clone(), env.clock, rhythm, stop.clone()));
+    tasks.spawn(scrub::run(disk.clone(), metrics.clone(), rhythm, stop.clone()));
     tasks.close();
 
     Ok(Running {

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::{Disk, Table, apart};
 use crate::metrics::Metrics;
 use crate::record;
+use crate::rhythm::Rhythm;
 
 /// 64 KiB a second: a small share of any disk and processor, and a full history window in little over an hour.
 const PIECE_BYTES: usize = 64 << 10;
 const PAUSE: Duration = Duration::from_secs(1);
-/// A small disk is not read more often than this.
+/// Between two passes, at most: a small disk need not be read all the time.
 const PASS: Duration = Duration::from_secs(60);
 /// Behind every key.
 const END: [u8; 9] = [0xff; 9];
@@ -72,17 +72,12 @@ fn name(table: Table, key: &[u8]) -> String {
 }
 
 /// Ends with `stop`, or with the first damage.
-pub async fn run(disk: Arc<dyn Disk>, metrics: Arc<Metrics>, stop: CancellationToken) {
-    let (mut place, mut begun) = (Place::first(), Instant::now());
+pub async fn run(disk: Arc<dyn Disk>, metrics: Arc<Metrics>, rhythm: Rhythm, stop: CancellationToken) {
+    let (mut place, mut pause) = (Place::first(), PAUSE);
     loop {
-        let mut due = Instant::now() + PAUSE;
-        if place == Place::first() {
-            due = due.max(begun + PASS);
-            begun = due;
-        }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep_until(due) => {}
+            () = rhythm.next(pause) => {}
         }
         let read = {
             let place = place.clone();
@@ -91,6 +86,7 @@ pub async fn run(disk: Arc<dyn Disk>, metrics: Arc<Metrics>, stop: CancellationT
         match read {
             Ok((bytes, next)) => {
                 Metrics::add(&metrics.scrubbed_bytes, bytes as u64);
+                pause = if next == Place::first() { PASS } else { PAUSE };
                 place = next;
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {

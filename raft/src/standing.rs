@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accord::guard::Fence;
 use crate::disk::space::Level;
 use crate::metrics::Metrics;
+use crate::rhythm::Rhythm;
 use crate::types::{LogId, Raft, Types, term_of};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +100,7 @@ pub(crate) async fn follow(
     (mut fence, mut level): (watch::Receiver<Fence>, watch::Receiver<Level>),
     standing: watch::Sender<Standing>,
     metrics: std::sync::Arc<Metrics>,
+    rhythm: Rhythm,
     stop: CancellationToken,
 ) {
     let (mut raft_metrics, mut server_metrics) = (raft.metrics(), raft.server_metrics());
@@ -124,17 +126,16 @@ pub(crate) async fn follow(
         });
         // Progress alone, which under load comes thousands of times a second, is looked at now and then.
         let calm = current && standing.borrow().is_settled();
-        let pause = |length| async move {
-            if calm {
-                tokio::time::sleep(length).await;
-            }
-        };
         let progress = async {
-            pause(PROGRESS).await;
+            if calm {
+                tokio::time::sleep(PROGRESS).await;
+            }
             applied.changed().await.is_ok()
         };
         let noise = async {
-            pause(METRICS).await;
+            if calm {
+                rhythm.next(METRICS).await;
+            }
             raft_metrics.changed().await.is_ok()
         };
         let goes_on = tokio::select! {

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::disk::{Disk, apart};
 use crate::machine::published::Published;
 use crate::metrics::Metrics;
+use crate::rhythm::Rhythm;
 use crate::store::HistoryWindow;
 
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -24,6 +25,7 @@ pub async fn run(
     published: Arc<Published>,
     window: HistoryWindow,
     clock: Arc<dyn Clock>,
+    rhythm: Rhythm,
     stop: CancellationToken,
 ) {
     let mut reclaimed = Instant::now();
@@ -55,7 +57,7 @@ pub async fn run(
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(INTERVAL) => {}
+            () = rhythm.next(INTERVAL) => {}
         }
     }
 }

@@ -13,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 use super::space::{Level, Limits};
 use super::{Batch, Disk, Free, apart};
 use crate::metrics::Metrics;
+use crate::rhythm::Rhythm;
 
 /// Between two looks at the free room.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(500);
 /// Between two attempts of a write that finds no room; it doubles up to the second.
 const AGAIN_FIRST: Duration = Duration::from_millis(50);
 const AGAIN_MAX: Duration = Duration::from_secs(1);
@@ -95,14 +96,14 @@ impl Room {
     }
 
     /// Looks at the free room again and again. Ends with `stop`.
-    pub async fn watch(self: Arc<Self>) {
+    pub async fn watch(self: Arc<Self>, rhythm: Rhythm) {
         loop {
             if let Err(error) = self.look().await {
                 tracing::warn!(%error, "the free room on the disk is not known");
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK) => {}
+                () = rhythm.next(LOOK) => {}
             }
         }
     }

@@ -15,12 +15,18 @@ use super::plan::MemberChange;
 use super::{Member, Members, Roster};
 use crate::peer::channels::Lane;
 use crate::peer::door;
+use crate::rhythm::Rhythm;
 
 const EVERY: Duration = Duration::from_secs(1);
 const ASK: Duration = Duration::from_millis(700);
 
 /// Ends with `stop`, or when this replica is told that it is no member any more: `removed` then says so.
-pub(crate) async fn run(members: Arc<Members>, removed: watch::Sender<Option<String>>, stop: CancellationToken) {
+pub(crate) async fn run(
+    members: Arc<Members>,
+    removed: watch::Sender<Option<String>>,
+    rhythm: Rhythm,
+    stop: CancellationToken,
+) {
     let mut turn = 0;
     loop {
         members.follow_addresses();
@@ -37,7 +43,7 @@ pub(crate) async fn run(members: Arc<Members>, removed: watch::Sender<Option<Str
         turn += 1;
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(EVERY) => {}
+            () = rhythm.next(EVERY) => {}
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::ear::Ear;
-use super::succession::Succession;
+use super::succession::{STAGGER, Succession};
 
 /// What openraft's clock does until there is news, or until the instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,11 @@ pub async fn run(succession: Succession, ear: Arc<Ear>, heartbeat: Duration, sto
     let mut changes = raft.server_metrics();
     loop {
         let leads = changes.borrow_and_update().state == ServerState::Leader;
-        let patience_ends = succession.followed().and_then(|followed| ear.patience_ends(followed.term()));
+        // When `silence` wakes as well.
+        let patience_ends = succession.followed().and_then(|followed| {
+            let turn = STAGGER * followed.rank.unwrap_or_default();
+            ear.patience_ends(followed.term()).map(|at| at + turn)
+        });
         let pace = decide(leads, patience_ends, heartbeat, Instant::now());
         raft.runtime_config().tick(matches!(pace, Pace::Alone { .. }));
         let until = match pace {
