@@ -48,6 +48,8 @@ pub struct Cause {
     pub field: String,
 }
 
+const VERSION_TOO_LARGE: &str = "ResourceVersionTooLarge";
+
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
@@ -292,6 +294,19 @@ impl Status {
         let mut status = Status::new(504, "Timeout", format!("Timeout: {message}"));
         status.details_mut().retry_after_seconds = retry_after_seconds;
         status
+    }
+
+    /// 504 with a cause that clients know: nobody has written this version yet.
+    pub fn version_too_large(asked: u64, newest: u64) -> Status {
+        let mut status = Status::timeout(format!("Too large resource version: {asked}, current: {newest}"), 1);
+        let message = "Too large resource version".to_owned();
+        status.details_mut().causes = vec![Cause { reason: VERSION_TOO_LARGE.into(), message, field: String::new() }];
+        status
+    }
+
+    pub fn is_version_too_large(&self) -> bool {
+        let mut causes = self.details.iter().flat_map(|details| &details.causes);
+        causes.any(|cause| cause.reason == VERSION_TOO_LARGE)
     }
 
     pub fn to_json(&self) -> Vec<u8> {

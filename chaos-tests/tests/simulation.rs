@@ -63,6 +63,12 @@ fn an_emptied_replica_believes_no_deposed_leader() {
     pinned(Subject::Store, 26);
 }
 
+/// Seed 3: a bit of the record that says whose data it is turned over; the replica never started again.
+#[test]
+fn a_replica_whose_identity_rots_is_filled_by_the_others() {
+    pinned(Subject::Store, 3);
+}
+
 /// Seed 6: a node was called silent just as its agent was back; its Pod stayed unready though it ran.
 #[test]
 fn a_pod_of_a_node_that_returns_is_ready_again() {

@@ -175,6 +175,8 @@ pub(crate) fn judge(failure: tonic::Status, repeat: Repeat) -> Result<Retry, Err
         // 429 and 503 say that nothing was done and that it may be tried again.
         return match status.code {
             429 | 503 => Ok(Retry { message: status.message, sent: false }),
+            // Nothing was done, and no other replica knows more.
+            504 if status.is_version_too_large() => Err(Error::Api(Box::new(status))),
             504 if repeat == Repeat::Always => Ok(Retry { message: status.message, sent: true }),
             504 => Err(Error::Unknown(status.message)),
             _ => Err(Error::Api(Box::new(status))),

@@ -11,7 +11,7 @@ use crate::disk::flusher::Flusher;
 use crate::disk::rocks::{self, Rocks};
 use crate::disk::room::Room;
 use crate::disk::{Disk, Table, apart};
-use crate::identity::IDENTITY;
+use crate::identity::{IDENTITY, Identity};
 use crate::log_store::{self, LogStore};
 use crate::machine::Machine;
 use crate::metrics::Metrics;
@@ -48,20 +48,31 @@ pub async fn open(
         Ok(opened) => return Ok(opened),
         Err(error) => error,
     };
+    set_aside(room, metrics, members, error).await?;
+    tables()
+}
+
+/// Whose data it is must be readable as well.
+pub async fn identity(room: &Arc<Room>, metrics: &Metrics, members: usize) -> io::Result<()> {
+    match Identity::found(&*room.disk) {
+        Ok(_) => Ok(()),
+        Err(error) => set_aside(room, metrics, members, error).await,
+    }
+}
+
+/// Sets the tables aside that `error` tells of, where that is the remedy.
+async fn set_aside(room: &Room, metrics: &Metrics, members: usize, error: io::Error) -> io::Result<()> {
     Metrics::add(&metrics.checksum_failures, 1);
     let vote = log_store::kept_vote(&*room.disk).ok().flatten();
-    match (remedy(error.kind(), members, vote.is_some()), vote) {
-        (Remedy::Stop, _) | (_, None) => Err(error),
-        (Remedy::Refill, Some(vote)) => {
-            tracing::error!(%error, "the data is damaged: it is set aside, and the other replicas fill this one again");
-            let identity = room.disk.get(Table::Meta, &IDENTITY);
-            // The copy may be the damaged one.
-            room.disk.save_note(&record::encode(&vote))?;
-            apart(&room.disk, |disk| disk.set_aside()).await?;
-            bootstrap::abstain(&*room.disk, identity.ok().flatten())?;
-            tables()
-        }
-    }
+    let (Remedy::Refill, Some(vote)) = (remedy(error.kind(), members, vote.is_some()), vote) else {
+        return Err(error);
+    };
+    tracing::error!(%error, "the data is damaged: it is set aside, and the other replicas fill this one again");
+    let identity = Identity::found(&*room.disk).ok().flatten();
+    // The copy may be the damaged one.
+    room.disk.save_note(&record::encode(&vote))?;
+    apart(&room.disk, |disk| disk.set_aside()).await?;
+    bootstrap::abstain(&*room.disk, identity.map(|identity| record::encode(&identity)))
 }
 
 /// Opens the database; one that cannot be opened for its damage is treated like damaged tables.

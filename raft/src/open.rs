@@ -109,11 +109,12 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     let (stop, tasks, rhythm) = (CancellationToken::new(), TaskTracker::new(), Rhythm::begin());
     let room = Room::new(disk.clone(), metrics.clone(), stop.clone());
     let flusher = Flusher::start(room.clone(), metrics.clone());
+    let initial = config.initial_members.len();
+    mend::identity(&room, &metrics, initial).await.map_err(unusable)?;
     let identity = Identity { cluster_id: config.cluster_id.clone(), replica: id };
     mend::abstain_if_emptied(&*disk).map_err(unusable)?;
     let cluster_id = identity.check(&*disk, &flusher, &config.dir).await?;
     let channels = Channels::new(env.net.clone(), &config.tls, &cluster_id)?;
-    let initial = config.initial_members.len();
     let (log, machine) = mend::open(&room, &flusher, &metrics, initial).await.map_err(unusable)?;
     let (published, generations) = (machine.published(), machine.generations());
     let abstains = Arc::new(AtomicBool::new(Bootstrap::abstained(&*disk).map_err(unusable)?));

@@ -90,6 +90,16 @@ async fn a_rotten_record_of_the_state_is_found() {
 }
 
 #[tokio::test]
+async fn a_rotten_identity_is_found() {
+    let (cluster, store) = rots(|disk| {
+        assert!(disk.rot(Table::Meta, |key| key == b"identity").is_some());
+    })
+    .await;
+    assert_eq!(store.metrics().checksum_failures.load(Relaxed), 1);
+    takes_part(cluster, store).await;
+}
+
+#[tokio::test]
 async fn one_rotten_copy_of_the_vote_is_made_good_by_the_other() {
     let (cluster, store) = rots(|disk| {
         assert!(disk.rot(Table::Meta, |key| key == b"vote").is_some());

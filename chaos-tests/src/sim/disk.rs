@@ -97,6 +97,30 @@ impl Platters {
         lost
     }
 
+    /// Turns a bit of a record that lies on the platters over. Returns the place of the record.
+    pub fn rot(&self) -> Option<(Table, Bytes)> {
+        let mut inner = self.lock();
+        let filled = Table::ALL.into_iter().filter(|table| !inner.durable[slot(*table)].is_empty());
+        let filled: Vec<Table> = filled.collect();
+        let table = *filled.get(self.random.below(filled.len().max(1) as u64) as usize)?;
+        let rows = &inner.durable[slot(table)];
+        let (key, sound) = rows.iter().nth(self.random.below(rows.len() as u64) as usize)?;
+        let (key, sound) = (key.clone(), sound.clone());
+        let mut rotten = sound.to_vec();
+        let bit = self.random.below(8 * rotten.len().max(1) as u64) as usize;
+        *rotten.get_mut(bit / 8)? ^= 1 << (bit % 8);
+        let rotten = Bytes::from(rotten);
+        let Inner { durable, unsynced, .. } = &mut *inner;
+        // Where it was written anew since, that is what will be read.
+        for tables in std::iter::once(durable).chain(unsynced) {
+            let table = &mut tables[slot(table)];
+            if table.get(&key) == Some(&sound) {
+                table.insert(key.clone(), rotten.clone());
+            }
+        }
+        Some((table, key))
+    }
+
     /// A new, empty disk in the place of the old.
     pub fn replace(&self) {
         let mut inner = self.lock();
@@ -174,6 +198,17 @@ impl Disk for Handle {
 
     fn note(&self) -> io::Result<Option<Vec<u8>>> {
         Ok(self.opened()?.note.clone())
+    }
+
+    fn set_aside(&self) -> io::Result<()> {
+        let mut inner = self.opened()?;
+        if inner.faults.full {
+            return Err(no_room());
+        }
+        inner.durable = Tables::default();
+        inner.unsynced.clear();
+        inner.synced = inner.written;
+        Ok(())
     }
 
     fn get(&self, table: Table, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
@@ -275,6 +310,26 @@ mod tests {
         let (synced, ()) = tokio::join!(disk.sync(), async { put(&*disk, "b") });
         synced.unwrap();
         assert_eq!(platters.lock().unsynced.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_bit_that_turns_over_is_what_all_read_from_then_on() {
+        let platters = Platters::new(Random::from_seed(1));
+        assert_eq!(platters.rot(), None, "there is nothing yet");
+        let disk = platters.open();
+        put(&*disk, "a");
+        disk.sync().await.unwrap();
+        put(&*disk, "b");
+        let (table, key) = platters.rot().unwrap();
+        assert_eq!((table, &key[..]), (Table::Log, &b"a"[..]));
+        let read = disk.get(table, &key).unwrap().unwrap();
+        assert_eq!((read[0] ^ b'a').count_ones(), 1);
+        disk.set_aside().unwrap();
+        assert!(keys(&*disk).is_empty());
+        put(&*disk, "c");
+        disk.sync().await.unwrap();
+        platters.crash();
+        assert_eq!(keys(&*platters.open()), ["c"]);
     }
 
     #[tokio::test]

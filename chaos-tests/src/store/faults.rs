@@ -38,6 +38,11 @@ impl Run {
                 self.with_store(*host, |store| async move { store.compact_log().await });
             }
             Action::NewDisk(host) => self.platters[*host].replace(),
+            Action::Rot(host) => {
+                if let Some((table, key)) = self.platters[*host].rot() {
+                    self.world.note(format_args!("a bit of {} {key:?} at host {host} turns over", table.name()));
+                }
+            }
         }
     }
 

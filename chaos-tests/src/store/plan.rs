@@ -52,6 +52,8 @@ pub enum Kind {
     Compact(Host),
     /// A new, empty disk.
     NewDisk(Host),
+    /// A bit of one record turns over. Not where a disk is lost as well.
+    Rot(Host),
     /// A new replica joins, is promoted once it is filled, and is removed in the end. At most one in a plan.
     Guest,
 }
@@ -75,6 +77,7 @@ pub enum Action {
     Transfer(Host, Host),
     Compact(Host),
     NewDisk(Host),
+    Rot(Host),
 }
 
 const BEGINS_MS: u64 = 3_000;
@@ -82,6 +85,8 @@ const ENDS_MS: u64 = 20_000;
 const FAULTS: (u64, u64) = (3, 12);
 /// One of so many seeds has a guest.
 const GUEST_EVERY: u64 = 5;
+/// One of so many seeds has a disk that rots, unless another one is lost.
+const ROT_EVERY: u64 = 4;
 
 impl Plan {
     pub fn new(seed: u64) -> Plan {
@@ -106,6 +111,13 @@ impl Plan {
         if seed % GUEST_EVERY == GUEST_EVERY - 1 {
             let (at_ms, for_ms) = (BEGINS_MS + random.below(4_000), 3_000 + random.below(10_000));
             faults.push(Fault { at_ms, for_ms, kind: Kind::Guest });
+        }
+        if seed % ROT_EVERY == ROT_EVERY - 1 && new_disks == 0 {
+            let (at_ms, host) = (BEGINS_MS + random.below(9_000), random.below(replicas as u64) as usize);
+            // Read when the replica starts again, if not before.
+            faults.push(Fault { at_ms, for_ms: 0, kind: Kind::Rot(host) });
+            let again = Kind::Crash(host, random.below(2) == 0);
+            faults.push(Fault { at_ms: at_ms + random.below(3_000), for_ms: 100, kind: again });
         }
         faults.sort_by_key(|fault| fault.at_ms);
         Plan { seed, replicas, faults, ends_ms: ENDS_MS }
@@ -184,6 +196,7 @@ impl Plan {
             Kind::Clock(host, offset_ms) => during(Action::Clock(*host, *offset_ms), Action::Clock(*host, 0)),
             Kind::Transfer(to) => hosts.map(|host| (from, Action::Transfer(host, *to))).collect(),
             Kind::Compact(host) => vec![(from, Action::Compact(*host))],
+            Kind::Rot(host) => vec![(from, Action::Rot(*host))],
             // Driven by what stands in the membership.
             Kind::Guest => Vec::new(),
             Kind::NewDisk(host) => {
@@ -270,7 +283,7 @@ mod tests {
                 text.split('(').next().map(str::to_owned)
             }));
         }
-        assert_eq!(kinds.len(), 19, "{kinds:?}");
+        assert_eq!(kinds.len(), 20, "{kinds:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use api::Key;
-use api::status::{Cause, Status};
+use api::status::Status;
 use raft::{ReadError, State};
 use serde_json::Value;
 
@@ -103,18 +103,21 @@ impl Objects {
         if now.revision() >= revision {
             return Ok(now);
         }
-        self.store.caught_up(revision, CATCH_UP_DEADLINE).await.map_err(|error| {
-            if matches!(error, ReadError::Fenced(_)) {
-                return failure::read(&error);
+        // A replica that knows all there is need not wait for what nobody has written.
+        let all_there_is = async {
+            if self.store.barrier().await.is_err() {
+                std::future::pending::<()>().await;
             }
-            let current = self.store.state().revision();
-            let why = format!("Too large resource version: {revision}, current: {current}");
-            let mut status = Status::timeout(why, 1);
-            let message = "Too large resource version".to_owned();
-            status.details.get_or_insert_default().causes =
-                vec![Cause { reason: "ResourceVersionTooLarge".into(), message, field: String::new() }];
-            status
-        })
+        };
+        let caught_up = tokio::select! {
+            caught_up = self.store.caught_up(revision, CATCH_UP_DEADLINE) => caught_up,
+            () = all_there_is => self.store.trusted(),
+        };
+        match caught_up {
+            Err(error @ ReadError::Fenced(_)) => Err(failure::read(&error)),
+            Ok(state) if state.revision() >= revision => Ok(state),
+            Ok(_) | Err(_) => Err(Status::version_too_large(revision, self.store.state().revision())),
+        }
     }
 
     /// A permission that ends at a node must reach this object.
