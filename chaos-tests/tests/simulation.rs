@@ -69,6 +69,12 @@ fn a_replica_whose_identity_rots_is_filled_by_the_others() {
     pinned(Subject::Store, 3);
 }
 
+/// Seed 51: a bit of the history turned over, and a restart did not repair it.
+#[test]
+fn a_history_that_rots_is_filled_by_the_others() {
+    pinned(Subject::Store, 51);
+}
+
 /// Seed 6: a node was called silent just as its agent was back; its Pod stayed unready though it ran.
 #[test]
 fn a_pod_of_a_node_that_returns_is_ready_again() {

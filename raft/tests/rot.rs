@@ -90,6 +90,17 @@ async fn a_rotten_record_of_the_state_is_found() {
 }
 
 #[tokio::test]
+async fn a_rotten_change_of_the_history_is_found() {
+    let (cluster, store) = rots(|disk| {
+        let some = disk.keys(Table::History)[9].clone();
+        assert!(disk.rot(Table::History, |key| *key == some).is_some());
+    })
+    .await;
+    assert_eq!(store.metrics().checksum_failures.load(Relaxed), 1);
+    takes_part(cluster, store).await;
+}
+
+#[tokio::test]
 async fn a_rotten_identity_is_found() {
     let (cluster, store) = rots(|disk| {
         assert!(disk.rot(Table::Meta, |key| key == b"identity").is_some());

@@ -63,8 +63,25 @@ impl History {
         let trimmed = trimmed.unwrap_or_default();
         let inner = Inner { trimmed, bytes_added, ring: VecDeque::new(), ring_bytes: 0 };
         let history = History { disk, metrics, inner: Mutex::new(inner) };
+        history.check()?;
         history.report(&history.inner());
         Ok(history)
+    }
+
+    /// Reads it once, so that damage is found while it can still be repaired.
+    fn check(&self) -> io::Result<()> {
+        let mut next = self.floor() + 1;
+        loop {
+            let rows = self.disk.scan(Table::History, &next.to_be_bytes(), &u64::MAX.to_be_bytes(), READ_BYTES)?;
+            for (at, row) in &rows {
+                let revision = <[u8; 8]>::try_from(&at[..]).map_or(next, u64::from_be_bytes);
+                record::open(row, &|| format!("history row {revision}"))?;
+                next = revision + 1;
+            }
+            if rows.is_empty() {
+                return Ok(());
+            }
+        }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -138,7 +155,8 @@ impl History {
     fn read(&self, after: Revision, upto: Revision) -> Result<Vec<Change>, Gone> {
         // A change that cannot be read is as gone as one that was trimmed; the watcher starts over.
         let unreadable = |error: io::Error| {
-            tracing::error!(%error, after, "the history cannot be read");
+            Metrics::add(&self.metrics.checksum_failures, 1);
+            self.metrics.rot_found(&error);
             Gone { asked: after, oldest: upto }
         };
         let mut changes = Vec::new();
