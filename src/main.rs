@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 /// Runs containers on a group of Docker hosts and keeps them running when machines die.
@@ -55,6 +56,10 @@ struct ConfigFile {
 
 type Failure = Box<dyn std::error::Error>;
 
+/// Takes a sixth less of a busy replica's processor time than glibc's, and 1 to 2 MiB more when idle.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // One runs in every Pod: it pays for nothing that it does not need.
     if is_pause(std::env::args_os().skip(1)) {
@@ -91,33 +96,30 @@ fn finish(outcome: Result<(), Failure>) -> ExitCode {
 
 fn server(file: ConfigFile) -> Result<(), Failure> {
     let config = server::Config::load(&file.config)?;
-    serve(None, |shutdown| server::run(config, proto::seam::Env::real(), shutdown))
+    serve(raft::runtime::replica(), |shutdown| server::run(config, proto::seam::Env::real(), shutdown))
 }
 
 fn node(file: ConfigFile) -> Result<(), Failure> {
     let config = node_file::load(&file.config)?;
     let runtime = std::sync::Arc::new(node::docker::Docker::from_host(std::env::var("DOCKER_HOST").ok().as_deref()));
-    serve(Some(AGENT_THREADS), |shutdown| node::run(config, proto::seam::Env::real(), runtime, shutdown))
+    serve(agent_runtime(), |shutdown| node::run(config, proto::seam::Env::real(), runtime, shutdown))
 }
 
 /// An agent waits for its engine and for replicas: more threads would only hold more memory.
 const AGENT_THREADS: usize = 2;
 
+fn agent_runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(AGENT_THREADS).enable_all().build()
+}
+
 /// Runs until the process is told to end (TERM or INT), then lets it finish in order.
-///
-/// `threads`: as many as there are processors, if not given.
-fn serve<F, E>(threads: Option<usize>, run: impl FnOnce(CancellationToken) -> F) -> Result<(), Failure>
+fn serve<F, E>(runtime: std::io::Result<Runtime>, run: impl FnOnce(CancellationToken) -> F) -> Result<(), Failure>
 where
     F: Future<Output = Result<(), E>>,
     E: std::error::Error + 'static,
 {
     log_to_stderr();
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if let Some(threads) = threads {
-        builder.worker_threads(threads);
-    }
-    let runtime = builder.enable_all().build()?;
-    runtime.block_on(async {
+    runtime?.block_on(async {
         let shutdown = CancellationToken::new();
         let beside = [tokio::spawn(end_on_signal(shutdown.clone())), tokio::spawn(unused::give_back())];
         let outcome = run(shutdown).await.map_err(Failure::from);

@@ -38,8 +38,9 @@ pub struct Standing {
 /// A value of this many bytes that begins with its stamp, so that no two writes are alike and a watcher can tell when
 /// the write was sent.
 pub fn value(stamp_us: u64, bytes: usize) -> String {
-    let width = bytes.max(STAMP) - STAMP;
-    format!("{stamp_us:016}{:x<width$}", "")
+    let mut value = format!("{stamp_us:016}");
+    value.push_str(&"x".repeat(bytes.saturating_sub(STAMP)));
+    value
 }
 
 fn stamp(value: &[u8]) -> Option<u64> {

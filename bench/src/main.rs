@@ -59,19 +59,21 @@ enum What {
 pub type Failure = Box<dyn std::error::Error>;
 pub type Outcome = Result<(), Failure>;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// As in `kontiki` itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
     proto::tls::install_provider();
     let command = Command::parse();
-    let cluster = cluster::Cluster::at(command.dir);
-    let outcome = match command.what {
-        What::Create(args) => create::run(args, cluster).await,
-        What::Rollout(args) => rollout::run(args, cluster).await,
-        What::Footprint(args) => footprint::run(args, cluster).await,
-        What::Door(args) => door::run(args).await,
-        // What was started, or frozen, ends with the future.
-        What::Versus(args) => unless_interrupted(versus::run(args)).await,
-        What::Failover(args) => unless_interrupted(failover::run(args, cluster)).await,
+    let runtime = match &command.what {
+        What::Door(_) => raft::runtime::replica(),
+        // Whatever the driver takes for itself is missing to those it measures.
+        _ => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+    };
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(run(command)),
+        Err(error) => Err(error.into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -79,6 +81,19 @@ async fn main() -> ExitCode {
             eprintln!("bench: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+async fn run(command: Command) -> Outcome {
+    let cluster = cluster::Cluster::at(command.dir);
+    match command.what {
+        What::Create(args) => create::run(args, cluster).await,
+        What::Rollout(args) => rollout::run(args, cluster).await,
+        What::Footprint(args) => footprint::run(args, cluster).await,
+        What::Door(args) => door::run(args).await,
+        // What was started, or frozen, ends with the future.
+        What::Versus(args) => unless_interrupted(versus::run(args)).await,
+        What::Failover(args) => unless_interrupted(failover::run(args, cluster)).await,
     }
 }
 

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use openraft::error::ClientWriteError;
-use openraft::impls::ProgressResponder;
 use tokio::sync::watch;
 
 use crate::accord::guard::Guard;
 use crate::command::{Command, Outcome};
 use crate::disk::space::{self, Level};
+use crate::intake::Intake;
 use crate::machine::published::Published;
-use crate::types::{Proposal, Raft};
 
 /// What became of a proposal.
 #[derive(Debug)]
@@ -25,24 +23,10 @@ pub enum Answer {
     Unknown(String),
 }
 
-/// Whether there is room or not: for what the cluster itself must write.
-pub async fn append(raft: &Raft, command: Bytes) -> Answer {
-    let (responder, answer) = ProgressResponder::complete_only();
-    if raft.client_write_ff(Proposal(command), Some(responder)).await.is_err() {
-        return Answer::NotTaken;
-    }
-    match answer.await {
-        Ok(Ok(written)) => Answer::Outcome(written.data),
-        Ok(Err(ClientWriteError::LogEntryDiscarded(_))) => Answer::Unknown("the leader changed".into()),
-        Ok(Err(_)) => Answer::NotTaken,
-        Err(_) => Answer::Unknown("the replica stopped".into()),
-    }
-}
-
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Admission {
-    pub raft: Raft,
+    pub intake: Intake,
     pub guard: Arc<Guard>,
     /// Of the disk here.
     pub own: watch::Receiver<Level>,
@@ -60,7 +44,7 @@ impl Admission {
         if let Some(why) = self.bars(&command) {
             return Answer::NoSpace(why);
         }
-        append(&self.raft, command).await
+        self.intake.append(command).await
     }
 
     /// Does the raft node here wait for its disk?

@@ -125,3 +125,13 @@ pub enum Previous {
     /// It existed, but the history window no longer holds its value.
     Forgotten,
 }
+
+impl Previous {
+    /// Bytes of its value, as far as it is known.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Previous::Was(was) => was.value.len(),
+            Previous::Absent | Previous::Forgotten => 0,
+        }
+    }
+}

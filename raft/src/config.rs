@@ -35,6 +35,8 @@ pub struct Timing {
     pub election_max: Duration,
     /// Deadline of one proposal, forwarding included.
     pub propose_timeout: Duration,
+    /// Objects on the disk are never older than this: what came later, a restart makes again from the log.
+    pub save: Duration,
 }
 
 impl Default for Timing {
@@ -49,6 +51,7 @@ impl Default for Timing {
             election_min: Duration::from_millis(500),
             election_max: Duration::from_millis(800),
             propose_timeout: Duration::from_secs(10),
+            save: Duration::from_secs(2),
         }
     }
 }

@@ -7,9 +7,10 @@
 //! - `log_store`, `disk`: the log and the vote, and what lies below them;
 //! - `peer`: the wire to the other replicas;
 //! - `accord`: whether the replicas' states agree, and what becomes of the odd one;
-//! - `propose`, `admission`, `read`, `past`, [`watch`]: the ways in and out;
+//! - `propose`, `admission`, `intake`, `read`, `past`, [`watch`]: the ways in and out;
 //! - `mend`, `scrub`, `trouble`: damaged data, and how it is told;
 //! - `bootstrap`, `members`, [`standing`]: birth, membership, leadership;
+//! - [`runtime`]: the threads that a replica's process wants;
 //! - [`backup`], [`offline`]: snapshot files, and what is done to a data directory while its replica does not run.
 
 mod accord;
@@ -20,6 +21,7 @@ pub mod command;
 pub mod config;
 mod disk;
 pub mod identity;
+mod intake;
 mod log_ends;
 mod log_store;
 mod machine;
@@ -36,6 +38,7 @@ pub mod read;
 mod recall;
 mod record;
 mod rhythm;
+pub mod runtime;
 mod scrub;
 pub mod standing;
 pub mod state;

@@ -12,6 +12,8 @@ pub const CACHE_BYTES: usize = 4 << 20;
 
 pub struct Ends {
     pub purged: Option<LogId>,
+    /// Off the disk, too.
+    pub cleared: Option<LogId>,
     pub last: Option<LogId>,
     pub vote: Option<Vote>,
     cache: VecDeque<Entry>,
@@ -21,7 +23,7 @@ pub struct Ends {
 impl Ends {
     /// Of a log that holds nothing beyond what was purged.
     pub fn new(purged: Option<LogId>, vote: Option<Vote>) -> Ends {
-        Ends { purged, last: purged, vote, cache: VecDeque::new(), cache_bytes: 0 }
+        Ends { purged, cleared: purged, last: purged, vote, cache: VecDeque::new(), cache_bytes: 0 }
     }
 
     /// `None`: the cache does not reach back to `start`.

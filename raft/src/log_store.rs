@@ -15,6 +15,7 @@ use crate::disk::flusher::{Flusher, Waiter};
 use crate::disk::room::Room;
 use crate::disk::{Batch, Disk, Table};
 use crate::log_ends::{Ends, weight};
+use crate::machine::reach::Reach;
 use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
 use crate::peer::wire;
@@ -37,11 +38,13 @@ pub struct LogStore {
     flusher: Flusher,
     metrics: Arc<Metrics>,
     ends: Arc<Mutex<Ends>>,
+    /// The log stays on the disk from there on, also what openraft needs no more.
+    reach: Arc<Reach>,
 }
 
 impl LogStore {
     /// Reads the whole log once, so that a damaged record is found at start and not when a peer needs it.
-    pub fn open(room: Arc<Room>, flusher: Flusher, metrics: Arc<Metrics>) -> io::Result<LogStore> {
+    pub fn open(room: Arc<Room>, flusher: Flusher, metrics: Arc<Metrics>, reach: Arc<Reach>) -> io::Result<LogStore> {
         let disk = &room.disk;
         let purged: Option<(u64, u64)> = read_meta(&**disk, &PURGED)?;
         let purged = purged.map(|(term, index)| log_id(term, index));
@@ -55,7 +58,7 @@ impl LogStore {
             }
             (next, ends.last) = (last.log_id.index + 1, Some(last.log_id));
         }
-        Ok(LogStore { room, flusher, metrics, ends: Arc::new(Mutex::new(ends)) })
+        Ok(LogStore { room, flusher, metrics, ends: Arc::new(Mutex::new(ends)), reach })
     }
 
     /// Nothing was ever written here: neither a vote nor an entry.
@@ -78,7 +81,12 @@ impl LogStore {
 
     /// Entries of `start..end` in order, up to `bytes_max` of payload beyond the first. Fewer only at that limit.
     fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
-        match self.ends().cached(start, end, bytes_max) {
+        let (start, cached) = {
+            let ends = self.ends();
+            let start = start.max(ends.purged.map_or(0, |at| at.index + 1));
+            (start, ends.cached(start, end, bytes_max))
+        };
+        match cached {
             Some(entries) => Ok(entries),
             None => read_entries(&*self.room.disk, start, end, bytes_max),
         }
@@ -285,14 +293,24 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
-        let from = self.ends().purged.map_or(0, |at| at.index);
-        let mut batch = Batch::default();
-        if !mutants::on(Mutant::PurgeForgotten) {
-            batch.put(Table::Meta, PURGED, record::encode(&(term_of(&upto), upto.index)));
+        let cleared = self.ends().cleared;
+        // The rest goes with a later call.
+        let reached = match mutants::on(Mutant::PurgedBeforeSaved) {
+            true => Some(upto),
+            false => self.reach.now().applied,
+        };
+        let clear = reached.map(|reached| reached.min(upto)).filter(|at| Some(*at) > cleared);
+        if let Some(at) = clear {
+            let mut batch = Batch::default();
+            if !mutants::on(Mutant::PurgeForgotten) {
+                batch.put(Table::Meta, PURGED, record::encode(&(term_of(&at), at.index)));
+            }
+            batch.delete_range(Table::Log, key(cleared.map_or(0, |at| at.index)), key(at.index + 1));
+            self.room.write(&batch).await?;
         }
-        batch.delete_range(Table::Log, key(from), key(upto.index + 1));
-        self.room.write(&batch).await?;
-        self.ends().purge(upto);
+        let mut ends = self.ends();
+        ends.cleared = clear.or(cleared);
+        ends.purge(upto);
         Ok(())
     }
 }

@@ -1,15 +1,17 @@
 //! openraft's own suite for log stores and state machines, on RocksDB; and what it does not ask for.
 
-use openraft::storage::RaftLogStorageExt as _;
+use openraft::storage::{RaftLogStorageExt as _, RaftStateMachine as _};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{EntryPayload, StorageError};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::command::{Action, Command, Op, Precondition};
 use crate::disk::rocks::Rocks;
 use crate::log_ends::CACHE_BYTES;
 use crate::machine::Machine;
+use crate::store::HistoryWindow;
 use crate::types::Proposal;
 
 struct Builder;
@@ -26,8 +28,9 @@ fn open(rocks: &Arc<Rocks>) -> (LogStore, Machine) {
     let metrics = Arc::new(Metrics::default());
     let room = Room::new(rocks.clone(), metrics.clone(), CancellationToken::new());
     let flusher = Flusher::start(room.clone(), metrics.clone());
-    let log = LogStore::open(room.clone(), flusher.clone(), metrics.clone()).unwrap();
-    (log, Machine::open(room, flusher, metrics).unwrap())
+    let reach = Arc::new(Reach::default());
+    let log = LogStore::open(room.clone(), flusher.clone(), metrics.clone(), reach.clone()).unwrap();
+    (log, Machine::open(room, flusher, metrics, HistoryWindow::default(), reach).unwrap())
 }
 
 fn entry(term: u64, index: u64, bytes: usize) -> Entry {
@@ -53,7 +56,8 @@ async fn openraft_s_suite_passes() {
 async fn the_log_is_the_same_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let rocks = Arc::new(Rocks::open(dir.path()).unwrap());
-    let (mut log, _) = open(&rocks);
+    let (mut log, machine) = open(&rocks);
+    machine.reach().set(Some(log_id(1, 5)), 0);
     assert!(log.is_pristine());
     log.blocking_append((0..10).map(|index| entry(1, index, 10))).await.unwrap();
     log.purge(log_id(1, 3)).await.unwrap();
@@ -69,6 +73,37 @@ async fn the_log_is_the_same_after_a_restart() {
     assert_eq!(entries, [entry(1, 4, 10), entry(1, 5, 10), entry(1, 6, 10), entry(1, 7, 10), entry(2, 8, 10)]);
     assert_eq!(log.read_committed().await.unwrap(), Some(log_id(1, 6)));
     assert!(!log.is_pristine());
+}
+
+#[tokio::test]
+async fn the_log_stays_on_the_disk_until_the_objects_are_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    let rocks = Arc::new(Rocks::open(dir.path()).unwrap());
+    let (mut log, mut machine) = open(&rocks);
+    let put = |index: u64| {
+        let op = Op { key: "a".into(), precondition: Precondition::Any, action: Action::Put(index.to_string().into()) };
+        let command = Command { fence: None, proposed_at_ms: 1, author: "test".into(), ops: vec![op] };
+        Entry { log_id: log_id(1, index), payload: EntryPayload::Normal(Proposal(command.encode())) }
+    };
+    let entries: Vec<Entry> = (0..10).map(put).collect();
+    log.blocking_append(entries.clone()).await.unwrap();
+    machine.apply(futures::stream::iter(entries.into_iter().map(|entry| Ok((entry, None))))).await.unwrap();
+    let kept = || rocks.scan(Table::Log, b"", &[0xff; 9], usize::MAX).unwrap().len();
+    log.purge(log_id(1, 5)).await.unwrap();
+    assert_eq!(log.get_log_state().await.unwrap().last_purged_log_id, Some(log_id(1, 5)));
+    assert!(log.try_get_log_entries(0..6).await.unwrap().is_empty(), "for openraft it is gone");
+    assert_eq!(kept(), 10, "for a restart it is not");
+    // What a restart before that finds: an older state, and all of the log that makes the newer one.
+    let (mut again, older) = open(&rocks);
+    assert_eq!(older.published().state().revision(), 0);
+    assert_eq!(again.get_log_state().await.unwrap().last_purged_log_id, None);
+
+    machine.save().await.unwrap();
+    log.purge(log_id(1, 7)).await.unwrap();
+    assert_eq!(kept(), 2);
+    let (mut again, newer) = open(&rocks);
+    assert_eq!(newer.published().state().get(b"a").unwrap().value, "9");
+    assert_eq!(again.get_log_state().await.unwrap().last_purged_log_id, Some(log_id(1, 7)));
 }
 
 #[tokio::test]
@@ -106,6 +141,6 @@ async fn a_damaged_entry_is_named_at_start() {
     let metrics = Arc::new(Metrics::default());
     let room = Room::new(rocks, metrics.clone(), CancellationToken::new());
     let flusher = Flusher::start(room.clone(), metrics.clone());
-    let error = LogStore::open(room, flusher, metrics).err().expect("a damaged log is not opened");
+    let error = LogStore::open(room, flusher, metrics, Arc::default()).err().expect("a damaged log is not opened");
     assert!(error.to_string().starts_with("log entry 1 is corrupt"), "{error}");
 }

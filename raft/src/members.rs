@@ -18,6 +18,7 @@ use proto::seam::Clock;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
+use crate::intake::Intake;
 use crate::machine::published::Published;
 use crate::peer::channels::{Channels, Lane};
 use crate::standing::{Role, Standing};
@@ -72,6 +73,7 @@ pub struct MemberStatus {
 
 pub(crate) struct Members {
     pub raft: Raft,
+    pub intake: Intake,
     pub id: u64,
     pub channels: Channels,
     pub standing: watch::Receiver<Standing>,

@@ -14,6 +14,7 @@ use crate::disk::{Disk, Table, apart};
 use crate::identity::{IDENTITY, Identity};
 use crate::log_store::{self, LogStore};
 use crate::machine::Machine;
+use crate::machine::reach::Reach;
 use crate::metrics::Metrics;
 use crate::record;
 
@@ -38,17 +39,19 @@ pub async fn open(
     room: &Arc<Room>,
     flusher: &Flusher,
     metrics: &Arc<Metrics>,
-    members: usize,
+    config: &Config,
 ) -> io::Result<(LogStore, Machine)> {
     let tables = || -> io::Result<(LogStore, Machine)> {
-        let log = LogStore::open(room.clone(), flusher.clone(), metrics.clone())?;
-        Ok((log, Machine::open(room.clone(), flusher.clone(), metrics.clone())?))
+        let reach = Arc::new(Reach::default());
+        let log = LogStore::open(room.clone(), flusher.clone(), metrics.clone(), reach.clone())?;
+        let (room, window) = (room.clone(), config.history.clone());
+        Ok((log, Machine::open(room, flusher.clone(), metrics.clone(), window, reach)?))
     };
     let error = match tables() {
         Ok(opened) => return Ok(opened),
         Err(error) => error,
     };
-    set_aside(room, metrics, members, error).await?;
+    set_aside(room, metrics, config.initial_members.len(), error).await?;
     tables()
 }
 

@@ -59,6 +59,8 @@ mutants! {
     PurgedUnderReader,
     /// A purge is not remembered across a restart.
     PurgeForgotten,
+    /// The log is dropped further than the saved objects have come.
+    PurgedBeforeSaved,
     /// Entries that a new leader has overruled stay on the disk.
     TruncationForgotten,
     /// Entries that a new leader has overruled stay in memory.

@@ -20,10 +20,12 @@ use crate::identity::{self, Identity};
 use crate::log_store::LogStore;
 use crate::machine::Machine;
 use crate::machine::image::Image;
+use crate::machine::reach::Reach;
 use crate::members::{Member, used};
 use crate::metrics::Metrics;
 use crate::peer::channels::{self, Channels, Lane};
 use crate::state::State;
+use crate::store::HistoryWindow;
 use crate::types::{LogId, Membership, SnapshotMeta, StoredMembership, Types, Vote, log_id, term_of};
 
 /// How far the revision jumps: farther than a cluster comes in years of writes, so that whatever a client remembers
@@ -182,8 +184,9 @@ impl Data {
         let metrics = Arc::new(Metrics::default());
         let room = Room::new(disk, metrics.clone(), CancellationToken::new());
         let flusher = Flusher::start(room.clone(), metrics.clone());
-        let log = LogStore::open(room.clone(), flusher.clone(), metrics.clone())?;
-        let machine = Machine::open(room, flusher.clone(), metrics)?;
+        let reach = Arc::new(Reach::default());
+        let log = LogStore::open(room.clone(), flusher.clone(), metrics.clone(), reach.clone())?;
+        let machine = Machine::open(room, flusher.clone(), metrics, HistoryWindow::default(), reach)?;
         Ok(Data { flusher, log, machine })
     }
 
@@ -212,15 +215,21 @@ impl Data {
 
     /// Brings the state to the end of the log. Returns where that is.
     async fn apply_all(&mut self) -> io::Result<LogId> {
-        use openraft::storage::RaftLogReader as _;
         let end = self.log.last();
+        let at = self.apply_upto(end).await?.max(end);
+        at.ok_or_else(|| io::Error::other("nothing was ever written here"))
+    }
+
+    /// Returns where the state stands then, which may be further.
+    async fn apply_upto(&mut self, end: Option<LogId>) -> io::Result<Option<LogId>> {
+        use openraft::storage::RaftLogReader as _;
+        let behind = end.map_or(0, |end| end.index + 1);
         loop {
             let (applied, _) = self.machine.applied_state().await?;
             let next = applied.map_or(0, |at| at.index + 1);
-            let entries = self.log.try_get_log_entries(next..next.saturating_add(APPLIED_AT_ONCE)).await?;
+            let entries = self.log.try_get_log_entries(next..behind.min(next.saturating_add(APPLIED_AT_ONCE))).await?;
             if entries.is_empty() {
-                let at = applied.max(end);
-                return at.ok_or_else(|| io::Error::other("nothing was ever written here"));
+                return Ok(applied);
             }
             self.machine.apply(futures::stream::iter(entries.into_iter().map(|entry| Ok((entry, None))))).await?;
         }
@@ -228,6 +237,7 @@ impl Data {
 
     async fn describe(&mut self, identity: Identity, disk: &dyn Disk) -> io::Result<Inspection> {
         let committed = self.log.read_committed().await?;
+        self.apply_upto(committed).await?;
         let (applied, mut membership) = self.machine.applied_state().await?;
         let mut next = applied.map_or(0, |at| at.index + 1);
         // The newest membership may still lie in the log.

@@ -22,6 +22,7 @@ use crate::disk::room::Room;
 use crate::disk::space::Level;
 use crate::disk::{Disk, rocks};
 use crate::identity::Identity;
+use crate::intake::Intake;
 use crate::machine::published::Published;
 use crate::members::{Members, keep};
 use crate::mend;
@@ -115,8 +116,8 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     mend::abstain_if_emptied(&*disk).map_err(unusable)?;
     let cluster_id = identity.check(&*disk, &flusher, &config.dir).await?;
     let channels = Channels::new(env.net.clone(), &config.tls, &cluster_id)?;
-    let (log, machine) = mend::open(&room, &flusher, &metrics, initial).await.map_err(unusable)?;
-    let (published, generations) = (machine.published(), machine.generations());
+    let (log, machine) = mend::open(&room, &flusher, &metrics, &config).await.map_err(unusable)?;
+    let (published, generations, reach) = (machine.published(), machine.generations(), machine.reach());
     let abstains = Arc::new(AtomicBool::new(Bootstrap::abstained(&*disk).map_err(unusable)?));
     let pristine = log.is_pristine();
     let recall = Recall::new(log.vote().is_none() && (pristine || abstains.load(Relaxed)));
@@ -136,8 +137,9 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         raft.runtime_config().elect(false);
     }
     let (cluster_sender, cluster) = watch::channel(Level::Ample);
+    let intake = Intake::start(raft.clone(), stop.clone());
     let admission = Admission {
-        raft: raft.clone(),
+        intake: intake.clone(),
         guard: guard.clone(),
         own: room.level(),
         cluster,
@@ -156,6 +158,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     let (standing_sender, standing) = watch::channel(Standing::new(id));
     let members = Arc::new(Members {
         raft: raft.clone(),
+        intake,
         id,
         channels: channels.clone(),
         standing: standing.clone(),
@@ -240,7 +243,9 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         recall,
     };
     tasks.spawn(bootstrap.run(pristine, stop.clone()));
-    tasks.spawn(upkeep::run(disk.clone(), published.clone(), config.history.clone(), env.clock, rhythm, stop.clone()));
+    let save = config.timing.save;
+    tasks.spawn(upkeep::save_now_and_then(raft.clone(), reach.clone(), save, rhythm, stop.clone()));
+    tasks.spawn(upkeep::run(disk.clone(), published.clone(), reach, env.clock, rhythm, stop.clone()));
     tasks.spawn(scrub::run(disk.clone(), metrics.clone(), rhythm, stop.clone()));
     tasks.close();
 

@@ -132,9 +132,5 @@ impl Past {
 }
 
 fn weight(change: &Change) -> usize {
-    let previous = match &change.previous {
-        Previous::Was(was) => was.value.len(),
-        Previous::Absent | Previous::Forgotten => 0,
-    };
-    change.value.as_ref().map_or(0, |value| value.len()) + previous
+    change.value.as_ref().map_or(0, |value| value.len()) + change.previous.len()
 }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 /// Another number for every change of what stands in a record. A reader that meets another one stops instead of
 /// guessing, and does not take it for damage: all replicas would find the same at once.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 pub const HEADER: usize = 5;
 
 /// Frames a body that `fill` appends to the buffer.
@@ -35,7 +35,12 @@ pub fn open<'a>(record: &'a [u8], what: &dyn Fn() -> String) -> io::Result<&'a [
 }
 
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    seal(64, |buffer| {
+    encode_sized(value, 64)
+}
+
+/// The same, of a value whose encoding has about `capacity` bytes.
+pub fn encode_sized<T: Serialize>(value: &T, capacity: usize) -> Vec<u8> {
+    seal(capacity, |buffer| {
         let taken = std::mem::take(buffer);
         *buffer = postcard::to_extend(value, taken).expect("our own types have an encoding");
     })

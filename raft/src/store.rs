@@ -14,6 +14,7 @@ use crate::disk::Disk;
 use crate::mend;
 use crate::metrics::Metrics;
 use crate::open::{self, Running};
+use crate::upkeep;
 
 pub use crate::config::{Config, HistoryWindow, Timing};
 pub use crate::members::change::ChangeError;
@@ -216,6 +217,8 @@ impl Store {
     pub async fn shutdown(&self) {
         if !self.inner.stop.is_cancelled() {
             self.inner.members.hand_over(None).await;
+            // A restart need not apply again what is saved. Not if the disk makes it long.
+            let _ = tokio::time::timeout(STOP_DEADLINE, upkeep::save(&self.inner.raft)).await;
         }
         self.stop().await;
     }

@@ -1,4 +1,4 @@
-//! What a replica does for itself now and then: trims its history, looks at its disk. Acts.
+//! What a replica does for itself now and then: saves its objects, trims its history, looks at its disk. Acts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +8,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::{Disk, apart};
+use crate::machine::Machine;
 use crate::machine::published::Published;
+use crate::machine::reach::Reach;
 use crate::metrics::Metrics;
 use crate::rhythm::Rhythm;
-use crate::store::HistoryWindow;
+use crate::types::Raft;
 
 const INTERVAL: Duration = Duration::from_secs(2);
 /// So much may be deleted meanwhile: a window that is full loses as much as comes in.
@@ -23,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub async fn run(
     disk: Arc<dyn Disk>,
     published: Arc<Published>,
-    window: HistoryWindow,
+    reach: Arc<Reach>,
     clock: Arc<dyn Clock>,
     rhythm: Rhythm,
     stop: CancellationToken,
@@ -42,8 +44,9 @@ pub async fn run(
             Metrics::set(&published.metrics.disk_bytes, disk.bytes());
         }
         loop {
-            let revision = *published.revision().borrow();
-            match published.history.trim(&window, clock.now_ms(), revision) {
+            // What the objects on the disk do not reach yet is written once more after a crash.
+            let revision = reach.now().revision;
+            match published.history.trim(clock.now_ms(), revision) {
                 Ok(true) => tokio::time::sleep(PAUSE).await,
                 Ok(false) => break,
                 Err(error) => {
@@ -59,5 +62,32 @@ pub async fn run(
             () = stop.cancelled() => return,
             () = rhythm.next(INTERVAL) => {}
         }
+    }
+}
+
+/// Saves the objects wherever they lag behind at the end of `every`. Ends with `stop`.
+pub async fn save_now_and_then(
+    raft: Raft,
+    reach: Arc<Reach>,
+    every: Duration,
+    rhythm: Rhythm,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = rhythm.next(every) => {}
+        }
+        if !reach.now().whole {
+            save(&raft).await;
+        }
+    }
+}
+
+/// Fails with the disk, which ends the replica's part anyway, or when the raft node has stopped.
+pub async fn save(raft: &Raft) {
+    let saved = raft.with_state_machine(|machine: &mut Machine| Box::pin(machine.save())).await;
+    if let Some(error) = saved.map_or_else(|error| Some(error.to_string()), |saved| Some(saved.err()?.to_string())) {
+        tracing::debug!(error, "the objects are not saved");
     }
 }

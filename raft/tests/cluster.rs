@@ -122,6 +122,33 @@ async fn without_a_majority_nothing_is_acknowledged() {
 }
 
 #[tokio::test]
+async fn what_waits_behind_others_for_a_majority_can_be_taken_back() {
+    let mut cluster = Cluster::started(3).await;
+    let leader = cluster.leader().await;
+    let others: Vec<u64> = cluster.stores.keys().copied().filter(|id| *id != leader.id()).collect();
+    for id in &others {
+        cluster.kill(*id).await;
+    }
+    let mut under_way = Vec::new();
+    for key in ["first", "second"] {
+        let leader = leader.clone();
+        under_way.push(tokio::spawn(async move { leader.propose(command(vec![put(key, "1")])).await }));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let late = tokio::time::timeout(Duration::from_millis(300), leader.propose(command(vec![put("third", "1")]))).await;
+    assert!(late.is_err(), "acknowledged by a minority: {late:?}");
+    for id in others {
+        cluster.start(id).await;
+    }
+    for proposed in under_way {
+        let _ = in_time("an answer", proposed).await;
+    }
+    write(&leader, "b", "1").await;
+    cluster.converged().await;
+    assert_eq!(value(&leader, "third"), None, "it took effect though nobody waited for it");
+}
+
+#[tokio::test]
 async fn a_replica_that_lost_its_disk_is_filled_and_only_then_votes() {
     let mut cluster = Cluster::started(3).await;
     let empty = cluster.follower().await.id();

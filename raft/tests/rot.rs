@@ -31,6 +31,12 @@ async fn on_memory(size: u64) -> (Cluster, Disks) {
     (cluster, disks)
 }
 
+/// Waits until this object is on the disk: it may come later than the answer to its write.
+async fn saved(disk: &Memory, name: &str) {
+    let found = async || disk.keys(Table::Objects).iter().any(|key| key.ends_with(name.as_bytes())).then_some(());
+    eventually("the object on the disk", found).await;
+}
+
 /// Damages a follower that is down, and starts it again.
 async fn rots(damage: impl Fn(&Memory)) -> (Cluster, Store) {
     let (mut cluster, disks) = on_memory(3).await;
@@ -39,6 +45,7 @@ async fn rots(damage: impl Fn(&Memory)) -> (Cluster, Store) {
     }
     cluster.converged().await;
     let id = cluster.follower().await.id();
+    saved(&disks[&id], "key-19").await;
     cluster.kill(id).await;
     damage(&disks[&id]);
     write(&cluster.leader().await, "later", "x").await;
@@ -128,6 +135,7 @@ async fn without_a_readable_vote_a_replica_does_not_start() {
     write(&cluster.leader().await, "a", "x").await;
     cluster.converged().await;
     let id = cluster.follower().await.id();
+    saved(&disks[&id], "a").await;
     cluster.kill(id).await;
     disks[&id].rot(Table::Meta, |key| key == b"vote").unwrap();
     disks[&id].rot_note();
@@ -140,6 +148,7 @@ async fn without_a_readable_vote_a_replica_does_not_start() {
 async fn a_replica_alone_names_the_damage_and_keeps_the_rest() {
     let (mut cluster, disks) = on_memory(1).await;
     write(&cluster.stores[&1].clone(), "pods/web", "x").await;
+    saved(&disks[&1], "pods/web").await;
     cluster.kill(1).await;
     disks[&1].rot(Table::Objects, |_| true).unwrap();
     let refused = start_on(&mut cluster, &disks, 1).await.err().expect("nobody else has the data");

@@ -14,6 +14,8 @@ use super::{leader, watchers};
 
 const CLIENTS: u64 = 2;
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Often, so that many crashes fall into it, and seldom enough that most leave something to be made again from the log.
+const SAVE: Duration = Duration::from_millis(300);
 
 pub fn name(id: u64) -> String {
     format!("replica-{id}")
@@ -66,7 +68,7 @@ pub async fn main(own: Member, founders: u64, disk: Arc<dyn Disk>, env: Env, sha
         initial_members: members,
         cluster_id: "simulated".into(),
         tls: identity(id),
-        timing: Timing { propose_timeout: PROPOSE_TIMEOUT, ..Timing::default() },
+        timing: Timing { propose_timeout: PROPOSE_TIMEOUT, save: SAVE, ..Timing::default() },
         history: HistoryWindow::default(),
     };
     let (random, clock) = (env.random.clone(), env.clock.clone());

@@ -64,10 +64,18 @@ fn missing(reply: &StatusReply, nodes: usize) -> Option<String> {
     if let Some(replica) = reply.replicas.iter().find(|replica| !replica.reachable) {
         return Some(format!("replica {} is not reachable", replica.id));
     }
+    if !leads(reply) {
+        return Some(format!("replica {} does not lead yet, or no longer", reply.leader));
+    }
     if let Some(node) = reply.nodes.iter().find(|node| !node.ready) {
         return Some(format!("node {} is not ready: {}", node.name, node.reason));
     }
     (reply.nodes.len() < nodes).then(|| format!("{} of {nodes} nodes have registered", reply.nodes.len()))
+}
+
+/// Does the leader say so itself? After a restart of all, the others remember the one before.
+fn leads(reply: &StatusReply) -> bool {
+    reply.replicas.iter().any(|replica| replica.id == reply.leader && replica.role == "leader")
 }
 
 fn as_json(reply: &StatusReply) -> serde_json::Value {
@@ -117,7 +125,8 @@ fn print_table(reply: &StatusReply) -> std::io::Result<()> {
     }
     match reply.leader {
         0 => say!("no leader (term {}): reads and writes wait until a majority is back", reply.term),
-        leader => say!("leader: replica {leader}, term {}", reply.term),
+        leader if leads(reply) => say!("leader: replica {leader}, term {}", reply.term),
+        leader => say!("leader: replica {leader} as of term {}, which does not say so itself", reply.term),
     }
     say!("");
     let mut nodes = print::plain(vec!["NODE", "READY", "PODS", "ADDRESS", "REASON"]);
@@ -127,4 +136,26 @@ fn print_table(reply: &StatusReply) -> std::io::Result<()> {
     }
     say!("{}", nodes.trim_fmt());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::api::ReplicaStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_leader_that_the_others_only_remember_is_waited_for() {
+        let replica = |id, role: &str| ReplicaStatus { id, role: role.into(), reachable: true, ..Default::default() };
+        let reply = |one: &str, two: &str| StatusReply {
+            leader: 1,
+            term: 4,
+            replicas: vec![replica(1, one), replica(2, two)],
+            ..Default::default()
+        };
+        assert_eq!(missing(&reply("leader", "follower"), 0), None);
+        let missing = |one, two| missing(&reply(one, two), 0).unwrap();
+        assert_eq!(missing("follower", "follower"), "replica 1 does not lead yet, or no longer");
+        assert_eq!(missing("follower", "leader"), "replica 1 does not lead yet, or no longer");
+    }
 }

@@ -6,8 +6,11 @@ pub mod history;
 pub mod image;
 pub mod objects;
 pub mod published;
+pub mod reach;
+mod row;
 pub mod trail;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -23,6 +26,7 @@ use self::history::History;
 use self::image::Image;
 use self::objects::Generations;
 use self::published::Published;
+use self::reach::Reach;
 use crate::command::{Change, Command, Outcome, Versioned};
 use crate::disk::flusher::Flusher;
 use crate::disk::room::Room;
@@ -31,16 +35,21 @@ use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
 use crate::record;
 use crate::state::State;
+use crate::store::HistoryWindow;
 use crate::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types, log_id, term_of};
 
 /// How much one write to the disk takes up while entries are applied.
 const ROUND_BYTES: usize = 2 << 20;
+/// Objects are written to the disk when so much of them has changed, or so many entries were applied, which a restart
+/// has to apply again; and every few seconds anyway.
+const CHANGED_BYTES_MAX: usize = 4 << 20;
+const UNSAVED_ENTRIES_MAX: u64 = 16_384;
 /// A disk that cannot sync an installed snapshot within this is broken.
 const INSTALL_DEADLINE: Duration = Duration::from_secs(60);
 
 const SAVED: Bytes = Bytes::from_static(b"state");
 
-/// Written with every round, in the same batch as the objects, so that the two never disagree.
+/// Written in the same batch as the objects, so that the two never disagree.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Saved {
     /// Which generation of objects is the state's.
@@ -63,10 +72,22 @@ pub struct Machine {
     last_applied: Option<LogId>,
     membership: StoredMembership,
     published: Arc<Published>,
+    reach: Arc<Reach>,
+    /// Keys that the disk has in an older form, and about what their objects take.
+    changed: BTreeSet<Bytes>,
+    changed_bytes: usize,
+    unsaved_entries: u64,
 }
 
 impl Machine {
-    pub fn open(room: Arc<Room>, flusher: Flusher, metrics: Arc<Metrics>) -> io::Result<Machine> {
+    /// `reach`: told of every step of the objects on the disk.
+    pub fn open(
+        room: Arc<Room>,
+        flusher: Flusher,
+        metrics: Arc<Metrics>,
+        window: HistoryWindow,
+        reach: Arc<Reach>,
+    ) -> io::Result<Machine> {
         let disk = room.disk.clone();
         let what = || "meta record state".to_string();
         let saved: Option<Saved> = disk.get(Table::Meta, &SAVED)?.map(|row| record::decode(&row, &what)).transpose()?;
@@ -79,14 +100,33 @@ impl Machine {
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         let generations = Generations::open(room.clone(), generation)?;
-        let history = History::open(disk, metrics.clone(), history_bytes)?;
+        let history = History::open(disk, metrics.clone(), window, history_bytes)?;
         let last_applied = last_applied.map(|(term, index)| log_id(term, index));
+        reach.set(last_applied, state.revision());
         let published = Published::new(state.clone(), last_applied, history, metrics);
-        Ok(Machine { room, flusher, generations, generation, state, last_applied, membership, published })
+        let (changed, changed_bytes, unsaved_entries) = (BTreeSet::new(), 0, 0);
+        Ok(Machine {
+            room,
+            flusher,
+            generations,
+            generation,
+            state,
+            last_applied,
+            membership,
+            published,
+            reach,
+            changed,
+            changed_bytes,
+            unsaved_entries,
+        })
     }
 
     pub fn published(&self) -> Arc<Published> {
         self.published.clone()
+    }
+
+    pub fn reach(&self) -> Arc<Reach> {
+        self.reach.clone()
     }
 
     pub fn generations(&self) -> Arc<Generations> {
@@ -151,27 +191,27 @@ impl Machine {
         }
     }
 
-    fn collect(&self, round: &mut Round, changes: Vec<Change>) {
+    fn collect(&mut self, round: &mut Round, changes: Vec<Change>) {
         for change in &changes {
-            let at = objects::key(self.generation, &change.key);
-            match self.state.get(&change.key).filter(|object| object.revision == change.revision) {
-                Some(object) => round.batch.put(Table::Objects, at, record::encode(object)),
-                None if change.value.is_none() => round.batch.delete(Table::Objects, at),
-                // A later change of the same command stands in the state: it writes the object.
-                None => {}
+            if self.changed.insert(change.key.clone()) {
+                self.changed_bytes += change.key.len() + change.value.as_ref().map_or(0, Bytes::len);
             }
         }
-        round.history_bytes += History::write(&mut round.batch, &changes);
+        round.history_bytes += self.published.history.write(&mut round.batch, &changes, round.history_bytes);
         round.changes.extend(changes.into_iter().map(Arc::new));
     }
 
-    /// Writes what the round collected, then shows it, then answers.
-    async fn finish(&mut self, round: Round) -> io::Result<()> {
-        if round.entries == 0 {
-            return Ok(());
+    /// Brings the objects on the disk up to the state in memory.
+    pub async fn save(&mut self) -> io::Result<()> {
+        let mut batch = Batch::default();
+        for key in std::mem::take(&mut self.changed) {
+            let at = objects::key(self.generation, &key);
+            match self.state.get(&key) {
+                Some(object) => batch.put(Table::Objects, at, record::encode_sized(object, 32 + object.value.len())),
+                None => batch.delete(Table::Objects, at),
+            }
         }
-        let Round { mut batch, changes, history_bytes, entries, digests, answers } = round;
-        let saved = self.saved(self.published.history.bytes_added() + history_bytes);
+        let saved = self.saved(self.published.history.bytes_added());
         if mutants::on(Mutant::AppliedBeforeData) || mutants::on(Mutant::AppliedAfterData) {
             let mut apart = Batch::default();
             apart.put(Table::Meta, SAVED, saved);
@@ -183,13 +223,37 @@ impl Machine {
             batch.put(Table::Meta, SAVED, saved);
             self.room.write(&batch).await?;
         }
+        self.saved_all();
+        Ok(())
+    }
+
+    fn saved_all(&mut self) {
+        self.changed.clear();
+        (self.changed_bytes, self.unsaved_entries) = (0, 0);
+        self.reach.set(self.last_applied, self.state.revision());
+    }
+
+    /// Writes the round's part of the history, then shows what it came to, then answers.
+    async fn finish(&mut self, round: Round) -> io::Result<()> {
+        if round.entries == 0 {
+            return Ok(());
+        }
+        let Round { batch, changes, history_bytes, entries, digests, answers } = round;
+        if !batch.is_empty() {
+            self.room.write(&batch).await?;
+        }
+        self.unsaved_entries += entries;
+        self.reach.falls_behind();
         Metrics::add(&self.published.metrics.entries_applied, entries);
         self.published.record(&digests);
         self.published.publish(self.state.clone(), self.last_applied, changes, history_bytes);
         for (responder, outcome) in answers {
             responder.send(outcome);
         }
-        Ok(())
+        match self.changed_bytes >= CHANGED_BYTES_MAX || self.unsaved_entries >= UNSAVED_ENTRIES_MAX {
+            true => self.save().await,
+            false => Ok(()),
+        }
     }
 }
 
@@ -261,6 +325,7 @@ impl RaftStateMachine<Types> for Machine {
         let (history, revision) = (&self.published.history, self.state.revision());
         self.room.persist(|| history.replace(&batch, revision)).await?;
         self.flusher.durable(INSTALL_DEADLINE).await?;
+        self.saved_all();
         if let Some(at) = self.last_applied {
             self.published.record(&[(at.index, self.state.digest())]);
         }
@@ -269,7 +334,7 @@ impl RaftStateMachine<Types> for Machine {
         Ok(())
     }
 
-    /// The state is on the disk at all times, so the current snapshot is simply the present state.
+    /// The state is on the disk, or the log that makes it, so the current snapshot is simply the present state.
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
         Ok(self.last_applied.map(|_| snapshot(self.image())))
     }

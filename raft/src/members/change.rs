@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::plan::{MemberChange, Seen, Step, View, plan};
 use super::{Members, used};
-use crate::admission::{self, Answer};
+use crate::admission::Answer;
 use crate::command::{Command, Op, Outcome};
 use crate::peer::channels::Lane;
 use crate::propose::leader;
@@ -220,7 +220,7 @@ impl Members {
     async fn write(&self, term: u64, ops: Vec<Op>) -> Result<(), Answered> {
         let author = "system:kontiki:members".into();
         let command = Command { fence: Some(term), proposed_at_ms: self.clock.now_ms(), author, ops };
-        match tokio::time::timeout(COMMIT, admission::append(&self.raft, command.encode())).await {
+        match tokio::time::timeout(COMMIT, self.intake.append(command.encode())).await {
             Ok(Answer::Outcome(Outcome::Applied { .. })) => Ok(()),
             Ok(Answer::Outcome(Outcome::Conflict { .. })) => {
                 Err(Answered::Refused("another change of the members came between".into()))

@@ -20,6 +20,8 @@ use tokio::time::Instant;
 
 /// Anything that takes longer than this in a test is broken.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// So that a test need not wait for the objects on the disk.
+const SAVE: Duration = Duration::from_millis(50);
 
 pub struct Cluster {
     pub authority: Authority,
@@ -79,7 +81,7 @@ impl Cluster {
             initial_members: self.members.clone(),
             cluster_id: "test-cluster".into(),
             tls: self.identity(&format!("kontiki:replica:{id}")),
-            timing: Timing::default(),
+            timing: Timing { save: SAVE, ..Timing::default() },
             history: self.history.clone(),
         }
     }
