@@ -47,6 +47,14 @@ impl Room {
         self.persist(|| self.disk.write(batch)).await
     }
 
+    /// The same for much at once, which would hold up everybody else on this thread.
+    pub async fn write_apart(&self, batch: Batch) -> io::Result<()> {
+        let batch = Arc::new(batch);
+        let writing = batch.clone();
+        let mut first = Some(apart(&self.disk, move |disk| disk.write(&writing)).await);
+        self.persist(|| first.take().unwrap_or_else(|| self.disk.write(&batch))).await
+    }
+
     /// Runs `write` until it finds room. Any other error ends the trust in the disk.
     pub async fn persist(&self, mut write: impl FnMut() -> io::Result<()>) -> io::Result<()> {
         let result = match write() {

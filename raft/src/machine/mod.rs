@@ -221,7 +221,7 @@ impl Machine {
             }
         } else {
             batch.put(Table::Meta, SAVED, saved);
-            self.room.write(&batch).await?;
+            self.room.write_apart(batch).await?;
         }
         self.saved_all();
         Ok(())
