@@ -56,7 +56,7 @@ struct ConfigFile {
 
 type Failure = Box<dyn std::error::Error>;
 
-/// Takes an eighth less of a busy replica's processor time than glibc's, and 1 to 2 MiB more when idle.
+/// Takes less of a busy replica's processor time than glibc's, and 1 to 2 MiB more when idle (ADR 16).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
