@@ -1,7 +1,5 @@
 //! What goes wrong in a run, and when: drawn from the seed, and reduced to the faults that matter. Pure.
 
-use std::fmt;
-
 use proto::seam::Random;
 
 use crate::sim::links::Loss;
@@ -17,12 +15,7 @@ pub struct Plan {
     pub ends_ms: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    pub at_ms: u64,
-    pub for_ms: u64,
-    pub kind: Kind,
-}
+pub type Fault = crate::fault::Fault<Kind>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -260,12 +253,6 @@ fn fault(random: &Random, kind: u64, replicas: usize) -> Fault {
         _ => Kind::NewDisk(host()),
     };
     Fault { at_ms: BEGINS_MS + random.below(ENDS_MS - BEGINS_MS - 1_000), for_ms, kind }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "at {} ms for {} ms: {:?}", self.at_ms, self.for_ms, self.kind)
-    }
 }
 
 #[cfg(test)]
