@@ -379,7 +379,7 @@ mod tests {
                 text.split('(').next().map(str::to_owned)
             }));
         }
-        assert_eq!(kinds.len(), 22, "{kinds:?}");
+        assert_eq!(kinds.len(), 21, "{kinds:?}");
     }
 
     #[test]
