@@ -1,4 +1,5 @@
-//! What a replica does for itself now and then: saves its objects, trims its history, looks at its disk. Acts.
+//! What a replica does for itself now and then: saves its objects, trims its history and its log,
+//! looks at its disk. Acts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::{Disk, apart};
+use crate::log_store::LogStore;
 use crate::machine::Machine;
 use crate::machine::published::Published;
 use crate::machine::reach::Reach;
@@ -25,6 +27,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub async fn run(
     disk: Arc<dyn Disk>,
     published: Arc<Published>,
+    log: LogStore,
     reach: Arc<Reach>,
     clock: Arc<dyn Clock>,
     rhythm: Rhythm,
@@ -57,6 +60,9 @@ pub async fn run(
             if stop.is_cancelled() {
                 return;
             }
+        }
+        if let Err(error) = log.clear().await {
+            tracing::warn!(%error, "what nothing needs of the log stays on the disk");
         }
         tokio::select! {
             () = stop.cancelled() => return,
