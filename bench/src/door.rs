@@ -43,6 +43,8 @@ struct Door {
 }
 
 pub async fn run(args: Args) -> crate::Outcome {
+    // As a replica has one. Without any, libraries look for another way to log with everything they do.
+    tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).init();
     let env = Env::real();
     let member = |id: u64| Member {
         id,
