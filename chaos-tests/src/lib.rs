@@ -4,6 +4,7 @@
 //! - [`check`]: what must hold of a run (pure);
 //! - [`store`]: the replicated store in that world, under a workload and a plan of faults;
 //! - [`cluster`]: whole replicas and agents in that world;
+//! - [`fault`]: one fault of a plan;
 //! - [`runner`]: many seeds on all cores, and what becomes of one that fails;
 //! - [`real`]: real replicas on hosts of their own, under the same workload and the same judges.
 //!
@@ -13,6 +14,7 @@
 
 pub mod check;
 pub mod cluster;
+pub mod fault;
 pub mod real;
 pub mod runner;
 pub mod sim;

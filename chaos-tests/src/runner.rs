@@ -27,6 +27,8 @@ pub struct Report {
     pub unknown: u64,
     pub terms: u64,
     pub snapshots: u64,
+    /// 1: every change ever made is known, so all that follows from them was checked too.
+    pub whole: u64,
 }
 
 impl Report {
@@ -61,12 +63,13 @@ pub struct Totals {
     pub unknown: u64,
     pub terms: u64,
     pub snapshots: u64,
+    pub whole: u64,
 }
 
 impl Totals {
-    fn fields(&mut self) -> [&mut u64; 7] {
-        let Totals { runs, simulated_ms, faults, operations, unknown, terms, snapshots } = self;
-        [runs, simulated_ms, faults, operations, unknown, terms, snapshots]
+    fn fields(&mut self) -> [&mut u64; 8] {
+        let Totals { runs, simulated_ms, faults, operations, unknown, terms, snapshots, whole } = self;
+        [runs, simulated_ms, faults, operations, unknown, terms, snapshots, whole]
     }
 
     pub fn add(&mut self, other: &Totals) {
@@ -85,6 +88,7 @@ impl Outcome {
             unknown: report.unknown,
             terms: report.terms,
             snapshots: report.snapshots,
+            whole: report.whole,
         };
         let trace = crc32fast::hash(report.trace.as_bytes());
         Outcome { seed: report.seed, totals, trace, failures: report.failures.clone() }
@@ -241,7 +245,8 @@ mod tests {
 
     #[test]
     fn an_outcome_survives_the_way_between_processes() {
-        let totals = Totals { runs: 1, simulated_ms: 2, faults: 3, operations: 4, unknown: 5, terms: 6, snapshots: 7 };
+        let totals =
+            Totals { runs: 1, simulated_ms: 2, faults: 3, operations: 4, unknown: 5, terms: 6, snapshots: 7, whole: 1 };
         let failures = vec!["one\nwith two lines".to_string(), "another".into()];
         let outcome = Outcome { seed: 9, totals, trace: 77, failures };
         assert_eq!(Outcome::decode(&outcome.encode()), Some(outcome));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use raft::{Change, Revision};
+use raft::{Change, Previous, Revision};
 
 /// What one watcher was told, from the revision it began after.
 #[derive(Clone, Debug)]
@@ -44,10 +44,13 @@ impl Agreed {
 
     pub fn add(&mut self, change: &Change) -> Result<(), String> {
         let known = self.changes.entry(change.revision).or_insert_with(|| change.clone());
-        match same(known, change) {
-            true => Ok(()),
-            false => Err(format!("two changes of one revision: {known:?} and {change:?}")),
+        if !same(known, change) {
+            return Err(format!("two changes of one revision: {known:?} and {change:?}"));
         }
+        if known.previous == Previous::Forgotten {
+            known.previous = change.previous.clone();
+        }
+        Ok(())
     }
 
     pub fn at(&self, revision: Revision) -> Option<&Change> {
@@ -97,18 +100,18 @@ impl Agreed {
     }
 }
 
-/// The value before may be forgotten on one replica and known on another.
+/// Who sees changes from outside does not know the value before.
 fn same(one: &Change, other: &Change) -> bool {
-    let essence = |change: &Change| (change.key.clone(), change.value.clone(), change.author.clone());
-    essence(one) == essence(other)
+    let forgotten = one.previous == Previous::Forgotten || other.previous == Previous::Forgotten;
+    let previous = forgotten || one.previous == other.previous;
+    previous && (&one.key, &one.value, &one.author) == (&other.key, &other.value, &other.author)
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use raft::Previous;
-
     use super::*;
+    use bytes::Bytes;
+    use raft::Versioned;
 
     fn change(revision: Revision, key: &str) -> Change {
         Change {
@@ -147,6 +150,8 @@ mod tests {
         let mut agreed = Agreed::default();
         agreed.add(&change(1, "a")).unwrap();
         assert!(agreed.add(&change(1, "b")).is_err(), "two histories");
+        let was = Previous::Was(Versioned { revision: 1, created: 1, value: Bytes::new() });
+        assert!(agreed.add(&Change { previous: was, ..change(1, "a") }).is_err(), "two values before");
         let late = Told { upto: 1, ..told("a", 0) };
         assert!(agreed.complete(&late).is_err(), "left out");
     }

@@ -1,12 +1,14 @@
 //! What must hold of a run, judged from what was seen. One promise per file. Pure.
 //!
-//! Of a store: [`changes`], [`linear`], [`recency`], [`replicas`], [`set`]. Of a cluster: [`bounds`], [`homes`],
-//! [`pods`], [`settled`], [`terms`], [`versions`].
+//! Of a store: [`changes`], [`linear`], [`members`], [`past`], [`recency`], [`replicas`], [`set`]. Of a cluster:
+//! [`bounds`], [`homes`], [`pods`], [`settled`], [`terms`], [`versions`].
 
 pub mod bounds;
 pub mod changes;
 pub mod homes;
 pub mod linear;
+pub mod members;
+pub mod past;
 pub mod pods;
 pub mod recency;
 pub mod replicas;

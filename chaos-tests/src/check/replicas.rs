@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use raft::Revision;
+use bytes::Bytes;
+use raft::{Revision, Versioned};
 
 #[derive(Default)]
 pub struct Replicas {
@@ -31,6 +32,18 @@ impl Replicas {
             _ => Ok(()),
         }
     }
+}
+
+/// Of all keys of a state, in their order.
+pub fn checksum<'a>(objects: impl Iterator<Item = (&'a Bytes, &'a Versioned)>) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    for (key, found) in objects {
+        sum.update(key);
+        sum.update(&found.revision.to_le_bytes());
+        sum.update(&found.created.to_le_bytes());
+        sum.update(&found.value);
+    }
+    sum.finalize()
 }
 
 #[cfg(test)]

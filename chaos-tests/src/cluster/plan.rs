@@ -1,7 +1,5 @@
 //! What goes wrong in a cluster's run, and when: drawn from the seed. Pure.
 
-use std::fmt;
-
 use proto::seam::Random;
 
 use crate::sim::links::{HostId, Loss};
@@ -19,12 +17,7 @@ pub struct Plan {
     pub ends_ms: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    pub at_ms: u64,
-    pub for_ms: u64,
-    pub kind: Kind,
-}
+pub type Fault = crate::fault::Fault<Kind>;
 
 /// Whom it meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,12 +112,6 @@ fn fault(random: &Random) -> Fault {
         _ => 4_000 + random.below(12_000),
     };
     Fault { at_ms: BEGINS_MS + random.below(ENDS_MS - BEGINS_MS - 2_000), for_ms, kind }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "at {} ms for {} ms: {:?}", self.at_ms, self.for_ms, self.kind)
-    }
 }
 
 #[cfg(test)]

@@ -15,14 +15,13 @@ use super::plan::{NODES, Plan, REPLICAS, USER};
 use super::seen::Shared;
 use super::{setting, user, verdict};
 use crate::check::homes::Homes;
-use crate::check::replicas::Replicas;
+use crate::check::replicas::{Replicas, checksum};
 use crate::check::terms::Terms;
 use crate::runner::Report;
 use crate::sim::disk::Platters;
 use crate::sim::links::HostId;
 use crate::sim::os;
 use crate::sim::world::World;
-use crate::store;
 
 /// Once the faults have ended, what is wanted must come about within this: a node that was lost is given up after nine
 /// seconds, a Pod that hangs is tried again with growing pauses.
@@ -182,7 +181,7 @@ impl Run {
     fn look(&mut self) {
         let stores: Vec<_> = self.shared.lock().stores.iter().map(|(host, store)| (*host, store.state())).collect();
         for (host, state) in stores {
-            let checksum = store::verdict::checksum(&state);
+            let checksum = checksum(state.range(b"", None));
             self.shared.judge(self.replicas.state(state.revision(), checksum, host as u64 + 1));
         }
         for found in verdict::containers(self) {

@@ -30,7 +30,7 @@ pub fn report(run: Run) -> Report {
     let (seed, faults, snapshots) = (run.plan.seed, run.plan.faults.len() as u64, run.snapshots);
     let stores = std::mem::take(&mut run.shared.lock().stores);
     drop((run, stores));
-    Report { seed, faults, failures, trace, simulated_ms, operations, unknown, terms, snapshots }
+    Report { seed, faults, failures, trace, simulated_ms, operations, unknown, terms, snapshots, whole: 1 }
 }
 
 fn judge(run: &Run, seen: &Seen) -> Result<(), String> {

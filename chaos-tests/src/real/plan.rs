@@ -1,8 +1,6 @@
 //! What goes wrong on real hosts, and when: an endless row of episodes, each drawn from the seed. Between two episodes all
 //! is well again. Pure.
 
-use std::fmt;
-
 use proto::seam::Random;
 
 /// From 1 on, as `deploy/hosts.sh` counts them.
@@ -18,12 +16,7 @@ pub struct World {
     pub leader: Host,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    pub at_ms: u64,
-    pub for_ms: u64,
-    pub kind: Kind,
-}
+pub type Fault = crate::fault::Fault<Kind>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -189,12 +182,6 @@ impl Fault {
                 vec![(from, Action::Kill(host)), (from, Action::Flip(host, file, place)), (to, Action::Start(host))]
             }
         }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} at {} ms for {} ms", self.kind, self.at_ms, self.for_ms)
     }
 }
 

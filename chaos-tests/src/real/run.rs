@@ -97,7 +97,7 @@ impl Run {
         while self.report.failures.is_empty() && (round == 0 || (Instant::now() < until && self.peek().is_some())) {
             let round_ends = until.min(Instant::now() + ROUND);
             let trace = Arc::new(Mutex::new(Trace::default()));
-            let shared = Shared::new(trace.clone(), Instant::now());
+            let shared = Shared::new(trace.clone(), Instant::now(), true);
             let namespace = format!("chaos-{round}");
             if let Err(why) = self.round(&namespace, &shared, round_ends).await {
                 self.report.failures.push(why);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use raft::Store;
 
 use super::plan::{Action, Host};
-use super::replica;
+use super::replica::{self, Setting};
 use super::run::Run;
 
 /// How long the supervisor takes.
@@ -31,7 +31,7 @@ impl Run {
             Action::FullDisk(host, full) => self.platters[*host].set(|faults| faults.full = *full),
             Action::Clock(host, offset_ms) => self.world.set_clock_offset(*host, *offset_ms),
             Action::Transfer(host, to) => {
-                let to = *to as u64 + 1;
+                let Some(to) = self.id_at(*to) else { return };
                 self.with_store(*host, move |store| async move { drop(store.transfer_leadership(Some(to)).await) });
             }
             Action::Compact(host) => {
@@ -51,7 +51,7 @@ impl Run {
             return;
         }
         // Whoever still holds the store holds a dead one.
-        let store = self.shared.lock().stores.remove(&(host as u64 + 1));
+        let store = self.id_at(host).and_then(|id| self.shared.lock().stores.remove(&id));
         self.world.kill(host, powered);
         drop(store);
         let lost = self.platters[host].crash();
@@ -60,17 +60,25 @@ impl Run {
     }
 
     pub fn boot(&mut self, host: Host) {
-        if self.world.runs(host) {
-            return;
-        }
-        self.boot_as(host, host as u64 + 1);
-    }
-
-    pub fn boot_as(&mut self, host: Host, id: u64) {
+        let Some(id) = self.id_at(host).filter(|_| !self.world.runs(host)) else { return };
         let env = self.world.env(host);
         let (disk, shared) = (self.platters[host].open(), self.shared.clone());
         let own = replica::member(id, host as u64 + 1);
-        self.world.boot(host, replica::main(own, self.plan.replicas as u64, disk, env, shared));
+        let setting = Setting {
+            founders: self.plan.replicas as u64,
+            history: self.plan.window(host),
+            save: Duration::from_millis(self.plan.save_ms),
+            is_studied: !self.plan.windows.is_empty(),
+        };
+        self.world.boot(host, replica::main(own, setting, disk, env, shared));
+    }
+
+    /// Which replica runs on a host, or would if its process did. `None`: none ever joined there.
+    pub fn id_at(&self, host: Host) -> Option<u64> {
+        match host < self.plan.replicas {
+            true => Some(host as u64 + 1),
+            false => self.newcomer,
+        }
     }
 
     /// Everything is well again.
@@ -79,7 +87,7 @@ impl Run {
             run.world.heal_all(from, to);
             run.world.slow(from, to, Duration::ZERO);
         });
-        for host in 0..self.plan.replicas {
+        for host in 0..self.plan.hosts() {
             self.world.thaw(host);
             self.platters[host].set(|faults| *faults = Default::default());
             self.world.set_clock_offset(host, 0);
@@ -89,8 +97,8 @@ impl Run {
 
     /// What a supervisor does: a process whose store has stopped, or could not start, is started anew.
     pub fn supervise(&mut self) {
-        for host in 0..self.plan.replicas {
-            let id = host as u64 + 1;
+        for host in 0..self.plan.hosts() {
+            let Some(id) = self.id_at(host) else { continue };
             let unwell = {
                 let seen = self.shared.lock();
                 let stopped = seen.stores.get(&id).and_then(|store| store.health().err()).map(|why| why.to_string());
@@ -117,7 +125,7 @@ impl Run {
     }
 
     pub fn with_store<F: Future<Output = ()> + Send + 'static>(&self, host: Host, task: impl FnOnce(Store) -> F) {
-        let store = self.shared.lock().stores.get(&(host as u64 + 1)).cloned();
+        let store = self.id_at(host).and_then(|id| self.shared.lock().stores.get(&id).cloned());
         if let Some(store) = store {
             self.world.spawn(host, task(store));
         }

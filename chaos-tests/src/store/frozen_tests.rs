@@ -15,7 +15,7 @@ fn leader(run: &Run) -> (Host, u64) {
 fn in_a_calm_world(seed: u64, story: impl FnOnce(&mut Run) + Send + 'static) {
     prepare();
     let ran = os::run(seed, move || {
-        let mut run = Run::new(Plan { seed, replicas: 3, faults: Vec::new(), ends_ms: 0 });
+        let mut run = Run::new(Plan::calm(seed));
         (0..3).for_each(|host| run.boot(host));
         run.until(3 * SECOND);
         story(&mut run);

@@ -2,16 +2,17 @@
 //!
 //! - [`plan`]: what goes wrong, and when (pure);
 //! - [`replica`]: one host's process: the store of production and those who use it;
-//! - [`clients`], [`watchers`], [`leader`]: the users;
+//! - [`clients`], [`watchers`], [`historian`], [`leader`]: the users;
 //! - [`seen`]: what they saw;
 //! - [`run`]: one seed from beginning to end;
-//! - [`faults`]: what a plan's actions do to the world; [`guest`]: a replica that comes and goes;
+//! - [`faults`]: what a plan's actions do to the world; [`operator`]: replicas come and go;
 //! - [`verdict`]: all promises held against what was seen.
 
 pub mod clients;
 pub mod faults;
-pub mod guest;
+pub mod historian;
 pub mod leader;
+pub mod operator;
 pub mod plan;
 pub mod replica;
 pub mod run;

@@ -1,8 +1,9 @@
 //! What goes wrong in a run, and when: drawn from the seed, and reduced to the faults that matter. Pure.
 
-use std::fmt;
+use std::time::Duration;
 
 use proto::seam::Random;
+use raft::{HistoryWindow, Timing};
 
 use crate::sim::links::Loss;
 
@@ -12,17 +13,16 @@ pub type Host = usize;
 pub struct Plan {
     pub seed: u64,
     pub replicas: usize,
+    /// How much history the replica of each host keeps. Empty: as much as in production, which is never trimmed here.
+    pub windows: Vec<HistoryWindow>,
+    /// Objects are saved this often.
+    pub save_ms: u64,
     pub faults: Vec<Fault>,
     /// When all faults have ended.
     pub ends_ms: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    pub at_ms: u64,
-    pub for_ms: u64,
-    pub kind: Kind,
-}
+pub type Fault = crate::fault::Fault<Kind>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -56,6 +56,16 @@ pub enum Kind {
     Rot(Host),
     /// A new replica joins, is promoted once it is filled, and is removed in the end. At most one in a plan.
     Guest,
+    /// A new replica takes a founder's place for good. At most one in a plan, and not with a guest.
+    Replace(Host, First),
+}
+
+/// What comes first when a replica takes another one's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// The new one is promoted, then the old one removed.
+    Join,
+    Leave,
 }
 
 /// One thing to do to the world.
@@ -85,6 +95,14 @@ const ENDS_MS: u64 = 20_000;
 const FAULTS: (u64, u64) = (3, 12);
 /// One of so many seeds has a guest.
 const GUEST_EVERY: u64 = 5;
+/// One of so many seeds has a founder replaced. Never one with a guest.
+const REPLACE_EVERY: u64 = 5;
+/// One of so many seeds has short histories.
+const SHORT_EVERY: u64 = 3;
+/// A register that is written again within a sixteenth of the longer ones needs its value only once in them.
+const WINDOW_BYTES: (u64, u32) = (2_000, 7);
+const SAVE_MS: u64 = 300;
+const WINDOW_MS: (u64, u64) = (300, 6_000);
 /// One of so many seeds has a disk that rots, unless another one is lost.
 const ROT_EVERY: u64 = 4;
 
@@ -93,13 +111,15 @@ impl Plan {
         let random = Random::from_seed(seed ^ 0x6661_756c_7473);
         let replicas = if random.below(4) == 0 { 5 } else { 3 };
         let count = FAULTS.0 + random.below(FAULTS.1 - FAULTS.0);
+        let replaced = (seed % REPLACE_EVERY == REPLACE_EVERY - 3).then(|| replaced(seed, replicas));
+        let met = replicas + usize::from(replaced.is_some());
         // Some seeds have faults of one favourite kind, which find each other more often.
         let favourite = (random.below(3) == 0).then(|| random.below(KINDS));
         let mut faults: Vec<Fault> = (0..count)
             .map(|_| {
                 let drawn = random.below(KINDS);
                 let kind = favourite.filter(|_| random.below(2) == 0).unwrap_or(drawn);
-                fault(&random, kind, replicas)
+                fault(&random, kind, replicas, met)
             })
             .collect();
         // Two lost disks may be a lost majority, which is nothing that a store could survive.
@@ -119,8 +139,22 @@ impl Plan {
             let again = Kind::Crash(host, random.below(2) == 0);
             faults.push(Fault { at_ms: at_ms + random.below(3_000), for_ms: 100, kind: again });
         }
+        // While a founder is gone and nobody has taken his place, one lost disk of the others may be a lost majority.
+        if let Some(Fault { kind: Kind::Replace(founder, First::Leave), .. }) = replaced {
+            for fault in &mut faults {
+                if let Kind::NewDisk(host) | Kind::Rot(host) = &mut fault.kind {
+                    *host = founder;
+                }
+            }
+        }
+        faults.extend(replaced);
         faults.sort_by_key(|fault| fault.at_ms);
-        Plan { seed, replicas, faults, ends_ms: ENDS_MS }
+        Plan { seed, replicas, windows: windows(seed, met), save_ms: save_ms(seed), faults, ends_ms: ENDS_MS }
+    }
+
+    /// Nothing goes wrong.
+    pub fn calm(seed: u64) -> Plan {
+        Plan { seed, replicas: 3, windows: Vec::new(), save_ms: SAVE_MS, faults: Vec::new(), ends_ms: 0 }
     }
 
     /// Only the faults with these numbers.
@@ -135,8 +169,32 @@ impl Plan {
         Some((guest.at_ms, (guest.at_ms + guest.for_ms).min(self.ends_ms)))
     }
 
+    /// From when on a founder's place is to be taken, whose, and how. Whoever takes it gets the host behind all others.
+    pub fn replaced(&self) -> Option<(u64, Host, First)> {
+        self.faults.iter().find_map(|fault| match fault.kind {
+            Kind::Replace(host, first) => Some((fault.at_ms, host, first)),
+            _ => None,
+        })
+    }
+
     pub fn hosts(&self) -> usize {
-        self.replicas + usize::from(self.guest().is_some())
+        self.replicas + usize::from(self.guest().is_some() || self.replaced().is_some())
+    }
+
+    /// Where the members are in the end.
+    pub fn settled(&self) -> Vec<Host> {
+        let founder = self.replaced().map(|(_, founder, _)| founder);
+        let mut hosts: Vec<Host> = (0..self.replicas).filter(|host| Some(*host) != founder).collect();
+        hosts.extend(founder.map(|_| self.replicas));
+        hosts
+    }
+
+    pub fn window(&self, host: Host) -> HistoryWindow {
+        self.windows.get(host).cloned().unwrap_or_default()
+    }
+
+    pub fn rots(&self) -> bool {
+        self.faults.iter().any(|fault| matches!(fault.kind, Kind::Rot(_)))
     }
 
     /// In the order of their times; those of one time in the order of their faults.
@@ -185,6 +243,7 @@ impl Plan {
             Kind::Reset(one, other) => vec![(from, Action::Reset(*one, *other))],
             Kind::Crash(host, powered) => during(Action::Crash(*host, *powered), Action::Boot(*host)),
             Kind::Blackout(powered) => {
+                let hosts = 0..self.replicas + usize::from(self.replaced().is_some());
                 let crash = hosts.clone().map(|host| (from, Action::Crash(host, *powered)));
                 crash.chain(hosts.map(|host| (to + 100 * host as u64, Action::Boot(host)))).collect()
             }
@@ -198,7 +257,7 @@ impl Plan {
             Kind::Compact(host) => vec![(from, Action::Compact(*host))],
             Kind::Rot(host) => vec![(from, Action::Rot(*host))],
             // Driven by what stands in the membership.
-            Kind::Guest => Vec::new(),
+            Kind::Guest | Kind::Replace(..) => Vec::new(),
             Kind::NewDisk(host) => {
                 vec![(from, Action::Crash(*host, false)), (from, Action::NewDisk(*host)), (to, Action::Boot(*host))]
             }
@@ -214,9 +273,52 @@ impl Plan {
 
 const KINDS: u64 = 18;
 
-fn fault(random: &Random, kind: u64, replicas: usize) -> Fault {
-    let host = || random.below(replicas as u64) as usize;
-    let other = |one: usize| (one + 1 + random.below(replicas as u64 - 1) as usize) % replicas;
+/// In half of these seeds all replicas keep the same, else each its own.
+fn windows(seed: u64, hosts: usize) -> Vec<HistoryWindow> {
+    if seed % SHORT_EVERY != 1 {
+        return Vec::new();
+    }
+    let random = Random::from_seed(seed ^ 0x0077_696e_646f_7773);
+    let draw = || {
+        let least = WINDOW_BYTES.0 << random.below(u64::from(WINDOW_BYTES.1));
+        let bytes_max = least + random.below(least);
+        match random.below(2) {
+            0 => HistoryWindow { bytes_max, ..HistoryWindow::default() },
+            _ => {
+                let age_max = Duration::from_millis(WINDOW_MS.0 + random.below(WINDOW_MS.1));
+                HistoryWindow { age_max, bytes_max }
+            }
+        }
+    };
+    match random.below(2) {
+        0 => vec![draw(); hosts],
+        _ => (0..hosts).map(|_| draw()).collect(),
+    }
+}
+
+/// Mostly so often that many crashes fall into it, and seldom enough that most leave something to be made again from the
+/// log. Where the history is short it may also be all the time, or as seldom as in production.
+fn save_ms(seed: u64) -> u64 {
+    let random = Random::from_seed(seed ^ 0x7361_7665);
+    match random.below(3) {
+        _ if seed % SHORT_EVERY != 1 => SAVE_MS,
+        0 => 5 + random.below(50),
+        1 => SAVE_MS,
+        _ => Timing::default().save.as_millis() as u64,
+    }
+}
+
+fn replaced(seed: u64, replicas: usize) -> Fault {
+    let random = Random::from_seed(seed ^ 0x7265_706c_6163_6564);
+    let (at_ms, founder) = (BEGINS_MS + random.below(8_000), random.below(replicas as u64) as usize);
+    let first = if random.below(2) == 0 { First::Join } else { First::Leave };
+    Fault { at_ms, for_ms: 0, kind: Kind::Replace(founder, first) }
+}
+
+/// `met`: so many hosts are met by what meets one or two.
+fn fault(random: &Random, kind: u64, replicas: usize, met: usize) -> Fault {
+    let host = || random.below(met as u64) as usize;
+    let other = |one: usize| (one + 1 + random.below(met as u64 - 1) as usize) % met;
     let group = || {
         let first = host();
         match replicas > 3 && random.below(2) == 0 {
@@ -238,7 +340,7 @@ fn fault(random: &Random, kind: u64, replicas: usize) -> Fault {
             Kind::OneWay(one, other(one))
         }
         2 => Kind::Deaf(host()),
-        3 => Kind::Bridge(host(), loss()),
+        3 => Kind::Bridge(random.below(replicas as u64) as usize, loss()),
         4 => Kind::Flap(group(), 50 + random.below(700), loss()),
         5 => Kind::Slow(5 + random.below(150)),
         6 => {
@@ -262,12 +364,6 @@ fn fault(random: &Random, kind: u64, replicas: usize) -> Fault {
     Fault { at_ms: BEGINS_MS + random.below(ENDS_MS - BEGINS_MS - 1_000), for_ms, kind }
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "at {} ms for {} ms: {:?}", self.at_ms, self.for_ms, self.kind)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,7 +379,7 @@ mod tests {
                 text.split('(').next().map(str::to_owned)
             }));
         }
-        assert_eq!(kinds.len(), 20, "{kinds:?}");
+        assert_eq!(kinds.len(), 22, "{kinds:?}");
     }
 
     #[test]
@@ -306,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_bridge_hears_both_sides() {
-        let plan = Plan { seed: 0, replicas: 5, faults: Vec::new(), ends_ms: 9 };
+        let plan = Plan { replicas: 5, ..Plan::calm(0) };
         let fault = Fault { at_ms: 1, for_ms: 2, kind: Kind::Bridge(4, Loss::Held) };
         let Action::Cut(pairs, _) = &plan.expand(&fault)[0].1 else { panic!("a cut") };
         assert_eq!(pairs.len(), 8, "two by two, both ways: {pairs:?}");

@@ -10,12 +10,10 @@ use raft::{Config, Disk, HistoryWindow, Member, Store, Timing};
 
 use super::clients::Client;
 use super::seen::Shared;
-use super::{leader, watchers};
+use super::{historian, leader, watchers};
 
 const CLIENTS: u64 = 2;
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Often, so that many crashes fall into it, and seldom enough that most leave something to be made again from the log.
-const SAVE: Duration = Duration::from_millis(300);
 
 pub fn name(id: u64) -> String {
     format!("replica-{id}")
@@ -30,7 +28,7 @@ pub fn member(id: u64, host: u64) -> Member {
 fn identity(id: u64) -> Identity {
     static AUTHORITY: OnceLock<Authority> = OnceLock::new();
     static MADE: OnceLock<Vec<Identity>> = OnceLock::new();
-    const MOST: u64 = 9;
+    const MOST: u64 = 12;
     let made = MADE.get_or_init(|| {
         let authority = AUTHORITY.get_or_init(|| Authority::make("peers").expect("an authority can be made"));
         let one = |id| {
@@ -54,11 +52,20 @@ pub fn prepare() {
     identity(1);
 }
 
-/// `founders`: how many replicas there are from the beginning.
-pub async fn main(own: Member, founders: u64, disk: Arc<dyn Disk>, env: Env, shared: Shared) {
+/// How a replica begins, whichever it is.
+pub struct Setting {
+    /// How many replicas there are from the beginning.
+    pub founders: u64,
+    pub history: HistoryWindow,
+    pub save: Duration,
+    /// The history has users of its own.
+    pub is_studied: bool,
+}
+
+pub async fn main(own: Member, setting: Setting, disk: Arc<dyn Disk>, env: Env, shared: Shared) {
     let id = own.id;
     let mut members: Vec<Member> =
-        (1..=founders).filter(|other| *other != id).map(|other| member(other, other)).collect();
+        (1..=setting.founders).filter(|other| *other != id).map(|other| member(other, other)).collect();
     members.push(own);
     members.sort_by_key(|member| member.id);
     let config = Config {
@@ -68,8 +75,8 @@ pub async fn main(own: Member, founders: u64, disk: Arc<dyn Disk>, env: Env, sha
         initial_members: members,
         cluster_id: "simulated".into(),
         tls: identity(id),
-        timing: Timing { propose_timeout: PROPOSE_TIMEOUT, save: SAVE, ..Timing::default() },
-        history: HistoryWindow::default(),
+        timing: Timing { propose_timeout: PROPOSE_TIMEOUT, save: setting.save, ..Timing::default() },
+        history: setting.history,
     };
     let (random, clock) = (env.random.clone(), env.clock.clone());
     let store = match Store::open_on(disk, config, env).await {
@@ -90,5 +97,9 @@ pub async fn main(own: Member, founders: u64, disk: Arc<dyn Disk>, env: Env, sha
     }
     tokio::spawn(watchers::serve(store.clone(), shared.clone(), fork()));
     tokio::spawn(watchers::serve(store.clone(), shared.clone(), fork()));
+    if setting.is_studied {
+        tokio::spawn(historian::follow(store.clone(), shared.clone()));
+        tokio::spawn(historian::look_back(store.clone(), shared.clone(), fork()));
+    }
     tokio::spawn(leader::run(store, shared, fork(), clock));
 }

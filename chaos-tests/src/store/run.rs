@@ -6,16 +6,18 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use proto::seam::Random;
-use raft::{Action, Command, News, Outcome, Precondition, Role, Standing};
+use raft::{Action, Change, Command, Gone, News, Outcome, Precondition, Revision, Role, Standing, Store};
 
 use super::clients::op;
+use super::historian;
 use super::plan::{Host, Plan};
 use super::replica;
 use super::seen::Shared;
 use super::verdict;
 use super::watchers::PREFIXES;
 use crate::check::changes::Told;
-use crate::check::replicas::Replicas;
+use crate::check::members::Members;
+use crate::check::replicas::{Replicas, checksum};
 use crate::runner::Report;
 use crate::sim::disk::Platters;
 use crate::sim::os;
@@ -25,6 +27,8 @@ use crate::sim::world::World;
 const AFTERWARDS: Duration = Duration::from_secs(1);
 /// Then everything must have converged within this: an election, a snapshot, a restart or two.
 const SETTLE: Duration = Duration::from_secs(40);
+/// Who was removed is given so long to disturb.
+const CALM: Duration = Duration::from_secs(3);
 const MONITOR_EVERY: u64 = 5;
 const SUPERVISE_EVERY: u64 = 50;
 const COMPARE_EVERY: u64 = 150;
@@ -41,6 +45,9 @@ pub struct Run {
     /// Hosts that the supervisor will start anew.
     pub restart_at: BTreeMap<Host, Duration>,
     pub replicas: Replicas,
+    pub members: Members,
+    /// The replica on the host behind all others.
+    pub newcomer: Option<u64>,
     steps: u64,
 }
 
@@ -66,7 +73,7 @@ fn prepare() {
     ONCE.call_once(|| {
         let warmed = os::run(0, || {
             replica::prepare();
-            let mut run = Run::new(Plan { seed: 0, replicas: 3, faults: Vec::new(), ends_ms: 500 });
+            let mut run = Run::new(Plan::calm(0));
             (0..3).for_each(|host| run.boot(host));
             run.until(Duration::from_secs(2));
         });
@@ -78,7 +85,7 @@ impl Run {
     fn new(plan: Plan) -> Run {
         let names = (1..=plan.hosts() as u64).map(replica::name).collect();
         let world = World::new(names, plan.seed);
-        let shared = Shared::new(world.trace(), world.epoch());
+        let shared = Shared::new(world.trace(), world.epoch(), plan.rots());
         let platters = (0..plan.hosts()).map(|_| Platters::new(Random::from_seed(world.random.u64()))).collect();
         let watch = |(id, prefix): (usize, &&str)| Told {
             id,
@@ -88,7 +95,8 @@ impl Run {
             revisions: Vec::new(),
         };
         shared.lock().idle_watches = PREFIXES.iter().enumerate().map(watch).collect();
-        Run { plan, world, shared, platters, restart_at: BTreeMap::new(), replicas: Replicas::default(), steps: 0 }
+        let (restart_at, replicas, members) = Default::default();
+        Run { plan, world, shared, platters, restart_at, replicas, members, newcomer: None, steps: 0 }
     }
 
     fn play(mut self) -> Report {
@@ -102,21 +110,27 @@ impl Run {
         self.end_faults();
         self.until(ends + AFTERWARDS);
         self.shared.quiet.store(true, Relaxed);
+        if self.settle() && self.plan.hosts() > self.plan.replicas {
+            self.stay_calm();
+        }
+        self.collect();
+        verdict::report(self)
+    }
+
+    /// Returns whether all is well.
+    fn settle(&mut self) -> bool {
         let deadline = self.world.now() + SETTLE;
-        let mut unsettled = self.unsettled();
-        while let Some(why) = unsettled {
+        while let Some(why) = self.unsettled() {
             if self.world.now() > deadline || !self.shared.lock().violations.is_empty() {
                 self.shared.violated(format!("not converged {SETTLE:?} after the faults ended: {why}"));
-                break;
+                return false;
             }
             if self.steps.is_multiple_of(LAST_WRITES_EVERY) {
                 self.last_writes();
             }
             self.step();
-            unsettled = self.unsettled();
         }
-        self.collect();
-        verdict::report(self)
+        true
     }
 
     fn until(&mut self, at: Duration) {
@@ -135,7 +149,7 @@ impl Run {
             self.supervise();
         }
         if self.steps.is_multiple_of(OPERATE_EVERY) {
-            self.see_to_guest((self.steps / OPERATE_EVERY) as usize % self.plan.replicas);
+            self.see_to_members((self.steps / OPERATE_EVERY) as usize % self.plan.replicas);
         }
         if self.steps.is_multiple_of(COMPARE_EVERY) {
             self.compare_states();
@@ -160,19 +174,44 @@ impl Run {
     }
 
     fn compare_states(&mut self) {
-        let stores: Vec<_> = self.shared.lock().stores.iter().map(|(id, store)| (*id, store.state())).collect();
-        for (id, state) in stores {
-            if let Err(why) = self.replicas.state(state.revision(), verdict::checksum(&state), id) {
+        let stores: Vec<_> = self.shared.lock().stores.iter().map(|(id, store)| (*id, store.clone())).collect();
+        for (id, store) in stores {
+            let (state, roster) = (store.state(), store.roster());
+            let same = self.replicas.state(state.revision(), checksum(state.range(b"", None)), id);
+            if let Err(why) = same.and(self.members.see(&roster.borrow())) {
                 self.shared.violated(why);
             }
         }
     }
 
+    /// The ids of those who are to be the members in the end, as far as they have joined.
+    fn settled_ids(&self) -> Vec<u64> {
+        let mut ids: Vec<u64> = self.plan.settled().into_iter().filter_map(|host| self.id_at(host)).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Nobody is elected while all is well, whatever those who were removed still do.
+    fn stay_calm(&mut self) {
+        let led = |run: &Run| {
+            let ids = run.settled_ids();
+            let terms = run.standings().into_iter().filter(|standing| ids.contains(&standing.id));
+            terms.map(|standing| (standing.id, standing.term, standing.leader)).collect::<Vec<_>>()
+        };
+        let before = led(self);
+        self.until(self.world.now() + CALM);
+        let after = led(self);
+        if before != after {
+            let words = format!("all was well, and yet (replica, term, leader) went from {before:?} to {after:?}");
+            self.shared.violated(words);
+        }
+    }
+
     /// Why not all replicas are well, agree, and take writes.
     fn unsettled(&self) -> Option<String> {
-        let mut standings = self.standings();
-        // A guest that was removed knows no better.
-        standings.retain(|standing| standing.id <= self.plan.replicas as u64);
+        let (mut standings, ids) = (self.standings(), self.settled_ids());
+        // Whoever was removed knows no better.
+        standings.retain(|standing| ids.contains(&standing.id));
         if standings.len() < self.plan.replicas {
             let failures = self.shared.lock().open_failures.clone();
             return Some(format!("only {} replicas run; {failures:?}", standings.len()));
@@ -182,15 +221,17 @@ impl Run {
             return Some(format!("no common leader: {standings:?}"));
         }
         let seen = self.shared.lock();
-        if seen.finished.len() < self.plan.replicas {
+        if ids.iter().any(|id| !seen.finished.contains_key(id)) {
             return Some(format!("a last write went only through {:?}; {standings:?}", seen.finished.keys()));
         }
-        let founders: Vec<_> = seen.stores.range(..=self.plan.replicas as u64).map(|(_, store)| store).collect();
-        let rosters: Vec<_> = founders.iter().map(|store| store.roster().borrow().members.len()).collect();
-        if rosters.iter().any(|members| *members != self.plan.replicas) {
-            return Some(format!("numbers of members: {rosters:?}"));
+        let stores: Vec<_> = ids.iter().filter_map(|id| seen.stores.get(id)).collect();
+        let members =
+            |store: &&Store| store.roster().borrow().members.iter().map(|member| member.id).collect::<Vec<_>>();
+        let rosters: Vec<_> = stores.iter().map(members).collect();
+        if rosters.iter().any(|members| *members != ids) {
+            return Some(format!("the members are to be {ids:?}, they are {rosters:?}"));
         }
-        let revisions: Vec<_> = founders.iter().map(|store| store.state().revision()).collect();
+        let revisions: Vec<_> = stores.iter().map(|store| store.state().revision()).collect();
         if revisions.iter().any(|revision| *revision != revisions[0]) {
             return Some(format!("different revisions: {revisions:?}; {standings:?}"));
         }
@@ -199,8 +240,8 @@ impl Run {
 
     /// Through every replica that has not managed one yet.
     fn last_writes(&self) {
-        for host in 0..self.plan.replicas {
-            let (id, shared) = (host as u64 + 1, self.shared.clone());
+        for host in self.plan.settled() {
+            let (Some(id), shared) = (self.id_at(host), self.shared.clone()) else { continue };
             if shared.lock().finished.contains_key(&id) {
                 continue;
             }
@@ -219,36 +260,49 @@ impl Run {
 
     /// Reads every replica's history as far back as it goes.
     fn collect(&mut self) {
-        for host in 0..self.plan.replicas {
-            let (id, shared) = (host as u64 + 1, self.shared.clone());
-            self.with_store(host, move |store| async move {
-                let (oldest, newest) = (store.oldest(), store.state().revision());
-                let mut told =
-                    Told { id: 0, prefix: String::new(), after: oldest, upto: oldest, revisions: Vec::new() };
-                let mut watcher = match store.watch(Default::default(), oldest) {
-                    Ok(watcher) => watcher,
-                    Err(gone) => return shared.violated(format!("replica {id}'s own oldest revision: {gone}")),
-                };
-                while told.upto < newest {
-                    match watcher.next().await {
-                        Ok(News::Changes(changes)) => {
-                            let changes: Vec<_> = changes.iter().map(|change| (**change).clone()).collect();
-                            let taken = shared.lock().agreed.take(&mut told, &changes);
-                            if let Err(why) = taken {
-                                return shared.violated(format!("replica {id}'s history: {why}"));
-                            }
-                        }
-                        Ok(News::Progress(_)) => {}
-                        Err(gone) => return shared.violated(format!("replica {id}'s history ends: {gone}")),
-                    }
-                }
-                shared.lock().histories.insert(id, (oldest, newest));
-            });
+        for host in self.plan.settled() {
+            let (Some(id), shared) = (self.id_at(host), self.shared.clone()) else { continue };
+            self.with_store(host, move |store| read_all(id, store, shared));
         }
         for _ in 0..50 {
             self.world.step();
         }
     }
+}
+
+/// A replica's history as far back as it goes, which may be cut off meanwhile.
+async fn read_all(id: u64, store: Store, shared: Shared) {
+    let newest = store.state().revision();
+    loop {
+        let oldest = store.oldest();
+        let mut told = Told { id: 0, prefix: String::new(), after: oldest, upto: oldest, revisions: Vec::new() };
+        let gone = match read(&store, &shared, &mut told, newest).await {
+            Ok(()) => {
+                shared.lock().histories.insert(id, (oldest, newest));
+                return;
+            }
+            Err(gone) => gone,
+        };
+        historian::judge(&store, &shared, told.upto, &gone);
+        if store.oldest() == oldest {
+            return shared.violated(format!("replica {id}'s history ends: {gone}"));
+        }
+    }
+}
+
+async fn read(store: &Store, shared: &Shared, told: &mut Told, upto: Revision) -> Result<(), Gone> {
+    let mut watcher = store.watch(Default::default(), told.after)?;
+    while told.upto < upto {
+        if let News::Changes(changes) = watcher.next().await? {
+            let changes: Vec<Change> = changes.iter().map(|change| (**change).clone()).collect();
+            let taken = shared.lock().agreed.take(told, &changes);
+            if let Err(why) = taken {
+                shared.violated(format!("replica {}'s history: {why}", store.id()));
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

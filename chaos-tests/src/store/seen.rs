@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::check::changes::{Agreed, Told};
 use crate::check::linear::{self, Effect, Value};
+use crate::check::past::Look;
 use crate::check::recency::Seen as Recent;
 use crate::check::set::{Add, Reading};
 use crate::sim::trace::Trace;
@@ -23,6 +24,8 @@ pub struct Shared {
     next_value: Arc<AtomicU64>,
     /// Users end what they have begun, and begin nothing more.
     pub quiet: Arc<AtomicBool>,
+    /// A record on some disk rots.
+    pub rots: bool,
 }
 
 #[derive(Default)]
@@ -41,8 +44,10 @@ pub struct Seen {
     pub told: Vec<Told>,
     /// Watches that nobody serves at present.
     pub idle_watches: Vec<Told>,
-    /// The id that the guest got.
-    pub guest: Option<u64>,
+    /// What was read of the past.
+    pub looks: Vec<Look>,
+    /// The id that the further replica got last.
+    pub newcomer: Option<u64>,
     /// Replicas through which the last write went.
     pub finished: BTreeMap<u64, Revision>,
     /// From where to where each replica's own history goes.
@@ -71,9 +76,9 @@ pub struct Pending {
 }
 
 impl Shared {
-    pub fn new(trace: Arc<Mutex<Trace>>, epoch: Instant) -> Shared {
+    pub fn new(trace: Arc<Mutex<Trace>>, epoch: Instant, rots: bool) -> Shared {
         let (inner, quiet) = (Arc::default(), Arc::default());
-        Shared { inner, trace, epoch, next_value: Arc::default(), quiet }
+        Shared { inner, trace, epoch, next_value: Arc::default(), quiet, rots }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Seen> {

@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use raft::State;
-
 use super::run::Run;
 use super::seen::{Seen, number_of, written};
 use crate::check::linear::{self, Effect, Operation, Value};
-use crate::check::{recency, set};
+use crate::check::{past, recency, set};
 use crate::runner::Report;
 
 pub fn report(run: Run) -> Report {
@@ -15,6 +13,8 @@ pub fn report(run: Run) -> Report {
     let seen = run.shared.lock();
     failures.extend(seen.violations.iter().cloned());
     failures.extend(judge(&seen).err());
+    failures.extend(run.members.check().err());
+    let whole = u64::from(is_complete(&seen));
     let snapshots = seen
         .stores
         .values()
@@ -25,7 +25,7 @@ pub fn report(run: Run) -> Report {
     let trace = run.world.trace().lock().expect("no holder of the trace panics").text();
     let (simulated_ms, terms) = (run.world.now().as_millis() as u64, run.replicas.terms() as u64);
     let (seed, faults) = (run.plan.seed, run.plan.faults.len() as u64);
-    let report = Report { seed, faults, failures, trace, simulated_ms, operations, unknown, terms, snapshots };
+    let report = Report { seed, faults, failures, trace, simulated_ms, operations, unknown, terms, snapshots, whole };
     let stores = std::mem::take(&mut run.shared.lock().stores);
     drop((run, stores));
     report
@@ -51,6 +51,7 @@ pub fn judge(seen: &Seen) -> Result<(), String> {
             seen.agreed.complete(told)?;
         }
         states_follow_from_changes(seen)?;
+        past::check(&seen.agreed, &seen.looks)?;
     }
     Ok(())
 }
@@ -112,15 +113,4 @@ fn states_follow_from_changes(seen: &Seen) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-pub fn checksum(state: &State) -> u32 {
-    let mut sum = crc32fast::Hasher::new();
-    for (key, found) in state.range(b"", None) {
-        sum.update(key);
-        sum.update(&found.revision.to_le_bytes());
-        sum.update(&found.created.to_le_bytes());
-        sum.update(&found.value);
-    }
-    sum.finalize()
 }

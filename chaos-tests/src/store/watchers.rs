@@ -7,6 +7,7 @@ use bytes::Bytes;
 use proto::seam::Random;
 use raft::{Change, News, Store};
 
+use super::historian;
 use super::seen::{Shared, number_of};
 use crate::check::changes::Told;
 
@@ -62,9 +63,7 @@ async fn watch(store: &Store, mut served: Served) {
             }
         },
     };
-    if gone.oldest <= told.upto {
-        shared.violated(format!("{gone} came to a watcher that was told up to {}", told.upto));
-    }
+    historian::judge(store, &shared, told.upto, &gone);
     // As a client does: it lists anew and watches from there.
     let newest = store.state().revision();
     if newest >= told.upto {
