@@ -162,6 +162,13 @@ impl Store {
         self.inner.removed.clone()
     }
 
+    /// Waits until damage was found on the disk, and this replica may begin anew to be rid of it; then says what it is.
+    /// Whoever waits for this must do so then: [`Store::shutdown`], and [`Store::open`] with [`Config::renewals`].
+    /// Until somebody waits, damage is left to the next start.
+    pub async fn renewal(&self) -> String {
+        self.inner.renewal.clone().due().await
+    }
+
     /// The cluster that the replicas know each other by: its epoch stands behind its name.
     pub fn cluster_id(&self) -> &str {
         &self.inner.cluster_id

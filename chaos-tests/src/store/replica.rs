@@ -70,6 +70,7 @@ pub async fn main(own: Member, founders: u64, disk: Arc<dyn Disk>, env: Env, sha
         tls: identity(id),
         timing: Timing { propose_timeout: PROPOSE_TIMEOUT, save: SAVE, ..Timing::default() },
         history: HistoryWindow::default(),
+        renewals: Default::default(),
     };
     let (random, clock) = (env.random.clone(), env.clock.clone());
     let store = match Store::open_on(disk, config, env).await {

@@ -184,8 +184,7 @@ impl History {
     fn read(&self, after: Revision, upto: Revision) -> Result<Vec<Change>, Gone> {
         // A change that cannot be read is as gone as one that was trimmed; the watcher starts over.
         let unreadable = |error: io::Error| {
-            Metrics::add(&self.metrics.checksum_failures, 1);
-            self.metrics.rot_found(&error);
+            self.metrics.damage_found(&error);
             Gone { asked: after, oldest: upto }
         };
         let mut changes = Vec::new();
