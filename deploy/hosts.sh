@@ -155,13 +155,14 @@ small_disk() {
 
 switch_on() {
   local host=$1
+  # It waits for no engine.
+  process "$host" "replica-$host" server
   if [ "$KONTIKI_HOSTS_ENGINES" = own ]; then
     engine "$host"
     await_engine "$host"
     DOCKER_HOST=$(socket "$host") "$root/deploy/images.sh" "$binary" >/dev/null
     pod_network "$host"
   fi
-  process "$host" "replica-$host" server
   process "$host" "node-$host" node
 }
 

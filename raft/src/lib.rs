@@ -24,6 +24,7 @@ pub mod identity;
 mod intake;
 mod keepsake;
 mod log_ends;
+mod log_extent;
 mod log_store;
 mod machine;
 pub mod members;

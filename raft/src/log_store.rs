@@ -61,6 +61,7 @@ impl LogStore {
                 return Err(missing(next, entries[0].log_id.index));
             }
             (next, ends.last) = (last.log_id.index + 1, Some(last.log_id));
+            entries.iter().for_each(|entry| ends.extent.push(entry.log_id.index, weight(entry) as u64));
         }
         Ok(LogStore { room, flusher, metrics, ends: Arc::new(Mutex::new(ends)), reach, owner: Arc::default() })
     }
@@ -82,6 +83,16 @@ impl LogStore {
 
     pub fn last(&self) -> Option<LogId> {
         self.ends().last
+    }
+
+    /// Roughly.
+    pub fn bytes(&self) -> u64 {
+        self.ends().extent.bytes()
+    }
+
+    /// The last entry that can go if at least `kept` bytes are to stay.
+    pub fn before(&self, kept: u64) -> Option<u64> {
+        self.ends().extent.before(kept)
     }
 
     fn ends(&self) -> MutexGuard<'_, Ends> {

@@ -41,6 +41,8 @@ pub struct Metrics {
     pub watch_reads_from_disk: AtomicU64,
     pub history_floor: AtomicU64,
     pub history_bytes: AtomicU64,
+    /// What the log takes, as of the last look.
+    pub log_bytes: AtomicU64,
     /// The whole data directory, as of the last look, a few seconds ago.
     pub disk_bytes: AtomicU64,
     /// Of the file system that the data directory lies on; the reserve does not count as free.

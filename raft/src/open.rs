@@ -190,7 +190,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         trouble: trouble.clone(),
         alive: alive.clone(),
         members: members.clone(),
-        log,
+        log: log.clone(),
         generations,
         franchise,
         recall: recall.clone(),
@@ -252,6 +252,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     let save = config.timing.save;
     tasks.spawn(upkeep::save_now_and_then(raft.clone(), reach.clone(), save, rhythm, stop.clone()));
     tasks.spawn(upkeep::run(disk.clone(), published.clone(), reach, env.clock, rhythm, stop.clone()));
+    tasks.spawn(upkeep::bound_log(raft.clone(), log, metrics.clone(), rhythm, stop.clone()));
     tasks.spawn(scrub::run(disk.clone(), metrics.clone(), rhythm, stop.clone()));
     tasks.close();
 
