@@ -25,7 +25,15 @@ pub struct Ends {
 impl Ends {
     /// Of a log that holds nothing beyond what was purged.
     pub fn new(purged: Option<LogId>, vote: Option<Vote>) -> Ends {
-        Ends { purged, cleared: purged, last: purged, vote, cache: VecDeque::new(), cache_bytes: 0, extent: Extent::default() }
+        Ends {
+            purged,
+            cleared: purged,
+            last: purged,
+            vote,
+            cache: VecDeque::new(),
+            cache_bytes: 0,
+            extent: Extent::default(),
+        }
     }
 
     /// `None`: the cache does not reach back to `start`.

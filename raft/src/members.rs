@@ -131,10 +131,10 @@ impl Members {
         if member.id == self.id {
             let trouble = self.trouble.why();
             let filling = self.abstains.load(std::sync::atomic::Ordering::Relaxed);
+            let (serves, repair) = (self.trouble.serves(), self.trouble.repair());
             let standing = self.standing.borrow();
             let (role, applied_index) = (Some(standing.role), Some(standing.applied_index));
             let (term, leader, reachable) = (standing.term, standing.leader, true);
-            let (serves, repair) = (self.trouble.serves(), self.trouble.repair());
             return MemberStatus {
                 member,
                 role,

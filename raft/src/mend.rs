@@ -93,11 +93,7 @@ pub fn whose(disk: &dyn Disk) -> io::Result<Whose> {
     told(stored, note.is_some(), Keepsake::read(note))
 }
 
-fn told(
-    stored: io::Result<Option<Identity>>,
-    noted: bool,
-    kept: io::Result<Option<Keepsake>>,
-) -> io::Result<Whose> {
+fn told(stored: io::Result<Option<Identity>>, noted: bool, kept: io::Result<Option<Keepsake>>) -> io::Result<Whose> {
     let kept = kept.ok().flatten().and_then(|kept| kept.owner);
     match (stored, kept) {
         (Ok(Some(stored)), _) => Ok(Whose::Of(stored)),
@@ -110,7 +106,13 @@ fn told(
 
 /// Writes down that the data is `owner`'s, where that is not to be read in the tables. Of emptied ones: what this replica
 /// acknowledged went with them. Returns whether they were.
-pub async fn claim(whose: &Whose, owner: &Identity, room: &Room, flusher: &Flusher, metrics: &Metrics) -> io::Result<bool> {
+pub async fn claim(
+    whose: &Whose,
+    owner: &Identity,
+    room: &Room,
+    flusher: &Flusher,
+    metrics: &Metrics,
+) -> io::Result<bool> {
     match whose {
         Whose::Of(_) => return Ok(false),
         Whose::Emptied(_) => {
@@ -119,7 +121,10 @@ pub async fn claim(whose: &Whose, owner: &Identity, room: &Room, flusher: &Flush
         }
         Whose::Damaged(_) => {
             Metrics::add(&metrics.checksum_failures, 1);
-            tracing::error!(cluster = owner.cluster_id, "the record of whose data this is was damaged; its copy counts");
+            tracing::error!(
+                cluster = owner.cluster_id,
+                "the record of whose data this is was damaged; its copy counts"
+            );
             owner.write(&*room.disk)?;
         }
         Whose::Nobody => owner.write(&*room.disk)?,
@@ -178,13 +183,14 @@ mod tests {
         let kept = |owner: Option<Identity>| Ok(Some(Keepsake { vote: Vote::default(), owner }));
         let damage = |kind: io::ErrorKind| io::Error::new(kind, "meta record identity is corrupt");
         let rotten = || Err(damage(io::ErrorKind::InvalidData));
+        let copy_rotten = || Err(damage(io::ErrorKind::InvalidData));
         assert_eq!(told(Ok(None), false, Ok(None)).unwrap(), Whose::Nobody);
         assert_eq!(told(Ok(Some(of("a-epoch-1"))), true, kept(Some(of("a")))).unwrap(), Whose::Of(of("a-epoch-1")));
-        assert_eq!(told(Ok(Some(of("a"))), true, rotten().map(|_: ()| None)).unwrap(), Whose::Of(of("a")));
+        assert_eq!(told(Ok(Some(of("a"))), true, copy_rotten()).unwrap(), Whose::Of(of("a")));
         assert_eq!(told(rotten(), true, kept(Some(of("a-epoch-1")))).unwrap(), Whose::Damaged(of("a-epoch-1")));
         assert_eq!(told(Ok(None), true, kept(Some(of("a-epoch-1")))).unwrap(), Whose::Emptied(Some(of("a-epoch-1"))));
-        assert_eq!(told(Ok(None), true, rotten().map(|_: ()| None)).unwrap(), Whose::Emptied(None));
-        assert!(told(rotten(), true, rotten().map(|_: ()| None)).is_err(), "nobody knows whose it is");
+        assert_eq!(told(Ok(None), true, copy_rotten()).unwrap(), Whose::Emptied(None));
+        assert!(told(rotten(), true, copy_rotten()).is_err(), "nobody knows whose it is");
         assert!(told(rotten(), false, Ok(None)).is_err());
         let foreign = Err(damage(io::ErrorKind::Unsupported));
         assert!(told(foreign, true, kept(Some(of("a")))).is_err(), "another version's data is no damage");

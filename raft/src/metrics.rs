@@ -1,5 +1,6 @@
 //! What the store counts. Plain numbers: the server renders them. Decides nothing.
 
+use std::io::ErrorKind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -69,7 +70,7 @@ pub struct Metrics {
     pub fenced: AtomicU64,
     /// 1 while replicas differ and none is known to be right.
     pub in_doubt: AtomicU64,
-    failure: Mutex<Option<String>>,
+    failure: Mutex<Option<(ErrorKind, String)>>,
     rot: watch::Sender<Option<String>>,
     /// Why the replica does not begin anew yet to be rid of it.
     waits: Mutex<Option<String>>,
@@ -97,7 +98,7 @@ impl Metrics {
         let mut failure = self.failure.lock().expect("no holder of the failure panics");
         if failure.is_none() {
             tracing::error!(%error, "the disk cannot be trusted any more");
-            *failure = Some(error.to_string());
+            *failure = Some((error.kind(), error.to_string()));
         }
         drop(failure);
         // The database takes no more writes once it has come upon damage by itself.
@@ -106,7 +107,7 @@ impl Metrics {
 
     /// What a read of the disk has come upon, if it is damage and not the disk that fails. The first find stays.
     pub(crate) fn damage_found(&self, error: &std::io::Error) {
-        if error.kind() != std::io::ErrorKind::InvalidData {
+        if error.kind() != ErrorKind::InvalidData {
             return;
         }
         Metrics::add(&self.checksum_failures, 1);
@@ -134,9 +135,15 @@ impl Metrics {
         self.waits.lock().expect("no holder of the reason panics").clone()
     }
 
+    /// The same, where it is the device that failed, and not what had been written on it.
+    pub(crate) fn device_failure(&self) -> Option<String> {
+        let failure = self.failure.lock().expect("no holder of the failure panics").clone();
+        failure.filter(|(kind, _)| *kind != ErrorKind::InvalidData).map(|(_, why)| why)
+    }
+
     /// Why this replica's disk cannot be trusted any more; `None` while it can.
     pub fn disk_failure(&self) -> Option<String> {
-        self.failure.lock().expect("no holder of the failure panics").clone()
+        self.failure.lock().expect("no holder of the failure panics").clone().map(|(_, why)| why)
     }
 }
 

@@ -128,14 +128,16 @@ pub(crate) struct View {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// Once this one leads no more, if it does.
-    Go { heir: u64 },
+    Go {
+        heir: u64,
+    },
     Wait(String),
 }
 
 /// May this replica, whose data is damaged, begin anew? Not while another one is away or may be, and only if the others
 /// are a majority that goes on, one of them with sound data.
 pub(crate) fn decide(view: &View) -> Decision {
-    let others = view.others.iter().filter(|(id, _)| **id != view.id && view.voters.contains(id));
+    let others = view.others.iter().filter(|(id, _)| **id != view.id && view.voters.contains(*id));
     let mut able: Vec<(u64, u64, bool)> = Vec::new();
     for (id, other) in others.clone() {
         let Other::Answers { applied, serves, fills, leads, repair } = *other else { continue };
@@ -159,7 +161,8 @@ pub(crate) fn decide(view: &View) -> Decision {
     }
     // Who leads fills it, from a log that has to be whole.
     let leader = others.clone().find(|(_, other)| matches!(other, Other::Answers { leads: true, .. }));
-    let heir = able.iter().filter(|(_, _, sound)| *sound).max_by_key(|(id, applied, _)| (*applied, std::cmp::Reverse(*id)));
+    let heir =
+        able.iter().filter(|(_, _, sound)| *sound).max_by_key(|(id, applied, _)| (*applied, std::cmp::Reverse(*id)));
     let Some((heir, ..)) = heir else {
         return Decision::Wait("no other replica's data is sound".into());
     };
@@ -230,6 +233,12 @@ impl Renewal {
 
     /// What keeps it from beginning anew, whatever the others do.
     fn hindered(&self) -> Option<String> {
+        if self.members.trouble.guard.is_shut() {
+            return Some("its state differs from a majority's, and its data must be looked at".into());
+        }
+        if self.metrics.device_failure().is_some() {
+            return Some("its disk failed, and must be looked at".into());
+        }
         if self.initial < 2 {
             return Some("its configuration names no other replica that has the data".into());
         }

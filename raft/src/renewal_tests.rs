@@ -39,7 +39,10 @@ fn it_goes_where_the_others_are_a_majority_that_is_well() {
         (FAILED, "2 other voters must be well and up to date, and 1 are"),
         (SILENT, "2 other voters must be well"),
         (LOST, "2 other voters must be well"),
-        (Other::Answers { applied: 100, serves: true, fills: false, leads: false, repair: Repair::Goes }, "replica 3 is first"),
+        (
+            Other::Answers { applied: 100, serves: true, fills: false, leads: false, repair: Repair::Goes },
+            "replica 3 is first",
+        ),
         (FILLS, "replica 3 is first"),
     ] {
         let why = waits(&of(2, &[(1, leader(100)), (3, other)]));
