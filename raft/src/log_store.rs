@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
-use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use openraft::{EntryPayload, OptionalSend};
 
+use crate::command::Command;
 use crate::disk::flusher::{Flusher, Waiter};
 use crate::disk::room::Room;
 use crate::disk::{Batch, Disk, Table};
@@ -40,10 +41,12 @@ pub struct LogStore {
     flusher: Flusher,
     metrics: Arc<Metrics>,
     ends: Arc<Mutex<Ends>>,
-    /// The log stays on the disk from there on, also what openraft needs no more.
+    /// What it needs stays on the disk, also when openraft needs it no more.
     reach: Arc<Reach>,
     /// Kept beside the vote.
     owner: Arc<OnceLock<Identity>>,
+    /// One at a time clears the disk.
+    clearing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl LogStore {
@@ -63,7 +66,15 @@ impl LogStore {
             (next, ends.last) = (last.log_id.index + 1, Some(last.log_id));
             entries.iter().for_each(|entry| ends.extent.push(entry.log_id.index, weight(entry) as u64));
         }
-        Ok(LogStore { room, flusher, metrics, ends: Arc::new(Mutex::new(ends)), reach, owner: Arc::default() })
+        Ok(LogStore {
+            room,
+            flusher,
+            metrics,
+            ends: Arc::new(Mutex::new(ends)),
+            reach,
+            clearing: Arc::default(),
+            owner: Arc::default(),
+        })
     }
 
     /// Whose vote it is. To be said once, before there is one.
@@ -112,10 +123,52 @@ impl LogStore {
                 .inspect_err(|error| self.metrics.damage_found(error)),
         }
     }
+
+    /// Takes off the disk what neither openraft nor a restart nor the history needs any more.
+    pub async fn clear(&self) -> io::Result<()> {
+        let _alone = self.clearing.lock().await;
+        let (purged, cleared) = {
+            let ends = self.ends();
+            (ends.purged, ends.cleared)
+        };
+        let needless = match mutants::on(Mutant::PurgedBeforeSaved) {
+            true => purged,
+            false => self.reach.now().needless().min(purged),
+        };
+        let Some(at) = needless.filter(|at| Some(*at) > cleared) else { return Ok(()) };
+        let mut batch = Batch::default();
+        if !mutants::on(Mutant::PurgeForgotten) {
+            batch.put(Table::Meta, PURGED, record::encode(&(term_of(&at), at.index)));
+        }
+        batch.delete_range(Table::Log, key(cleared.map_or(0, |at| at.index)), key(at.index + 1));
+        self.room.write(&batch).await?;
+        self.ends().cleared = needless;
+        Ok(())
+    }
 }
 
-fn key(index: u64) -> Bytes {
+/// The command of an entry that was committed; `None` once it is off the disk.
+pub fn command(disk: &dyn Disk, index: u64) -> io::Result<Option<Command>> {
+    let Some(row) = disk.get(Table::Log, &key(index))? else { return Ok(None) };
+    match entry(index, row)?.payload {
+        EntryPayload::Normal(proposal) => Command::decode(&proposal.0).map(Some),
+        EntryPayload::Blank | EntryPayload::Membership(_) => Ok(None),
+    }
+}
+
+fn entry(index: u64, row: Vec<u8>) -> io::Result<Entry> {
+    record::open(&row, &|| format!("log entry {index}"))?;
+    // Cut off the header without copying: the command then is a slice of the row.
+    let mut body = Bytes::from(row);
+    wire::entry_from_disk(body.split_off(record::HEADER))
+}
+
+pub fn key(index: u64) -> Bytes {
     Bytes::copy_from_slice(&index.to_be_bytes())
+}
+
+pub fn row(entry: &Entry) -> Vec<u8> {
+    record::seal(weight(entry), |buffer| wire::entry_to_disk(entry, buffer))
 }
 
 fn read_entries(disk: &dyn Disk, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
@@ -127,11 +180,7 @@ fn read_entries(disk: &dyn Disk, start: u64, end: u64, bytes_max: usize) -> io::
     let mut previous: Option<u64> = None;
     for (key, row) in rows {
         let index = key[..].try_into().map(u64::from_be_bytes).unwrap_or(u64::MAX);
-        let what = || format!("log entry {index}");
-        record::open(&row, &what)?;
-        // Cut off the header without copying: the command then is a slice of the row.
-        let mut body = Bytes::from(row);
-        let entry = wire::entry_from_disk(body.split_off(record::HEADER))?;
+        let entry = entry(index, row)?;
         let expected = previous.map_or(index, |previous| previous + 1);
         if entry.log_id.index != expected {
             return Err(missing(expected, entry.log_id.index));
@@ -286,8 +335,7 @@ impl RaftLogStorage<Types> for LogStore {
         let entries: Vec<Entry> = entries.into_iter().collect();
         let mut batch = Batch::default();
         for entry in &entries {
-            let row = record::seal(weight(entry), |buffer| wire::entry_to_disk(entry, buffer));
-            batch.put(Table::Log, key(entry.log_id.index), row);
+            batch.put(Table::Log, key(entry.log_id.index), row(entry));
         }
         self.room.write(&batch).await?;
         Metrics::add(&self.metrics.entries_appended, entries.len() as u64);
@@ -312,26 +360,10 @@ impl RaftLogStorage<Types> for LogStore {
         Ok(())
     }
 
+    /// The rest goes from the disk when nothing else needs it.
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
-        let cleared = self.ends().cleared;
-        // The rest goes with a later call.
-        let reached = match mutants::on(Mutant::PurgedBeforeSaved) {
-            true => Some(upto),
-            false => self.reach.now().applied,
-        };
-        let clear = reached.map(|reached| reached.min(upto)).filter(|at| Some(*at) > cleared);
-        if let Some(at) = clear {
-            let mut batch = Batch::default();
-            if !mutants::on(Mutant::PurgeForgotten) {
-                batch.put(Table::Meta, PURGED, record::encode(&(term_of(&at), at.index)));
-            }
-            batch.delete_range(Table::Log, key(cleared.map_or(0, |at| at.index)), key(at.index + 1));
-            self.room.write(&batch).await?;
-        }
-        let mut ends = self.ends();
-        ends.cleared = clear.or(cleared);
-        ends.purge(upto);
-        Ok(())
+        self.ends().purge(upto);
+        self.clear().await
     }
 }
 

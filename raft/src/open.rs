@@ -180,10 +180,14 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     let ear = Arc::new(Ear::new(config.timing.silence, config.timing.heartbeat));
     let succession = Succession { raft: raft.clone(), id, franchise: franchise.clone() };
     let alive = Alive::new(channels.clone(), succession.clone(), ear.clone(), metrics.clone());
+    let timeout = config.timing.propose_timeout;
+    let followed = (published.applied(), standing.clone());
+    let reader = Reader::start(raft.clone(), id, channels.clone(), followed, guard.clone(), metrics.clone(), timeout);
     let server = Server {
         id,
         raft: raft.clone(),
         admission: admission.clone(),
+        reader: reader.clone(),
         accord: accord.clone(),
         ear: ear.clone(),
         guard: guard.clone(),
@@ -224,9 +228,6 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         stop.clone(),
     );
     tasks.spawn(following);
-    let timeout = config.timing.propose_timeout;
-    let followed = (published.applied(), standing.clone());
-    let reader = Reader::start(raft.clone(), id, channels.clone(), followed, guard.clone(), metrics.clone(), timeout);
     let proposer = Arc::new(Proposer {
         raft: raft.clone(),
         id,
@@ -251,8 +252,8 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     tasks.spawn(bootstrap.run(pristine, stop.clone()));
     let save = config.timing.save;
     tasks.spawn(upkeep::save_now_and_then(raft.clone(), reach.clone(), save, rhythm, stop.clone()));
-    tasks.spawn(upkeep::run(disk.clone(), published.clone(), reach, env.clock, rhythm, stop.clone()));
-    tasks.spawn(upkeep::bound_log(raft.clone(), log, metrics.clone(), rhythm, stop.clone()));
+    tasks.spawn(upkeep::bound_log(raft.clone(), log.clone(), metrics.clone(), rhythm, stop.clone()));
+    tasks.spawn(upkeep::run(disk.clone(), published.clone(), log, reach, env.clock, rhythm, stop.clone()));
     tasks.spawn(scrub::run(disk.clone(), metrics.clone(), rhythm, stop.clone()));
     tasks.close();
 

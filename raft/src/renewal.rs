@@ -1,5 +1,5 @@
 //! What a replica does about damage that it finds while it runs: it begins anew, and the start has it filled by the others
-//! ([`crate::mend`]). Only where a majority goes on without it, and one replica at a time (ADR 17 has the argument).
+//! ([`crate::mend`]). Only where a majority goes on without it, and one replica at a time (ADR 18 has the argument).
 //! [`decide`] says whether it may; the rest acts.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -217,7 +217,7 @@ impl Renewal {
             self.shown.set(Repair::Waits);
             return Err(why);
         }
-        // Shown before the others are asked: of two that go at once, one at least sees the other (ADR 17).
+        // Shown before the others are asked: of two that go at once, one at least sees the other (ADR 18).
         self.shown.set(Repair::Wants);
         let tried = async {
             self.decided(silent).await?;

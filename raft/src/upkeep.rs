@@ -1,4 +1,5 @@
-//! What a replica does for itself now and then: saves its objects, trims its history, looks at its disk. Acts.
+//! What a replica does for itself now and then: saves its objects, trims its history and its log,
+//! looks at its disk. Acts.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -33,6 +34,7 @@ const SNAPSHOT_MAX: Duration = Duration::from_secs(5);
 pub async fn run(
     disk: Arc<dyn Disk>,
     published: Arc<Published>,
+    log: LogStore,
     reach: Arc<Reach>,
     clock: Arc<dyn Clock>,
     rhythm: Rhythm,
@@ -65,6 +67,9 @@ pub async fn run(
             if stop.is_cancelled() {
                 return;
             }
+        }
+        if let Err(error) = log.clear().await {
+            tracing::warn!(%error, "what nothing needs of the log stays on the disk");
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -172,7 +172,7 @@ fn store_text(store: &raft::Metrics) -> String {
         (Counter, "watch_reads_from_disk", "Reads of history for slow watchers", &store.watch_reads_from_disk),
         (Gauge, "history_floor", "The oldest revision a watch can begin at", &store.history_floor),
         (Gauge, "history_bytes", "Bytes of history kept", &store.history_bytes),
-        (Gauge, "log_bytes", "Bytes of the raft log kept", &store.log_bytes),
+        (Gauge, "log_bytes", "Bytes of the raft log kept for followers that lag", &store.log_bytes),
         (Gauge, "disk_bytes", "Bytes of the data directory", &store.disk_bytes),
         (Gauge, "disk_free_bytes", "Bytes free on its file system, the reserve aside", &store.disk_free_bytes),
         (Gauge, "disk_total_bytes", "Bytes of its file system", &store.disk_total_bytes),
