@@ -62,6 +62,7 @@ pub async fn run(args: Args) -> crate::Outcome {
         tls: Identity::load(&args.dir.join("pki"), &format!("peer-{}", args.id), "ca")?,
         timing: Timing::default(),
         history: HistoryWindow::default(),
+        renewals: Default::default(),
     };
     let store = Store::open(config, env.clone()).await?;
     let identity = Identity::load(&args.dir.join("pki"), &format!("server-{}", args.id), "ca")?;

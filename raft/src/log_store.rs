@@ -3,18 +3,20 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
-use openraft::{EntryPayload, OptionalSend};
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use openraft::{EntryPayload, OptionalSend};
 
 use crate::command::Command;
 use crate::disk::flusher::{Flusher, Waiter};
 use crate::disk::room::Room;
 use crate::disk::{Batch, Disk, Table};
+use crate::identity::Identity;
+use crate::keepsake::Keepsake;
 use crate::log_ends::{Ends, weight};
 use crate::machine::reach::Reach;
 use crate::metrics::Metrics;
@@ -41,6 +43,8 @@ pub struct LogStore {
     ends: Arc<Mutex<Ends>>,
     /// What it needs stays on the disk, also when openraft needs it no more.
     reach: Arc<Reach>,
+    /// Kept beside the vote.
+    owner: Arc<OnceLock<Identity>>,
     /// One at a time clears the disk.
     clearing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -60,8 +64,22 @@ impl LogStore {
                 return Err(missing(next, entries[0].log_id.index));
             }
             (next, ends.last) = (last.log_id.index + 1, Some(last.log_id));
+            entries.iter().for_each(|entry| ends.extent.push(entry.log_id.index, weight(entry) as u64));
         }
-        Ok(LogStore { room, flusher, metrics, ends: Arc::new(Mutex::new(ends)), reach, clearing: Arc::default() })
+        Ok(LogStore {
+            room,
+            flusher,
+            metrics,
+            ends: Arc::new(Mutex::new(ends)),
+            reach,
+            clearing: Arc::default(),
+            owner: Arc::default(),
+        })
+    }
+
+    /// Whose vote it is. To be said once, before there is one.
+    pub fn belongs_to(&self, owner: Identity) {
+        self.owner.get_or_init(|| owner);
     }
 
     /// Nothing was ever written here: neither a vote nor an entry.
@@ -78,6 +96,16 @@ impl LogStore {
         self.ends().last
     }
 
+    /// Roughly.
+    pub fn bytes(&self) -> u64 {
+        self.ends().extent.bytes()
+    }
+
+    /// The last entry that can go if at least `kept` bytes are to stay.
+    pub fn before(&self, kept: u64) -> Option<u64> {
+        self.ends().extent.before(kept)
+    }
+
     fn ends(&self) -> MutexGuard<'_, Ends> {
         self.ends.lock().expect("no holder of the log's ends panics")
     }
@@ -91,7 +119,8 @@ impl LogStore {
         };
         match cached {
             Some(entries) => Ok(entries),
-            None => read_entries(&*self.room.disk, start, end, bytes_max),
+            None => read_entries(&*self.room.disk, start, end, bytes_max)
+                .inspect_err(|error| self.metrics.damage_found(error)),
         }
     }
 
@@ -174,15 +203,14 @@ fn read_meta<T: serde::de::DeserializeOwned>(disk: &dyn Disk, key: &Bytes) -> io
 
 /// Can a vote be read from this copy?
 pub fn is_vote(note: &[u8]) -> bool {
-    record::decode::<Vote>(note, &|| "the copy of the vote".to_string()).is_ok()
+    Keepsake::read(Some(note.to_vec())).is_ok()
 }
 
 /// The vote, from its two copies. A crash may have saved only one of them: a vote that was saved but never answered
 /// does no harm, so the later one counts. One copy that is damaged is made good by the other.
 pub fn kept_vote(disk: &dyn Disk) -> io::Result<Option<Vote>> {
     let stored = read_meta::<Vote>(disk, &VOTE);
-    let what = || "the copy of the vote".to_string();
-    let note = disk.note()?.map(|note| record::decode::<Vote>(&note, &what)).transpose();
+    let note = Keepsake::read(disk.note()?).map(|note| note.map(|kept| kept.vote));
     match (stored, note) {
         (Ok(Some(stored)), Ok(Some(note))) => Ok(Some(if stored >= note { stored } else { note })),
         (Ok(stored), Ok(note)) => Ok(stored.or(note)),
@@ -270,11 +298,11 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         let mut batch = Batch::default();
-        let row = record::encode(vote);
-        batch.put(Table::Meta, VOTE, row.clone());
+        batch.put(Table::Meta, VOTE, record::encode(vote));
         self.room.write(&batch).await?;
         let disk = &self.room.disk;
-        let noted = self.room.persist(|| disk.save_note(&row));
+        let note = Keepsake { vote: *vote, owner: self.owner.get().cloned() }.encode();
+        let noted = self.room.persist(|| disk.save_note(&note));
         if !mutants::on(Mutant::VoteBeforeSync) {
             let (durable, noted) = tokio::join!(self.flusher.durable(VOTE_DEADLINE), noted);
             durable.and(noted)?;

@@ -169,8 +169,7 @@ impl History {
         match missing {
             Missing::Row(revision) => Gone { asked, oldest: self.floor().max(revision) },
             Missing::Damaged(error) => {
-                Metrics::add(&self.metrics.checksum_failures, 1);
-                self.metrics.rot_found(&error);
+                self.metrics.damage_found(&error);
                 Gone { asked, oldest: upto }
             }
         }

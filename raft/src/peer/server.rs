@@ -230,6 +230,7 @@ impl Peer for Server {
         // Looks at the raft node's metrics itself: with a guard of theirs held, a writer that comes between the two
         // would wait for the one and hold up the other, for ever.
         let trouble = self.trouble.why().unwrap_or_default();
+        let (serves, repair) = (self.trouble.serves(), self.trouble.repair().out());
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let applied_index = metrics.last_applied.map_or(0, |at| at.index);
@@ -253,6 +254,8 @@ impl Peer for Server {
             abstains: self.franchise.abstains.load(Relaxed),
             trouble,
             voters: voters.collect(),
+            serves,
+            repair: repair.into(),
         }))
     }
 
