@@ -3,7 +3,7 @@
 
 use kontiki_chaos_tests::runner::{Runner, Subject, Totals};
 
-const STORES: u64 = 150;
+const STORES: u64 = 300;
 /// One takes about five seconds of a core.
 const CLUSTERS: u64 = 16;
 

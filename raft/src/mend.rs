@@ -175,12 +175,13 @@ pub fn database(config: &Config) -> Result<Rocks, OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Vote;
+    use crate::peer::wire;
 
     #[test]
     fn whose_data_it_is_is_told_by_either_copy() {
         let of = |cluster: &str| Identity { cluster_id: cluster.into(), replica: 3 };
-        let kept = |owner: Option<Identity>| Ok(Some(Keepsake { vote: Vote::default(), owner }));
+        let vote = wire::vote_in(Some(proto::peer::Vote { term: 3, replica: 2, committed: true })).unwrap();
+        let kept = |owner: Option<Identity>| Ok(Some(Keepsake { vote, owner }));
         let damage = |kind: io::ErrorKind| io::Error::new(kind, "meta record identity is corrupt");
         let rotten = || Err(damage(io::ErrorKind::InvalidData));
         let copy_rotten = || Err(damage(io::ErrorKind::InvalidData));
