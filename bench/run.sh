@@ -4,6 +4,9 @@
 # More for versus: BENCH_ARGS="--rounds 4 --seconds 5".
 . "$(dirname "$0")/../deploy/lib.sh"
 cd "$root"
+for what in "$@"; do
+  case "$what" in versus | versus-failover | versus-busy | cluster | footprint | failover | create | rollout) ;; *) fail "there is nothing to measure that is called '$what' (--help lists what there is)" ;; esac
+done
 export KONTIKI_DIR="${KONTIKI_BENCH_DIR:-$(mktemp -d /tmp/kontiki-bench.XXXXXX)}" KONTIKI_PORT="${KONTIKI_BENCH_PORT:-26443}" \
   KONTIKI_POD_NETWORK=kontiki-bench KONTIKI_POD_SUBNET=10.247.0.0/16
 cluster_up=

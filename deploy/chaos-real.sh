@@ -5,13 +5,14 @@
 . "$(dirname "$0")/lib.sh"
 cd "$root"
 : "${MINUTES:=60}"
+[[ "$MINUTES" =~ ^[0-9]+$ ]] || fail "MINUTES is a whole number, not '$MINUTES'"
+[[ "$*" =~ ^( ?--(seed|episodes)[ =][0-9]+(,[0-9]+)*)*$ ]] || fail "usage: chaos-real.sh [--seed S] [--episodes 3,7], not '$*'"
 export KONTIKI_HOSTS_DIR="${KONTIKI_HOSTS_DIR:-$root/.kontiki/chaos-real}" KONTIKI_HOSTS_NET="${KONTIKI_HOSTS_NET:-97}" \
   KONTIKI_HOSTS_ENGINES="${KONTIKI_HOSTS_ENGINES:-none}" KONTIKI_HOSTS_SMALL_DISK="${KONTIKI_HOSTS_SMALL_DISK:-3:192m}"
-if [ "$(id -u)" != 0 ] || ! ip netns add kontiki-chaos-try 2>/dev/null; then
-  say "LEFT OUT: no network namespaces are to be had here (they need root and ip netns)"
+if ! has_namespaces; then
+  say "LEFT OUT: no network namespaces are to be had here (they need root, ip netns and iptables)"
   exit 0
 fi
-ip netns delete kontiki-chaos-try
 
 if [ -z "${KONTIKI_BINARY:-}" ]; then
   "$root/deploy/setup.sh"

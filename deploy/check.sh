@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Format, lints, layering, licences. Writes nothing in the checkout.
 . "$(dirname "$0")/lib.sh"
+takes_nothing "$@"
 cd "$root"
 "$root/deploy/setup.sh"
 

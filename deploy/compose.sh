@@ -43,7 +43,7 @@ down() {
   rm -rf "$KONTIKI_COMPOSE_DIR"
 }
 
-case "${1:-}" in
+case "$*" in
 up) up ;;
 down) down ;;
 *) fail "usage: compose.sh up|down" ;;

@@ -41,7 +41,7 @@ down() {
   stop_pid "$pid_file" "$(command -v dockerd)" 20
 }
 
-case "${1:-}" in
+case "$*" in
 up) up ;;
 down) down ;;
 *) fail "usage: docker.sh up|down" ;;

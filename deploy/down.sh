@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Stops the cluster of this checkout and removes its containers and network. The data stays.
 . "$(dirname "$0")/lib.sh"
+takes_nothing "$@"
 binary="$KONTIKI_DIR/bin/kontiki"
 
 # Agents first, so that nobody starts again what is removed below.

@@ -14,11 +14,13 @@
 #   hosts.sh run I COMMAND…  runs a command in the network of host I, with DOCKER_HOST set to its engine
 # KONTIKI_HOSTS_ENGINES=shared: one Docker engine for all, of this machine; Pods are then on one network.
 # KONTIKI_HOSTS_ENGINES=none: replicas alone, neither engines nor agents.
+# KONTIKI_HOSTS_PORT: where no namespaces are to be had, the first port of the replicas on loopback (9443).
 # KONTIKI_HOSTS_SMALL_DISK=I:SIZE: the replica of host I has its data on a file system of that size (such as 3:192m).
 . "$(dirname "$0")/lib.sh"
 : "${KONTIKI_HOSTS_DIR:=$root/.kontiki/hosts}"
 : "${KONTIKI_HOSTS_ENGINES:=own}"
 : "${KONTIKI_HOSTS_SMALL_DISK:=}"
+: "${KONTIKI_HOSTS_PORT:=9443}"
 # 10.<net>.0.i is host i; its Pods are in 10.<net + 1>.i.0/24.
 : "${KONTIKI_HOSTS_NET:=77}"
 net=$KONTIKI_HOSTS_NET
@@ -41,7 +43,11 @@ on_engine() {
   shift
   DOCKER_HOST=$(socket "$host") timeout 60 docker "$@"
 }
-known() { [[ "${1:-}" =~ ^[0-9]+$ ]] && [ -e "$(namespace "$1")" ] || fail "there is no host ${1:-(none named)}; hosts: $(numbers | tr '\n' ' ')"; }
+on_loopback() { [ -e "$KONTIKI_HOSTS_DIR/loopback" ]; }
+known() {
+  ! on_loopback || fail "replicas and nodes are all on loopback here: there is no host ${1:-} to act on"
+  [[ "${1:-}" =~ ^[0-9]+$ ]] && [ -e "$(namespace "$1")" ] || fail "there is no host ${1:-(none named)}; hosts: $(numbers | tr '\n' ' ')"
+}
 
 # The wires: a bridge in a namespace of its own, where nobody's firewall looks at it, with a pair of ends for this
 # machine and one for each host.
@@ -149,13 +155,14 @@ small_disk() {
 
 switch_on() {
   local host=$1
+  # It waits for no engine.
+  process "$host" "replica-$host" server
   if [ "$KONTIKI_HOSTS_ENGINES" = own ]; then
     engine "$host"
     await_engine "$host"
     DOCKER_HOST=$(socket "$host") "$root/deploy/images.sh" "$binary" >/dev/null
     pod_network "$host"
   fi
-  process "$host" "replica-$host" server
   process "$host" "node-$host" node
 }
 
@@ -174,13 +181,14 @@ up() {
     (cd "$root" && cargo build --release --locked --bin kontiki)
     KONTIKI_BINARY="$CARGO_TARGET_DIR/release/kontiki"
   fi
-  if [ "$(id -u)" != 0 ] || ! ip netns add "$prefix-try" 2>/dev/null; then
-    say "No network namespaces are to be had here (they need root and ip netns): all on loopback, with one Docker engine"
+  if on_loopback || ! has_namespaces; then
+    say "No network namespaces are to be had here (they need root, ip netns and iptables): all on loopback, with one Docker engine"
     mkdir -p "$KONTIKI_HOSTS_DIR"
     touch "$KONTIKI_HOSTS_DIR/loopback"
-    KONTIKI_BINARY="$KONTIKI_BINARY" KONTIKI_DIR="$KONTIKI_HOSTS_DIR" KONTIKI_REPLICAS=$replicas KONTIKI_NODES=$nodes exec "$root/deploy/up.sh"
+    # Beside a cluster of `make up`: ports and a Pod network of their own.
+    KONTIKI_BINARY="$KONTIKI_BINARY" KONTIKI_DIR="$KONTIKI_HOSTS_DIR" KONTIKI_REPLICAS=$replicas KONTIKI_NODES=$nodes \
+      KONTIKI_PORT=$KONTIKI_HOSTS_PORT KONTIKI_POD_NETWORK="$prefix-pods" KONTIKI_POD_SUBNET="10.$pods.0.0/16" exec "$root/deploy/up.sh"
   fi
-  ip netns delete "$prefix-try"
   mkdir -p "$KONTIKI_HOSTS_DIR/bin"
   cmp -s "$KONTIKI_BINARY" "$binary" || { cp "$KONTIKI_BINARY" "$binary.new" && mv -f "$binary.new" "$binary"; }
   local subnet="10.$pods.{}.0/24"
@@ -251,7 +259,7 @@ heal() {
 status() {
   local host name line
   for host in $(numbers); do
-    line="host $host  10.$net.0.$host "
+    on_loopback && line="on loopback " || line="host $host  10.$net.0.$host "
     for name in "engine-$host" "replica-$host" "node-$host"; do
       [ -d "$KONTIKI_HOSTS_DIR/$name" ] || continue
       program=$binary
@@ -266,7 +274,7 @@ status() {
 down() {
   [ -d "$KONTIKI_HOSTS_DIR" ] || { say "There are no hosts"; return 0; }
   local host pid
-  if [ -e "$KONTIKI_HOSTS_DIR/loopback" ]; then
+  if on_loopback; then
     KONTIKI_DIR="$KONTIKI_HOSTS_DIR" "$root/deploy/down.sh"
     rm -rf "$KONTIKI_HOSTS_DIR"
     return 0
@@ -324,12 +332,19 @@ isolate)
     [ "$other" = "$1" ] || { cut_one_way "$1" "$other" && cut_one_way "$other" "$1"; }
   done
   ;;
-heal) heal ;;
+heal)
+  ! on_loopback || known
+  heal
+  ;;
 run)
   known "${1:-}"
   host=$1
   shift
   DOCKER_HOST=$(socket "$host") inside "$host" "$@"
   ;;
-*) sed -n '2,18s/^# \{0,1\}//p' "$0" && exit 2 ;;
+*)
+  usage
+  [ -z "$verb" ] || fail "there is no verb '$verb'"
+  exit 2
+  ;;
 esac

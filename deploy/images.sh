@@ -5,9 +5,9 @@
 #   nginx:1.17.1   Debian's nginx with the libraries it needs
 # The tags are the ones that common manifests name; the label `io.kontiki.source` says what is really inside.
 # Quick when nothing changed: every image carries a hash of what it was made from.
-set -euo pipefail
-
+. "$(dirname "$0")/lib.sh"
 binary="${1:-}"
+[ $# -le 1 ] && [[ "$binary" != -* ]] || fail "usage: images.sh [path to the kontiki binary]"
 # Bump when the recipe of an image changes, so that it is made anew.
 recipe=1
 docker="timeout 120 docker"

@@ -1,4 +1,4 @@
-# Sourced by the scripts here: how they talk, and where things are.
+# Sourced by the scripts here: how they talk, and where things are. Sourcing it answers `--help`.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/deploy/env.sh"
@@ -9,7 +9,21 @@ export KONTIKI_DIR
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 fail() { printf 'kontiki: %s\n' "$*" >&2; exit 1; }
+# What the first lines of a script say of it.
+usage() { sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0"; }
+case "${1:-}" in -h | --help) usage; exit 0 ;; esac
+# The arguments of a script that takes none.
+takes_nothing() { [ $# = 0 ] || fail "$(basename "$0") takes no arguments, so not '$1' (--help says what it does)"; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+# Can hosts be made on this machine: network namespaces, wires between them, and filters?
+has_namespaces() {
+  local try=kontiki-try made=1
+  [ "$(id -u)" = 0 ] && ip netns add $try 2>/dev/null || return 1
+  ip link add $try type veth peer name here netns $try 2>/dev/null && iptables -w 5 -t nat -S >/dev/null 2>&1 || made=0
+  ip link delete $try 2>/dev/null || true
+  ip netns delete $try
+  [ $made = 1 ]
+}
 docker_answers() { timeout 10 docker info >/dev/null 2>&1; }
 # Is the process of a pid file alive, and still the program it was started as?
 alive() {

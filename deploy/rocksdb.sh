@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds RocksDB's C++ once into the cache that deploy/env.sh names, so that no profile and no checkout
 # has to do it again. Quick when the archive is there. Safe to run twice at the same time.
-set -euo pipefail
-. "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/lib.sh"
+takes_nothing "$@"
 archive="$ROCKSDB_LIB_DIR/librocksdb.a"
 [ -s "$archive" ] && exit 0
 

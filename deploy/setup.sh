@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the build and the cluster need and this host lacks. Quick when nothing is missing.
+#   setup.sh [tests]      (what the tests need as well)
 . "$(dirname "$0")/lib.sh"
+case "$*" in '' | tests) ;; *) fail "usage: setup.sh [tests]" ;; esac
 
 command -v cargo >/dev/null || fail "a Rust toolchain is needed (cargo was not found): https://rustup.rs"
 missing=()

@@ -2,6 +2,7 @@
 # Every test: first those that need only this process, then the end-to-end ones on a cluster of their own, with
 # real Docker. Leaves nothing running.
 . "$(dirname "$0")/lib.sh"
+takes_nothing "$@"
 cd "$root"
 "$root/deploy/setup.sh" tests
 

@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # Builds Kontiki and starts a cluster on this host: replicas and nodes as background processes.
 # Safe to run again: what runs is left alone, what died is started.
+#   In the environment: KONTIKI_REPLICAS (3), KONTIKI_NODES (3), KONTIKI_PORT (6443), KONTIKI_DIR (.kontiki),
+#   KONTIKI_BINARY (a built one to run)
 . "$(dirname "$0")/lib.sh"
+takes_nothing "$@"
 
 # KONTIKI_BINARY: run this one instead of building.
 if [ -z "${KONTIKI_BINARY:-}" ]; then

@@ -4,15 +4,12 @@
 //! serves, without the Kubernetes object model that `kontiki server` puts in between.
 
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::Stream;
+use futures::stream::{self, BoxStream, StreamExt as _};
 use proto::seam::{Clock, Env};
 use proto::tls::{self, ClientCertificate, Identity};
 use raft::{Action, Command, Config, HistoryWindow, Member, News, Op, Outcome, Precondition, Store, Timing};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::incoming;
@@ -25,8 +22,7 @@ use crate::wire::{
     ResponseHeader, StatusRequest, StatusResponse, WatchRequest, WatchResponse,
 };
 
-/// Messages of one watch that wait for the client; past it the watch waits.
-const WATCH_QUEUE: usize = 16;
+type Messages = BoxStream<'static, Result<WatchResponse, Status>>;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -47,6 +43,8 @@ struct Door {
 }
 
 pub async fn run(args: Args) -> crate::Outcome {
+    // As a replica has one. Without any, libraries look for another way to log with everything they do.
+    tracing_subscriber::fmt().with_env_filter("warn").with_writer(std::io::stderr).init();
     let env = Env::real();
     let member = |id: u64| Member {
         id,
@@ -64,6 +62,7 @@ pub async fn run(args: Args) -> crate::Outcome {
         tls: Identity::load(&args.dir.join("pki"), &format!("peer-{}", args.id), "ca")?,
         timing: Timing::default(),
         history: HistoryWindow::default(),
+        renewals: Default::default(),
     };
     let store = Store::open(config, env.clone()).await?;
     let identity = Identity::load(&args.dir.join("pki"), &format!("server-{}", args.id), "ca")?;
@@ -131,47 +130,42 @@ impl Kv for Door {
 
 #[tonic::async_trait]
 impl Watch for Door {
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+    type WatchStream = Messages;
 
     /// One watch per stream: the first message asks for it.
     async fn watch(&self, request: Request<Streaming<WatchRequest>>) -> Result<Response<Self::WatchStream>, Status> {
-        let mut asked = request.into_inner();
-        let door = self.clone();
-        let (sender, receiver) = mpsc::channel(WATCH_QUEUE);
-        tokio::spawn(async move {
-            let Ok(Some(WatchRequest { request: Some(Asked::CreateRequest(create)) })) = asked.message().await else {
-                return;
-            };
-            let now = door.store.state().revision();
-            let after = if create.start_revision > 0 { create.start_revision as u64 - 1 } else { now };
-            let Ok(mut watcher) = door.store.watch(create.key, after) else {
-                let refused = WatchResponse { canceled: true, compact_revision: 1, ..Default::default() };
-                let _ = sender.send(Ok(refused)).await;
-                return;
-            };
-            let created = WatchResponse { header: door.header(now), created: true, ..Default::default() };
-            if sender.send(Ok(created)).await.is_err() {
-                return;
-            }
-            loop {
-                let news = tokio::select! {
-                    news = watcher.next() => news,
-                    () = sender.closed() => return,
-                };
-                let changes = match news {
-                    Ok(News::Changes(changes)) => changes,
-                    Ok(News::Progress(_)) => continue,
-                    Err(_) => return,
-                };
-                let events = changes.iter().map(|change| event(change)).collect();
-                let revision = changes.last().map_or(0, |change| change.revision);
-                let message = WatchResponse { header: door.header(revision), events, ..Default::default() };
-                if sender.send(Ok(message)).await.is_err() {
-                    return;
+        let opened = stream::once(self.clone().open(request.into_inner())).flatten();
+        Ok(Response::new(opened.boxed()))
+    }
+}
+
+impl Door {
+    /// Nothing runs beside the stream: it looks for changes when the connection asks it for the next message.
+    async fn open(self, mut asked: Streaming<WatchRequest>) -> Messages {
+        let Ok(Some(WatchRequest { request: Some(Asked::CreateRequest(create)) })) = asked.message().await else {
+            return stream::empty().boxed();
+        };
+        let now = self.store.state().revision();
+        let after = if create.start_revision > 0 { create.start_revision as u64 - 1 } else { now };
+        let Ok(watcher) = self.store.watch(create.key, after) else {
+            let refused = WatchResponse { canceled: true, compact_revision: 1, ..Default::default() };
+            return stream::iter([Ok(refused)]).boxed();
+        };
+        let created = WatchResponse { header: self.header(now), created: true, ..Default::default() };
+        // The request's side stays open as long as the watch.
+        let news = stream::unfold((self, watcher, asked), |(door, mut watcher, asked)| async move {
+            let changes = loop {
+                match watcher.next().await.ok()? {
+                    News::Changes(changes) => break changes,
+                    News::Progress(_) => {}
                 }
-            }
+            };
+            let events = changes.iter().map(|change| event(change)).collect();
+            let revision = changes.last().map_or(0, |change| change.revision);
+            let message = WatchResponse { header: door.header(revision), events, ..Default::default() };
+            Some((Ok(message), (door, watcher, asked)))
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        stream::iter([Ok(created)]).chain(news).boxed()
     }
 }
 

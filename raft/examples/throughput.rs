@@ -58,6 +58,7 @@ async fn open(dir: &Path, id: u64, base: u64) -> Result<Store> {
         tls: Identity::load(dir, &format!("replica-{id}"), "peers")?,
         timing: Timing::default(),
         history: HistoryWindow::default(),
+        renewals: Default::default(),
     };
     Ok(Store::open(config, Env::real()).await?)
 }

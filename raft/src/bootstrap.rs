@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::command::Command;
 use crate::disk::{Batch, Disk, Table};
-use crate::identity::IDENTITY;
+use crate::identity::{IDENTITY, Identity};
 use crate::mutants::{self, Mutant};
 use crate::peer::channels::{Channels, Lane};
 use crate::propose::Proposer;
@@ -50,11 +50,11 @@ fn verdict(members: usize, answers: &[DescribeReply]) -> Verdict {
     }
 }
 
-/// Until this replica is filled again its vote is worth nothing. `identity`: the record of it, if it is to be kept.
-pub fn abstain(disk: &dyn Disk, identity: Option<Vec<u8>>) -> io::Result<()> {
+/// The tables are empty and `owner`'s: until this replica is filled again its vote is worth nothing.
+pub fn abstain(disk: &dyn Disk, owner: &Identity) -> io::Result<()> {
     let mut batch = Batch::default();
     batch.put(Table::Meta, ABSTAINS, record::encode(&true));
-    identity.into_iter().for_each(|row| batch.put(Table::Meta, IDENTITY, row));
+    batch.put(Table::Meta, IDENTITY, record::encode(owner));
     disk.write(&batch)
 }
 

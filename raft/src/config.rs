@@ -7,6 +7,7 @@ use std::time::Duration;
 use proto::tls::Identity;
 
 use crate::members::Member;
+use crate::renewal::Renewals;
 use crate::types::Place;
 
 /// How one replica of the store runs.
@@ -24,6 +25,8 @@ pub struct Config {
     pub tls: Identity,
     pub timing: Timing,
     pub history: HistoryWindow,
+    /// What became of earlier runs of this replica in this process.
+    pub renewals: Renewals,
 }
 
 #[derive(Clone, Debug)]

@@ -1,23 +1,20 @@
-//! Whose data directory this is: written at the first start, held against the configuration at every later one. Acts;
-//! the functions over names are pure.
+//! Whose data directory this is: written at the first start, held against the configuration at every later one. Kept in the
+//! tables, and once more beside the vote ([`crate::keepsake`]). Acts; the functions over names are pure.
 //!
 //! A cluster that was recovered from the survivors of a lost majority keeps its name and gets a new epoch, which stands
 //! behind it: `<cluster>-epoch-<n>`. Replicas talk only to replicas of the same epoch.
 
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::disk::flusher::Flusher;
 use crate::disk::{Batch, Disk, Table};
 use crate::open::OpenError;
 use crate::record;
 
 pub const IDENTITY: Bytes = Bytes::from_static(b"identity");
-const SYNC_DEADLINE: Duration = Duration::from_secs(30);
 const EPOCH: &str = "-epoch-";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,22 +24,18 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Returns the cluster's id with the epoch that the data is of, which a configuration may not know yet.
-    pub async fn check(self, disk: &dyn Disk, flusher: &Flusher, dir: &Path) -> Result<String, OpenError> {
-        let unusable = |source| OpenError::Data { dir: dir.into(), source };
-        match Identity::found(disk).map_err(unusable)? {
-            None => {
-                self.write(disk).map_err(unusable)?;
-                flusher.durable(SYNC_DEADLINE).await.map_err(unusable)?;
-                Ok(self.cluster_id)
-            }
+    /// Holds what a configuration says against what was found. Returns that one: it has the epoch that the data is of, which
+    /// a configuration may not know yet.
+    pub fn hold_against(self, found: Option<Identity>, dir: &Path) -> Result<Identity, OpenError> {
+        match found {
+            None => Ok(self),
             Some(found) if found.cluster_id != self.cluster_id && !precedes(&self.cluster_id, &found.cluster_id) => {
                 Err(OpenError::OtherCluster { dir: dir.into(), found: found.cluster_id, wanted: self.cluster_id })
             }
             Some(found) if found.replica != self.replica => {
                 Err(OpenError::OtherReplica { dir: dir.into(), found: found.replica, wanted: self.replica })
             }
-            Some(found) => Ok(found.cluster_id),
+            Some(found) => Ok(found),
         }
     }
 

@@ -8,7 +8,7 @@
 //! - `peer`: the wire to the other replicas;
 //! - `accord`: whether the replicas' states agree, and what becomes of the odd one;
 //! - `propose`, `admission`, `intake`, `read`, `past`, [`watch`]: the ways in and out;
-//! - `mend`, `scrub`, `trouble`: damaged data, and how it is told;
+//! - `mend`, `scrub`, `renewal`, `trouble`: damaged data, and how it is told;
 //! - `bootstrap`, `members`, [`standing`]: birth, membership, leadership;
 //! - [`runtime`]: the threads that a replica's process wants;
 //! - [`backup`], [`offline`]: snapshot files, and what is done to a data directory while its replica does not run.
@@ -22,7 +22,9 @@ pub mod config;
 mod disk;
 pub mod identity;
 mod intake;
+mod keepsake;
 mod log_ends;
+mod log_extent;
 mod log_store;
 mod machine;
 pub mod members;
@@ -37,6 +39,7 @@ pub mod propose;
 pub mod read;
 mod recall;
 mod record;
+mod renewal;
 mod rhythm;
 pub mod runtime;
 mod scrub;
@@ -51,6 +54,7 @@ pub mod watch;
 pub use command::{Action, Change, Command, Op, Outcome, Precondition, Previous, Revision, Versioned};
 pub use disk::{Batch, Disk, Free, Row, Table, Write};
 pub use metrics::Metrics;
+pub use renewal::{Renewals, Repair};
 pub use store::{
     ChangeError, Config, Gone, HistoryWindow, Member, MemberChange, MemberStatus, News, OpenError, ProposeError,
     ReadError, Role, Roster, Standing, State, Store, Timing, Unwell, Watcher,

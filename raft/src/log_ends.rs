@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use openraft::EntryPayload;
 
+use crate::log_extent::Extent;
 use crate::mutants::{self, Mutant};
 use crate::types::{Entry, LogId, Vote};
 
@@ -18,12 +19,21 @@ pub struct Ends {
     pub vote: Option<Vote>,
     cache: VecDeque<Entry>,
     pub cache_bytes: usize,
+    pub extent: Extent,
 }
 
 impl Ends {
     /// Of a log that holds nothing beyond what was purged.
     pub fn new(purged: Option<LogId>, vote: Option<Vote>) -> Ends {
-        Ends { purged, cleared: purged, last: purged, vote, cache: VecDeque::new(), cache_bytes: 0 }
+        Ends {
+            purged,
+            cleared: purged,
+            last: purged,
+            vote,
+            cache: VecDeque::new(),
+            cache_bytes: 0,
+            extent: Extent::default(),
+        }
     }
 
     /// `None`: the cache does not reach back to `start`.
@@ -41,6 +51,7 @@ impl Ends {
 
     pub fn push(&mut self, entry: Entry) {
         self.last = Some(entry.log_id);
+        self.extent.push(entry.log_id.index, weight(&entry) as u64);
         self.cache_bytes += weight(&entry);
         self.cache.push_back(entry);
         while self.cache_bytes > CACHE_BYTES && self.cache.len() > 1 {
@@ -55,6 +66,7 @@ impl Ends {
         {
             self.cache_bytes -= self.cache.pop_back().map_or(0, |entry| weight(&entry));
         }
+        self.extent.truncate(keep);
         self.last = self.last.min(last);
     }
 
@@ -62,6 +74,7 @@ impl Ends {
         while self.cache.front().is_some_and(|entry| entry.log_id.index <= upto.index) {
             self.cache_bytes -= self.cache.pop_front().map_or(0, |entry| weight(&entry));
         }
+        self.extent.purge(upto.index);
         self.purged = Some(upto);
         self.last = self.last.max(Some(upto));
     }

@@ -3,17 +3,20 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
-use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use openraft::{EntryPayload, OptionalSend};
 
+use crate::command::Command;
 use crate::disk::flusher::{Flusher, Waiter};
 use crate::disk::room::Room;
 use crate::disk::{Batch, Disk, Table};
+use crate::identity::Identity;
+use crate::keepsake::Keepsake;
 use crate::log_ends::{Ends, weight};
 use crate::machine::reach::Reach;
 use crate::metrics::Metrics;
@@ -38,8 +41,12 @@ pub struct LogStore {
     flusher: Flusher,
     metrics: Arc<Metrics>,
     ends: Arc<Mutex<Ends>>,
-    /// The log stays on the disk from there on, also what openraft needs no more.
+    /// What it needs stays on the disk, also when openraft needs it no more.
     reach: Arc<Reach>,
+    /// Kept beside the vote.
+    owner: Arc<OnceLock<Identity>>,
+    /// One at a time clears the disk.
+    clearing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl LogStore {
@@ -57,8 +64,22 @@ impl LogStore {
                 return Err(missing(next, entries[0].log_id.index));
             }
             (next, ends.last) = (last.log_id.index + 1, Some(last.log_id));
+            entries.iter().for_each(|entry| ends.extent.push(entry.log_id.index, weight(entry) as u64));
         }
-        Ok(LogStore { room, flusher, metrics, ends: Arc::new(Mutex::new(ends)), reach })
+        Ok(LogStore {
+            room,
+            flusher,
+            metrics,
+            ends: Arc::new(Mutex::new(ends)),
+            reach,
+            clearing: Arc::default(),
+            owner: Arc::default(),
+        })
+    }
+
+    /// Whose vote it is. To be said once, before there is one.
+    pub fn belongs_to(&self, owner: Identity) {
+        self.owner.get_or_init(|| owner);
     }
 
     /// Nothing was ever written here: neither a vote nor an entry.
@@ -75,6 +96,16 @@ impl LogStore {
         self.ends().last
     }
 
+    /// Roughly.
+    pub fn bytes(&self) -> u64 {
+        self.ends().extent.bytes()
+    }
+
+    /// The last entry that can go if at least `kept` bytes are to stay.
+    pub fn before(&self, kept: u64) -> Option<u64> {
+        self.ends().extent.before(kept)
+    }
+
     fn ends(&self) -> MutexGuard<'_, Ends> {
         self.ends.lock().expect("no holder of the log's ends panics")
     }
@@ -88,13 +119,56 @@ impl LogStore {
         };
         match cached {
             Some(entries) => Ok(entries),
-            None => read_entries(&*self.room.disk, start, end, bytes_max),
+            None => read_entries(&*self.room.disk, start, end, bytes_max)
+                .inspect_err(|error| self.metrics.damage_found(error)),
         }
+    }
+
+    /// Takes off the disk what neither openraft nor a restart nor the history needs any more.
+    pub async fn clear(&self) -> io::Result<()> {
+        let _alone = self.clearing.lock().await;
+        let (purged, cleared) = {
+            let ends = self.ends();
+            (ends.purged, ends.cleared)
+        };
+        let needless = match mutants::on(Mutant::PurgedBeforeSaved) {
+            true => purged,
+            false => self.reach.now().needless().min(purged),
+        };
+        let Some(at) = needless.filter(|at| Some(*at) > cleared) else { return Ok(()) };
+        let mut batch = Batch::default();
+        if !mutants::on(Mutant::PurgeForgotten) {
+            batch.put(Table::Meta, PURGED, record::encode(&(term_of(&at), at.index)));
+        }
+        batch.delete_range(Table::Log, key(cleared.map_or(0, |at| at.index)), key(at.index + 1));
+        self.room.write(&batch).await?;
+        self.ends().cleared = needless;
+        Ok(())
     }
 }
 
-fn key(index: u64) -> Bytes {
+/// The command of an entry that was committed; `None` once it is off the disk.
+pub fn command(disk: &dyn Disk, index: u64) -> io::Result<Option<Command>> {
+    let Some(row) = disk.get(Table::Log, &key(index))? else { return Ok(None) };
+    match entry(index, row)?.payload {
+        EntryPayload::Normal(proposal) => Command::decode(&proposal.0).map(Some),
+        EntryPayload::Blank | EntryPayload::Membership(_) => Ok(None),
+    }
+}
+
+fn entry(index: u64, row: Vec<u8>) -> io::Result<Entry> {
+    record::open(&row, &|| format!("log entry {index}"))?;
+    // Cut off the header without copying: the command then is a slice of the row.
+    let mut body = Bytes::from(row);
+    wire::entry_from_disk(body.split_off(record::HEADER))
+}
+
+pub fn key(index: u64) -> Bytes {
     Bytes::copy_from_slice(&index.to_be_bytes())
+}
+
+pub fn row(entry: &Entry) -> Vec<u8> {
+    record::seal(weight(entry), |buffer| wire::entry_to_disk(entry, buffer))
 }
 
 fn read_entries(disk: &dyn Disk, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
@@ -106,11 +180,7 @@ fn read_entries(disk: &dyn Disk, start: u64, end: u64, bytes_max: usize) -> io::
     let mut previous: Option<u64> = None;
     for (key, row) in rows {
         let index = key[..].try_into().map(u64::from_be_bytes).unwrap_or(u64::MAX);
-        let what = || format!("log entry {index}");
-        record::open(&row, &what)?;
-        // Cut off the header without copying: the command then is a slice of the row.
-        let mut body = Bytes::from(row);
-        let entry = wire::entry_from_disk(body.split_off(record::HEADER))?;
+        let entry = entry(index, row)?;
         let expected = previous.map_or(index, |previous| previous + 1);
         if entry.log_id.index != expected {
             return Err(missing(expected, entry.log_id.index));
@@ -133,15 +203,14 @@ fn read_meta<T: serde::de::DeserializeOwned>(disk: &dyn Disk, key: &Bytes) -> io
 
 /// Can a vote be read from this copy?
 pub fn is_vote(note: &[u8]) -> bool {
-    record::decode::<Vote>(note, &|| "the copy of the vote".to_string()).is_ok()
+    Keepsake::read(Some(note.to_vec())).is_ok()
 }
 
 /// The vote, from its two copies. A crash may have saved only one of them: a vote that was saved but never answered
 /// does no harm, so the later one counts. One copy that is damaged is made good by the other.
 pub fn kept_vote(disk: &dyn Disk) -> io::Result<Option<Vote>> {
     let stored = read_meta::<Vote>(disk, &VOTE);
-    let what = || "the copy of the vote".to_string();
-    let note = disk.note()?.map(|note| record::decode::<Vote>(&note, &what)).transpose();
+    let note = Keepsake::read(disk.note()?).map(|note| note.map(|kept| kept.vote));
     match (stored, note) {
         (Ok(Some(stored)), Ok(Some(note))) => Ok(Some(if stored >= note { stored } else { note })),
         (Ok(stored), Ok(note)) => Ok(stored.or(note)),
@@ -229,11 +298,11 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         let mut batch = Batch::default();
-        let row = record::encode(vote);
-        batch.put(Table::Meta, VOTE, row.clone());
+        batch.put(Table::Meta, VOTE, record::encode(vote));
         self.room.write(&batch).await?;
         let disk = &self.room.disk;
-        let noted = self.room.persist(|| disk.save_note(&row));
+        let note = Keepsake { vote: *vote, owner: self.owner.get().cloned() }.encode();
+        let noted = self.room.persist(|| disk.save_note(&note));
         if !mutants::on(Mutant::VoteBeforeSync) {
             let (durable, noted) = tokio::join!(self.flusher.durable(VOTE_DEADLINE), noted);
             durable.and(noted)?;
@@ -266,8 +335,7 @@ impl RaftLogStorage<Types> for LogStore {
         let entries: Vec<Entry> = entries.into_iter().collect();
         let mut batch = Batch::default();
         for entry in &entries {
-            let row = record::seal(weight(entry), |buffer| wire::entry_to_disk(entry, buffer));
-            batch.put(Table::Log, key(entry.log_id.index), row);
+            batch.put(Table::Log, key(entry.log_id.index), row(entry));
         }
         self.room.write(&batch).await?;
         Metrics::add(&self.metrics.entries_appended, entries.len() as u64);
@@ -292,26 +360,10 @@ impl RaftLogStorage<Types> for LogStore {
         Ok(())
     }
 
+    /// The rest goes from the disk when nothing else needs it.
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
-        let cleared = self.ends().cleared;
-        // The rest goes with a later call.
-        let reached = match mutants::on(Mutant::PurgedBeforeSaved) {
-            true => Some(upto),
-            false => self.reach.now().applied,
-        };
-        let clear = reached.map(|reached| reached.min(upto)).filter(|at| Some(*at) > cleared);
-        if let Some(at) = clear {
-            let mut batch = Batch::default();
-            if !mutants::on(Mutant::PurgeForgotten) {
-                batch.put(Table::Meta, PURGED, record::encode(&(term_of(&at), at.index)));
-            }
-            batch.delete_range(Table::Log, key(cleared.map_or(0, |at| at.index)), key(at.index + 1));
-            self.room.write(&batch).await?;
-        }
-        let mut ends = self.ends();
-        ends.cleared = clear.or(cleared);
-        ends.purge(upto);
-        Ok(())
+        self.ends().purge(upto);
+        self.clear().await
     }
 }
 

@@ -58,6 +58,7 @@ async fn the_log_is_the_same_after_a_restart() {
     let rocks = Arc::new(Rocks::open(dir.path()).unwrap());
     let (mut log, machine) = open(&rocks);
     machine.reach().set(Some(log_id(1, 5)), 0);
+    machine.reach().relies_beyond(Some(log_id(1, 4)));
     assert!(log.is_pristine());
     log.blocking_append((0..10).map(|index| entry(1, index, 10))).await.unwrap();
     log.purge(log_id(1, 3)).await.unwrap();
@@ -76,7 +77,7 @@ async fn the_log_is_the_same_after_a_restart() {
 }
 
 #[tokio::test]
-async fn the_log_stays_on_the_disk_until_the_objects_are_saved() {
+async fn the_log_stays_on_the_disk_until_the_objects_are_saved_and_the_history_is_trimmed() {
     let dir = tempfile::tempdir().unwrap();
     let rocks = Arc::new(Rocks::open(dir.path()).unwrap());
     let (mut log, mut machine) = open(&rocks);
@@ -100,7 +101,19 @@ async fn the_log_stays_on_the_disk_until_the_objects_are_saved() {
 
     machine.save().await.unwrap();
     log.purge(log_id(1, 7)).await.unwrap();
-    assert_eq!(kept(), 2);
+    assert_eq!(kept(), 10, "for the history it is not");
+    let (mut again, newer) = open(&rocks);
+    assert_eq!(newer.published().state().get(b"a").unwrap().value, "9");
+    assert_eq!(again.get_log_state().await.unwrap().last_purged_log_id, None);
+    let (changes, _) = newer.published().history.since(3, 5, b"").unwrap();
+    let values: Vec<_> = changes.iter().map(|change| change.value.clone().unwrap()).collect();
+    assert_eq!(values, ["3", "4"], "read from the log");
+
+    // An hour and more later nothing is left of the window, and of the log what openraft keeps.
+    let history = &machine.published().history;
+    while history.trim(4_000_000, machine.reach().now().revision).unwrap() {}
+    log.clear().await.unwrap();
+    assert_eq!((history.floor(), kept()), (10, 2));
     let (mut again, newer) = open(&rocks);
     assert_eq!(newer.published().state().get(b"a").unwrap().value, "9");
     assert_eq!(again.get_log_state().await.unwrap().last_purged_log_id, Some(log_id(1, 7)));

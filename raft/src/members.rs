@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use crate::intake::Intake;
 use crate::machine::published::Published;
 use crate::peer::channels::{Channels, Lane};
+use crate::renewal::Repair;
 use crate::standing::{Role, Standing};
 use crate::trouble::Trouble;
 use crate::types::{Place, Raft};
@@ -69,6 +70,27 @@ pub struct MemberStatus {
     pub voter: bool,
     /// It is empty, and does not vote until it is filled.
     pub filling: bool,
+    /// It votes, acknowledges and serves, as far as it is itself concerned.
+    pub serves: bool,
+    pub repair: Repair,
+}
+
+impl MemberStatus {
+    fn silent(member: Member, voter: bool) -> MemberStatus {
+        MemberStatus {
+            member,
+            role: None,
+            applied_index: None,
+            reachable: false,
+            term: 0,
+            leader: None,
+            trouble: None,
+            voter,
+            filling: false,
+            serves: false,
+            repair: Repair::None,
+        }
+    }
 }
 
 pub(crate) struct Members {
@@ -109,26 +131,48 @@ impl Members {
         if member.id == self.id {
             let trouble = self.trouble.why();
             let filling = self.abstains.load(std::sync::atomic::Ordering::Relaxed);
+            let (serves, repair) = (self.trouble.serves(), self.trouble.repair());
             let standing = self.standing.borrow();
             let (role, applied_index) = (Some(standing.role), Some(standing.applied_index));
             let (term, leader, reachable) = (standing.term, standing.leader, true);
-            return MemberStatus { member, role, applied_index, reachable, term, leader, voter, filling, trouble };
+            return MemberStatus {
+                member,
+                role,
+                applied_index,
+                reachable,
+                term,
+                leader,
+                trouble,
+                voter,
+                filling,
+                serves,
+                repair,
+            };
         }
         let mut client = self.channels.client(member.id, &member.peer_address, Lane::Control);
         match tokio::time::timeout(deadline, client.describe(DescribeRequest {})).await {
             Ok(Ok(reply)) => {
                 let reply = reply.into_inner();
+                let (serves, repair) = (reply.serves, Repair::read(reply.repair()));
                 let (role, applied_index) = (Role::named(&reply.role), Some(reply.applied_index));
                 let trouble = Some(reply.trouble).filter(|why| !why.is_empty());
                 let (filling, reachable) = (reply.abstains, true);
                 let (term, leader) = (reply.term, Some(reply.leader).filter(|id| *id > 0));
-                MemberStatus { member, role, applied_index, reachable, term, leader, voter, filling, trouble }
+                MemberStatus {
+                    member,
+                    role,
+                    applied_index,
+                    reachable,
+                    term,
+                    leader,
+                    trouble,
+                    voter,
+                    filling,
+                    serves,
+                    repair,
+                }
             }
-            Ok(Err(_)) | Err(_) => {
-                let (role, applied_index, term, leader) = (None, None, 0, None);
-                let (reachable, filling, trouble) = (false, false, None);
-                MemberStatus { member, role, applied_index, reachable, term, leader, voter, filling, trouble }
-            }
+            Ok(Err(_)) | Err(_) => MemberStatus::silent(member, voter),
         }
     }
 

@@ -4,19 +4,23 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::bootstrap;
 use crate::config::Config;
 use crate::disk::flusher::Flusher;
 use crate::disk::rocks::{self, Rocks};
 use crate::disk::room::Room;
-use crate::disk::{Disk, Table, apart};
-use crate::identity::{IDENTITY, Identity};
+use crate::disk::{Disk, apart};
+use crate::identity::Identity;
+use crate::keepsake::Keepsake;
 use crate::log_store::{self, LogStore};
 use crate::machine::Machine;
 use crate::machine::reach::Reach;
 use crate::metrics::Metrics;
-use crate::record;
+use crate::open::OpenError;
+
+const SYNC_DEADLINE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, PartialEq, Eq)]
 enum Remedy {
@@ -40,74 +44,158 @@ pub async fn open(
     flusher: &Flusher,
     metrics: &Arc<Metrics>,
     config: &Config,
+    owner: &Identity,
+    emptied: bool,
 ) -> io::Result<(LogStore, Machine)> {
     let tables = || -> io::Result<(LogStore, Machine)> {
         let reach = Arc::new(Reach::default());
         let log = LogStore::open(room.clone(), flusher.clone(), metrics.clone(), reach.clone())?;
+        log.belongs_to(owner.clone());
         let (room, window) = (room.clone(), config.history.clone());
         Ok((log, Machine::open(room, flusher.clone(), metrics.clone(), window, reach)?))
     };
-    let error = match tables() {
+    // What was found while it ran may lie where a start does not look: in what a compaction has still to go through.
+    let found = config.renewals.damage.as_ref().filter(|_| !emptied);
+    let found = found.map(|what| io::Error::new(io::ErrorKind::InvalidData, what.clone()));
+    let error = match found.map_or_else(tables, Err) {
         Ok(opened) => return Ok(opened),
         Err(error) => error,
     };
-    set_aside(room, metrics, config.initial_members.len(), error).await?;
+    set_aside(room, metrics, config.initial_members.len(), owner, error).await?;
     tables()
 }
 
-/// Whose data it is must be readable as well.
-pub async fn identity(room: &Arc<Room>, metrics: &Metrics, members: usize) -> io::Result<()> {
-    match Identity::found(&*room.disk) {
-        Ok(_) => Ok(()),
-        Err(error) => set_aside(room, metrics, members, error).await,
+/// What the two copies of the identity say.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Nothing was ever written here.
+    Nobody,
+    Of(Identity),
+    /// The one in the tables is damaged; this is the other.
+    Damaged(Identity),
+    /// The tables were lost or set aside: a replica that voted had some.
+    Emptied(Option<Identity>),
+}
+
+impl Whose {
+    pub fn identity(&self) -> Option<&Identity> {
+        match self {
+            Whose::Nobody => None,
+            Whose::Of(identity) | Whose::Damaged(identity) => Some(identity),
+            Whose::Emptied(identity) => identity.as_ref(),
+        }
     }
 }
 
+/// Touches nothing: the data may turn out to be another's.
+pub fn whose(disk: &dyn Disk) -> io::Result<Whose> {
+    let (stored, note) = (Identity::found(disk), disk.note()?);
+    told(stored, note.is_some(), Keepsake::read(note))
+}
+
+fn told(stored: io::Result<Option<Identity>>, noted: bool, kept: io::Result<Option<Keepsake>>) -> io::Result<Whose> {
+    let kept = kept.ok().flatten().and_then(|kept| kept.owner);
+    match (stored, kept) {
+        (Ok(Some(stored)), _) => Ok(Whose::Of(stored)),
+        (Ok(None), kept) if noted => Ok(Whose::Emptied(kept)),
+        (Ok(None), _) => Ok(Whose::Nobody),
+        (Err(error), Some(kept)) if error.kind() == io::ErrorKind::InvalidData => Ok(Whose::Damaged(kept)),
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// Writes down that the data is `owner`'s, where that is not to be read in the tables. Of emptied ones: what this replica
+/// acknowledged went with them. Returns whether they were.
+pub async fn claim(
+    whose: &Whose,
+    owner: &Identity,
+    room: &Room,
+    flusher: &Flusher,
+    metrics: &Metrics,
+) -> io::Result<bool> {
+    match whose {
+        Whose::Of(_) => return Ok(false),
+        Whose::Emptied(_) => {
+            bootstrap::abstain(&*room.disk, owner)?;
+            return Ok(true);
+        }
+        Whose::Damaged(_) => {
+            Metrics::add(&metrics.checksum_failures, 1);
+            tracing::error!(
+                cluster = owner.cluster_id,
+                "the record of whose data this is was damaged; its copy counts"
+            );
+            owner.write(&*room.disk)?;
+        }
+        Whose::Nobody => owner.write(&*room.disk)?,
+    }
+    flusher.durable(SYNC_DEADLINE).await.map(|()| false)
+}
+
 /// Sets the tables aside that `error` tells of, where that is the remedy.
-async fn set_aside(room: &Room, metrics: &Metrics, members: usize, error: io::Error) -> io::Result<()> {
+async fn set_aside(
+    room: &Room,
+    metrics: &Metrics,
+    members: usize,
+    owner: &Identity,
+    error: io::Error,
+) -> io::Result<()> {
     Metrics::add(&metrics.checksum_failures, 1);
     let vote = log_store::kept_vote(&*room.disk).ok().flatten();
     let (Remedy::Refill, Some(vote)) = (remedy(error.kind(), members, vote.is_some()), vote) else {
         return Err(error);
     };
     tracing::error!(%error, "the data is damaged: it is set aside, and the other replicas fill this one again");
-    let identity = Identity::found(&*room.disk).ok().flatten();
     // The copy may be the damaged one.
-    room.disk.save_note(&record::encode(&vote))?;
+    room.disk.save_note(&Keepsake { vote, owner: Some(owner.clone()) }.encode())?;
     apart(&room.disk, |disk| disk.set_aside()).await?;
-    bootstrap::abstain(&*room.disk, identity.map(|identity| record::encode(&identity)))
+    bootstrap::abstain(&*room.disk, owner)
 }
 
 /// Opens the database; one that cannot be opened for its damage is treated like damaged tables.
-pub fn database(config: &Config) -> Result<Rocks, rocks::Error> {
+pub fn database(config: &Config) -> Result<Rocks, OpenError> {
     let dir = &config.dir;
     let error = match Rocks::open(dir) {
         Err(error @ rocks::Error::Damaged { .. }) => error,
-        opened => return opened,
+        opened => return Ok(opened?),
     };
-    let vote = rocks::note(dir).ok().flatten().is_some_and(|note| log_store::is_vote(&note));
-    match remedy(io::ErrorKind::InvalidData, config.initial_members.len(), vote) {
-        Remedy::Stop => Err(error),
+    let kept = rocks::note(dir).and_then(Keepsake::read).ok().flatten();
+    match remedy(io::ErrorKind::InvalidData, config.initial_members.len(), kept.is_some()) {
+        Remedy::Stop => Err(error.into()),
         Remedy::Refill => {
+            let wanted = Identity { cluster_id: config.cluster_id.clone(), replica: config.id };
+            wanted.hold_against(kept.and_then(|kept| kept.owner), dir)?;
             tracing::error!(%error, "the database is set aside, and the other replicas fill this one again");
             rocks::set_aside(dir).map_err(|source| rocks::Error::Directory { path: dir.clone(), source })?;
-            Rocks::open(dir)
+            Ok(Rocks::open(dir)?)
         }
-    }
-}
-
-/// A replica that voted has tables with an identity. If these are missing, they were lost or set aside, and what this
-/// replica acknowledged went with them.
-pub fn abstain_if_emptied(disk: &dyn Disk) -> io::Result<()> {
-    match disk.get(Table::Meta, &IDENTITY)?.is_none() && disk.note()?.is_some() {
-        true => bootstrap::abstain(disk, None),
-        false => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peer::wire;
+
+    #[test]
+    fn whose_data_it_is_is_told_by_either_copy() {
+        let of = |cluster: &str| Identity { cluster_id: cluster.into(), replica: 3 };
+        let vote = wire::vote_in(Some(proto::peer::Vote { term: 3, replica: 2, committed: true })).unwrap();
+        let kept = |owner: Option<Identity>| Ok(Some(Keepsake { vote, owner }));
+        let damage = |kind: io::ErrorKind| io::Error::new(kind, "meta record identity is corrupt");
+        let rotten = || Err(damage(io::ErrorKind::InvalidData));
+        let copy_rotten = || Err(damage(io::ErrorKind::InvalidData));
+        assert_eq!(told(Ok(None), false, Ok(None)).unwrap(), Whose::Nobody);
+        assert_eq!(told(Ok(Some(of("a-epoch-1"))), true, kept(Some(of("a")))).unwrap(), Whose::Of(of("a-epoch-1")));
+        assert_eq!(told(Ok(Some(of("a"))), true, copy_rotten()).unwrap(), Whose::Of(of("a")));
+        assert_eq!(told(rotten(), true, kept(Some(of("a-epoch-1")))).unwrap(), Whose::Damaged(of("a-epoch-1")));
+        assert_eq!(told(Ok(None), true, kept(Some(of("a-epoch-1")))).unwrap(), Whose::Emptied(Some(of("a-epoch-1"))));
+        assert_eq!(told(Ok(None), true, copy_rotten()).unwrap(), Whose::Emptied(None));
+        assert!(told(rotten(), true, copy_rotten()).is_err(), "nobody knows whose it is");
+        assert!(told(rotten(), false, Ok(None)).is_err());
+        let foreign = Err(damage(io::ErrorKind::Unsupported));
+        assert!(told(foreign, true, kept(Some(of("a")))).is_err(), "another version's data is no damage");
+    }
 
     #[test]
     fn damaged_data_is_refilled_only_where_others_have_it_and_the_vote_is_known() {

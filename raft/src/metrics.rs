@@ -1,8 +1,11 @@
 //! What the store counts. Plain numbers: the server renders them. Decides nothing.
 
+use std::io::ErrorKind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 /// Upper bounds of the sync latency buckets, in microseconds; the last bucket has none.
 pub const SYNC_BUCKETS_US: [u64; 8] = [250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 250_000];
@@ -39,6 +42,8 @@ pub struct Metrics {
     pub watch_reads_from_disk: AtomicU64,
     pub history_floor: AtomicU64,
     pub history_bytes: AtomicU64,
+    /// What the log takes, as of the last look.
+    pub log_bytes: AtomicU64,
     /// The whole data directory, as of the last look, a few seconds ago.
     pub disk_bytes: AtomicU64,
     /// Of the file system that the data directory lies on; the reserve does not count as free.
@@ -54,6 +59,8 @@ pub struct Metrics {
     /// Records and files that were found damaged, and how much was read in search of them.
     pub checksum_failures: AtomicU64,
     pub scrubbed_bytes: AtomicU64,
+    /// How often the replica began anew in this process to be rid of damage.
+    pub renewals: AtomicU64,
     /// Of the state at the applied index: equal on replicas at the same index.
     pub state_digest: AtomicU64,
     /// Comparisons of states that this replica led, and the odd ones found in them.
@@ -63,8 +70,10 @@ pub struct Metrics {
     pub fenced: AtomicU64,
     /// 1 while replicas differ and none is known to be right.
     pub in_doubt: AtomicU64,
-    failure: Mutex<Option<String>>,
-    rot: Mutex<Option<String>>,
+    failure: Mutex<Option<(ErrorKind, String)>>,
+    rot: watch::Sender<Option<String>>,
+    /// Why the replica does not begin anew yet to be rid of it.
+    waits: Mutex<Option<String>>,
 }
 
 impl Metrics {
@@ -89,23 +98,52 @@ impl Metrics {
         let mut failure = self.failure.lock().expect("no holder of the failure panics");
         if failure.is_none() {
             tracing::error!(%error, "the disk cannot be trusted any more");
-            *failure = Some(error.to_string());
+            *failure = Some((error.kind(), error.to_string()));
+        }
+        drop(failure);
+        // The database takes no more writes once it has come upon damage by itself.
+        self.damage_found(error);
+    }
+
+    /// What a read of the disk has come upon, if it is damage and not the disk that fails. The first find stays.
+    pub(crate) fn damage_found(&self, error: &std::io::Error) {
+        if error.kind() != ErrorKind::InvalidData {
+            return;
+        }
+        Metrics::add(&self.checksum_failures, 1);
+        let first = |rot: &mut Option<String>| rot.is_none() && rot.replace(error.to_string()).is_none();
+        if self.rot.send_if_modified(first) {
+            tracing::error!(%error, "data on the disk is damaged");
         }
     }
 
-    pub(crate) fn rot_found(&self, error: &std::io::Error) {
-        tracing::error!(%error, "data on the disk is damaged: the next start repairs it from the other replicas");
-        *self.rot.lock().expect("no holder of the rot panics") = Some(error.to_string());
+    /// The damage that was found since the start. The state in memory is not concerned.
+    pub fn rot(&self) -> Option<String> {
+        self.rot.borrow().clone()
     }
 
-    /// What the search for damage has found. The state in memory is not concerned.
-    pub fn rot(&self) -> Option<String> {
-        self.rot.lock().expect("no holder of the rot panics").clone()
+    pub(crate) fn rotten(&self) -> watch::Receiver<Option<String>> {
+        self.rot.subscribe()
+    }
+
+    pub(crate) fn waits_for_repair(&self, why: Option<String>) {
+        *self.waits.lock().expect("no holder of the reason panics") = why;
+    }
+
+    /// Why the damage is not repaired yet.
+    pub(crate) fn repair_waits(&self) -> Option<String> {
+        self.waits.lock().expect("no holder of the reason panics").clone()
+    }
+
+    /// The same, where it is the device that failed, and not what had been written on it.
+    pub(crate) fn device_failure(&self) -> Option<String> {
+        let failure = self.failure.lock().expect("no holder of the failure panics").clone();
+        failure.filter(|(kind, _)| *kind != ErrorKind::InvalidData).map(|(_, why)| why)
     }
 
     /// Why this replica's disk cannot be trusted any more; `None` while it can.
     pub fn disk_failure(&self) -> Option<String> {
-        self.failure.lock().expect("no holder of the failure panics").clone()
+        self.failure.lock().expect("no holder of the failure panics").clone().map(|(_, why)| why)
     }
 }
 

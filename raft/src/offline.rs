@@ -22,6 +22,7 @@ use crate::machine::Machine;
 use crate::machine::image::Image;
 use crate::machine::reach::Reach;
 use crate::members::{Member, used};
+use crate::mend::{self, Whose};
 use crate::metrics::Metrics;
 use crate::peer::channels::{self, Channels, Lane};
 use crate::state::State;
@@ -97,9 +98,11 @@ pub async fn restore(file: &Path, new: &NewReplica, revision_jump: u64) -> Resul
     let disk: Arc<dyn Disk> = Arc::new(rocks::Rocks::open(&new.dir)?);
     let written = async {
         let mut data = Data::open(disk.clone())?;
+        let owner = Identity { cluster_id: new.cluster_id.clone(), replica: new.id };
+        data.log.belongs_to(owner.clone());
         let voters = places.keys().copied().collect();
         data.begin(at, state, voters, places, new.id).await?;
-        Identity { cluster_id: new.cluster_id.clone(), replica: new.id }.write(&*disk)?;
+        owner.write(&*disk)?;
         data.flusher.durable(SYNC_DEADLINE).await
     };
     let written = written.await.map_err(unusable);
@@ -131,7 +134,7 @@ pub async fn inspect(dir: &Path) -> Result<Inspection, Error> {
     let disk: Arc<dyn Disk> = Arc::new(rocks::Rocks::open(dir)?);
     let found = async {
         let mut data = Data::open(disk.clone())?;
-        let Some(identity) = Identity::found(&*disk)? else { return Ok(None) };
+        let (Whose::Of(identity) | Whose::Damaged(identity)) = mend::whose(&*disk)? else { return Ok(None) };
         Ok(Some(data.describe(identity, &*disk).await?))
     };
     let found = found.await.map_err(|source| Error::Data { dir: dir.into(), source });
@@ -159,7 +162,9 @@ pub async fn recover(dir: &Path, replica: u64) -> Result<String, Error> {
         used::close(&mut state, highest, others);
         state.set_revision(state.revision() + REVISION_JUMP);
         // The identity first: whatever interrupts this, the replica never again speaks for the old cluster.
-        Identity { cluster_id: cluster_id.clone(), replica }.write(&*disk)?;
+        let owner = Identity { cluster_id: cluster_id.clone(), replica };
+        owner.write(&*disk)?;
+        data.log.belongs_to(owner);
         data.begin(at, state, [replica].into(), [(replica, own.place())].into(), replica).await?;
         data.flusher.durable(SYNC_DEADLINE).await
     };

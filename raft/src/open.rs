@@ -41,6 +41,7 @@ use crate::peer::{pace, silence};
 use crate::propose::Proposer;
 use crate::read::Reader;
 use crate::recall::Recall;
+use crate::renewal::{Renewal, Shown};
 use crate::rhythm::Rhythm;
 use crate::scrub;
 use crate::standing::{self, Standing};
@@ -89,6 +90,7 @@ pub(crate) struct Running {
     pub cluster_id: String,
     /// Why, once this replica is no member any more.
     pub removed: watch::Receiver<Option<String>>,
+    pub renewal: Renewal,
     pub metrics: Arc<Metrics>,
     pub disk: Arc<dyn Disk>,
     pub peer_address: SocketAddr,
@@ -107,16 +109,19 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     let acceptor = tls::acceptor(&config.tls, ClientCertificate::Required, &["h2"]).map_err(|error| other(&error))?;
 
     let metrics = Arc::new(Metrics::default());
+    Metrics::set(&metrics.renewals, config.renewals.count);
     let (stop, tasks, rhythm) = (CancellationToken::new(), TaskTracker::new(), Rhythm::begin());
     let room = Room::new(disk.clone(), metrics.clone(), stop.clone());
     let flusher = Flusher::start(room.clone(), metrics.clone());
     let initial = config.initial_members.len();
-    mend::identity(&room, &metrics, initial).await.map_err(unusable)?;
-    let identity = Identity { cluster_id: config.cluster_id.clone(), replica: id };
-    mend::abstain_if_emptied(&*disk).map_err(unusable)?;
-    let cluster_id = identity.check(&*disk, &flusher, &config.dir).await?;
-    let channels = Channels::new(env.net.clone(), &config.tls, &cluster_id)?;
-    let (log, machine) = mend::open(&room, &flusher, &metrics, &config).await.map_err(unusable)?;
+    let whose = mend::whose(&*disk).map_err(unusable)?;
+    let wanted = Identity { cluster_id: config.cluster_id.clone(), replica: id };
+    let owner = wanted.hold_against(whose.identity().cloned(), &config.dir)?;
+    let emptied = mend::claim(&whose, &owner, &room, &flusher, &metrics).await.map_err(unusable)?;
+    let channels = Channels::new(env.net.clone(), &config.tls, &owner.cluster_id)?;
+    let opened = mend::open(&room, &flusher, &metrics, &config, &owner, emptied).await;
+    let (log, machine) = opened.map_err(unusable)?;
+    let cluster_id = owner.cluster_id;
     let (published, generations, reach) = (machine.published(), machine.generations(), machine.reach());
     let abstains = Arc::new(AtomicBool::new(Bootstrap::abstained(&*disk).map_err(unusable)?));
     let pristine = log.is_pristine();
@@ -151,6 +156,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         level: room.level(),
         abstains: abstains.clone(),
         metrics: metrics.clone(),
+        shown: Shown::default(),
     };
     tasks.spawn(accord.clone().run(raft.clone(), cluster_sender, stop.clone()));
     tasks.spawn(guard::hold(guard.clone(), raft.clone(), id, stop.clone()));
@@ -174,17 +180,21 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     let ear = Arc::new(Ear::new(config.timing.silence, config.timing.heartbeat));
     let succession = Succession { raft: raft.clone(), id, franchise: franchise.clone() };
     let alive = Alive::new(channels.clone(), succession.clone(), ear.clone(), metrics.clone());
+    let timeout = config.timing.propose_timeout;
+    let followed = (published.applied(), standing.clone());
+    let reader = Reader::start(raft.clone(), id, channels.clone(), followed, guard.clone(), metrics.clone(), timeout);
     let server = Server {
         id,
         raft: raft.clone(),
         admission: admission.clone(),
+        reader: reader.clone(),
         accord: accord.clone(),
         ear: ear.clone(),
         guard: guard.clone(),
         trouble: trouble.clone(),
         alive: alive.clone(),
         members: members.clone(),
-        log,
+        log: log.clone(),
         generations,
         franchise,
         recall: recall.clone(),
@@ -218,9 +228,6 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         stop.clone(),
     );
     tasks.spawn(following);
-    let timeout = config.timing.propose_timeout;
-    let followed = (published.applied(), standing.clone());
-    let reader = Reader::start(raft.clone(), id, channels.clone(), followed, guard.clone(), metrics.clone(), timeout);
     let proposer = Arc::new(Proposer {
         raft: raft.clone(),
         id,
@@ -245,10 +252,20 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     tasks.spawn(bootstrap.run(pristine, stop.clone()));
     let save = config.timing.save;
     tasks.spawn(upkeep::save_now_and_then(raft.clone(), reach.clone(), save, rhythm, stop.clone()));
-    tasks.spawn(upkeep::run(disk.clone(), published.clone(), reach, env.clock, rhythm, stop.clone()));
+    tasks.spawn(upkeep::bound_log(raft.clone(), log.clone(), metrics.clone(), rhythm, stop.clone()));
+    tasks.spawn(upkeep::run(disk.clone(), published.clone(), log, reach, env.clock, rhythm, stop.clone()));
     tasks.spawn(scrub::run(disk.clone(), metrics.clone(), rhythm, stop.clone()));
     tasks.close();
 
+    let renewal = Renewal {
+        members: members.clone(),
+        metrics: metrics.clone(),
+        disk: disk.clone(),
+        level: room.level(),
+        shown: trouble.shown.clone(),
+        renewals: config.renewals,
+        initial,
+    };
     Ok(Running {
         id,
         raft,
@@ -262,6 +279,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         trouble,
         cluster_id,
         removed,
+        renewal,
         metrics,
         disk,
         peer_address,

@@ -19,6 +19,10 @@ use crate::types::{LogId, Raft};
 /// One round's deadline; it is tried again while somebody waits.
 const ROUND: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
+/// Where so many waited for a round, the next one begins a little later and serves the more: a round costs every replica
+/// something, and who waits in a crowd waits for a processor anyway.
+const CROWD: usize = 16;
+const BREATH: Duration = Duration::from_millis(1);
 const QUEUE: usize = 8192;
 
 #[derive(Debug, thiserror::Error)]
@@ -65,12 +69,7 @@ impl Reader {
         Metrics::add(&self.metrics.barriers, 1);
         let late = |_| ReadError::NoLeader(self.timeout);
         let deadline = Instant::now() + self.timeout;
-        let (answer, index) = oneshot::channel();
-        let asked = async {
-            self.waiters.send(Waiter { index: answer }).await.ok()?;
-            index.await.ok()
-        };
-        let index = tokio::time::timeout_at(deadline, asked).await.map_err(late)?;
+        let index = tokio::time::timeout_at(deadline, self.index()).await.map_err(late)?;
         let index = index.ok_or(ReadError::NoLeader(self.timeout))?;
         let mut applied = self.applied.clone();
         let reached = applied.wait_for(|at| at.is_some_and(|at| at.index >= index));
@@ -82,6 +81,14 @@ impl Reader {
 
     fn trusted(&self) -> Result<(), ReadError> {
         self.guard.why().map_or(Ok(()), |why| Err(ReadError::Fenced(why)))
+    }
+
+    /// An index that a leader, confirmed by a majority after the call, had committed. Other replicas' rounds wait here
+    /// together with the leader's own. `None`: the store stops.
+    pub async fn index(&self) -> Option<u64> {
+        let (answer, index) = oneshot::channel();
+        self.waiters.send(Waiter { index: answer }).await.ok()?;
+        index.await.ok()
     }
 }
 
@@ -103,11 +110,15 @@ async fn rounds(mut asking: Rounds, mut queue: mpsc::Receiver<Waiter>) {
                 waiting.push(waiter);
             }
             Metrics::add(&asking.metrics.barrier_rounds, 1);
+            let crowd = waiting.len() >= CROWD;
             match asking.round().await {
                 Some(index) => waiting.drain(..).for_each(|waiter| _ = waiter.index.send(index)),
                 None => tokio::time::sleep(PAUSE).await,
             }
             waiting.retain(|waiter| !waiter.index.is_closed());
+            if crowd {
+                tokio::time::sleep(BREATH).await;
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 /// Another number for every change of what stands in a record. A reader that meets another one stops instead of
 /// guessing, and does not take it for damage: all replicas would find the same at once.
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
 pub const HEADER: usize = 5;
 
 /// Frames a body that `fill` appends to the buffer.

@@ -90,8 +90,7 @@ pub async fn run(disk: Arc<dyn Disk>, metrics: Arc<Metrics>, rhythm: Rhythm, sto
                 place = next;
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                Metrics::add(&metrics.checksum_failures, 1);
-                metrics.rot_found(&error);
+                metrics.damage_found(&error);
                 return;
             }
             // While the disk is full or closes; what fails for good, the raft node notices as well.

@@ -162,6 +162,13 @@ impl Store {
         self.inner.removed.clone()
     }
 
+    /// Waits until damage was found on the disk, and this replica may begin anew to be rid of it; then says what it is.
+    /// Whoever waits for this must do so then: [`Store::shutdown`], and [`Store::open`] with [`Config::renewals`].
+    /// Until somebody waits, damage is left to the next start.
+    pub async fn renewal(&self) -> String {
+        self.inner.renewal.clone().due().await
+    }
+
     /// The cluster that the replicas know each other by: its epoch stands behind its name.
     pub fn cluster_id(&self) -> &str {
         &self.inner.cluster_id
@@ -179,17 +186,7 @@ impl Store {
     #[doc(hidden)]
     pub async fn compact_log(&self) {
         let applied = self.inner.published.applied().borrow().map_or(0, |at| at.index);
-        let raft = &self.inner.raft;
-        if raft.trigger().snapshot().await.is_err() {
-            return;
-        }
-        let wait = raft.wait(Some(Duration::from_secs(5)));
-        let made = wait.metrics(|metrics| metrics.snapshot.is_some_and(|at| at.index >= applied), "a snapshot").await;
-        if made.is_ok() && raft.trigger().purge_log(applied).await.is_ok() {
-            // A leader waits for the end of a transfer that may need the entries.
-            let purged = |metrics: &openraft::RaftMetrics<_>| metrics.purged.is_some_and(|at| at.index >= applied);
-            let _ = wait.metrics(purged, "the purge").await;
-        }
+        upkeep::purge(&self.inner.raft, applied).await;
     }
 
     /// Can this replica still take part? It cannot once its disk failed it, or its state was found to be wrong.

@@ -30,6 +30,7 @@ async fn store(dir: &std::path::Path) -> (Arc<Faulty>, Store) {
         },
         timing: Timing { propose_timeout: Duration::from_secs(3), ..Timing::default() },
         history: HistoryWindow::default(),
+        renewals: Default::default(),
     };
     let disk = Faulty::new(Arc::new(Rocks::open(dir).unwrap()));
     let store = Store::open_on(disk.clone(), config, Env::real()).await.unwrap();

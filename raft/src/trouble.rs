@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use crate::accord::guard::Guard;
 use crate::disk::space::Level;
 use crate::metrics::Metrics;
+use crate::renewal::{Repair, Shown};
 use crate::types::Raft;
 
 /// Cheap to clone.
@@ -19,6 +20,7 @@ pub struct Trouble {
     pub level: watch::Receiver<Level>,
     pub abstains: Arc<AtomicBool>,
     pub metrics: Arc<Metrics>,
+    pub shown: Shown,
 }
 
 impl Trouble {
@@ -34,6 +36,20 @@ impl Trouble {
         running.err().map(|fatal| fatal.to_string())
     }
 
+    /// Does it vote, acknowledge and serve, as far as it is itself concerned?
+    pub fn serves(&self) -> bool {
+        self.unwell().is_none() && !self.abstains.load(Relaxed) && *self.level.borrow() != Level::Out
+    }
+
+    pub fn repair(&self) -> Repair {
+        match (self.metrics.rot().is_some(), self.shown.get()) {
+            (false, _) => Repair::None,
+            // Nobody here would open the store again.
+            (true, Repair::None) => Repair::Waits,
+            (true, shown) => shown,
+        }
+    }
+
     /// Everything there is to say, the lesser troubles too.
     pub fn why(&self) -> Option<String> {
         if let Some(why) = self.unwell() {
@@ -43,7 +59,10 @@ impl Trouble {
             return Some("it lost data and does not vote until it is filled again".into());
         }
         if let Some(what) = self.metrics.rot() {
-            return Some(format!("its data is damaged ({what}): a restart repairs it"));
+            let repair = self.metrics.repair_waits().map_or("a restart repairs it".into(), |why| {
+                format!("it begins anew and is filled by the others as soon as it may; {why}")
+            });
+            return Some(format!("its data is damaged ({what}): {repair}"));
         }
         match *self.level.borrow() {
             Level::Ample => None,

@@ -1,6 +1,8 @@
-//! What a replica does for itself now and then: saves its objects, trims its history, looks at its disk. Acts.
+//! What a replica does for itself now and then: saves its objects, trims its history and its log,
+//! looks at its disk. Acts.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use proto::seam::Clock;
@@ -8,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::{Disk, apart};
+use crate::log_store::LogStore;
 use crate::machine::Machine;
 use crate::machine::published::Published;
 use crate::machine::reach::Reach;
@@ -21,10 +24,17 @@ const RECLAIM_EVERY: Duration = Duration::from_secs(30);
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// Between two trimming steps, so that they take a small share of the time.
 const PAUSE: Duration = Duration::from_millis(20);
+/// The log is kept for followers that lag, so many entries of it ([`crate::config`]), but never more than this, or than a
+/// share of the file system; then half of that stays. Who lags farther is filled by a snapshot.
+const LOG_BYTES_MAX: u64 = 128 << 20;
+const LOG_SHARE_MAX: u64 = 8;
+/// A snapshot costs nothing to make: it shares the state's parts.
+const SNAPSHOT_MAX: Duration = Duration::from_secs(5);
 
 pub async fn run(
     disk: Arc<dyn Disk>,
     published: Arc<Published>,
+    log: LogStore,
     reach: Arc<Reach>,
     clock: Arc<dyn Clock>,
     rhythm: Rhythm,
@@ -58,6 +68,9 @@ pub async fn run(
                 return;
             }
         }
+        if let Err(error) = log.clear().await {
+            tracing::warn!(%error, "what nothing needs of the log stays on the disk");
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = rhythm.next(INTERVAL) => {}
@@ -84,10 +97,58 @@ pub async fn save_now_and_then(
     }
 }
 
+/// Drops the beginning of a log that takes too much room. Ends with `stop`.
+pub async fn bound_log(raft: Raft, log: LogStore, metrics: Arc<Metrics>, rhythm: Rhythm, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = rhythm.next(INTERVAL) => {}
+        }
+        let bytes = log.bytes();
+        Metrics::set(&metrics.log_bytes, bytes);
+        let max = log_bytes_max(metrics.disk_total_bytes.load(Relaxed));
+        if let Some(upto) = log.before(max / 2).filter(|_| bytes > max) {
+            purge(&raft, upto).await;
+        }
+    }
+}
+
+/// `total`: the size of the file system; 0: it is not known.
+fn log_bytes_max(total: u64) -> u64 {
+    match total {
+        0 => LOG_BYTES_MAX,
+        _ => LOG_BYTES_MAX.min(total / LOG_SHARE_MAX),
+    }
+}
+
+/// The applied entries up to `upto` go, and a snapshot stands for them. Returns once they are gone, or after a while.
+pub async fn purge(raft: &Raft, upto: u64) {
+    if raft.trigger().snapshot().await.is_err() {
+        return;
+    }
+    let wait = raft.wait(Some(SNAPSHOT_MAX));
+    let made = wait.metrics(|metrics| metrics.snapshot.is_some_and(|at| at.index >= upto), "a snapshot").await;
+    if made.is_ok() && raft.trigger().purge_log(upto).await.is_ok() {
+        // A leader waits for the end of a transfer that may need the entries.
+        let purged = |metrics: &openraft::RaftMetrics<_>| metrics.purged.is_some_and(|at| at.index >= upto);
+        let _ = wait.metrics(purged, "the purge").await;
+    }
+}
+
 /// Fails with the disk, which ends the replica's part anyway, or when the raft node has stopped.
 pub async fn save(raft: &Raft) {
     let saved = raft.with_state_machine(|machine: &mut Machine| Box::pin(machine.save())).await;
     if let Some(error) = saved.map_or_else(|error| Some(error.to_string()), |saved| Some(saved.err()?.to_string())) {
         tracing::debug!(error, "the objects are not saved");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_takes_a_small_share_of_a_small_disk() {
+        assert_eq!([0, 192 << 20, 8 << 30].map(log_bytes_max), [LOG_BYTES_MAX, 24 << 20, LOG_BYTES_MAX]);
     }
 }

@@ -20,4 +20,4 @@ pub mod sessions;
 pub mod streams;
 
 pub use config::{Config, Member};
-pub use run::{Error, run, run_with};
+pub use run::{End, Error, run, run_with};

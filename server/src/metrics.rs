@@ -172,6 +172,7 @@ fn store_text(store: &raft::Metrics) -> String {
         (Counter, "watch_reads_from_disk", "Reads of history for slow watchers", &store.watch_reads_from_disk),
         (Gauge, "history_floor", "The oldest revision a watch can begin at", &store.history_floor),
         (Gauge, "history_bytes", "Bytes of history kept", &store.history_bytes),
+        (Gauge, "log_bytes", "Bytes of the raft log kept for followers that lag", &store.log_bytes),
         (Gauge, "disk_bytes", "Bytes of the data directory", &store.disk_bytes),
         (Gauge, "disk_free_bytes", "Bytes free on its file system, the reserve aside", &store.disk_free_bytes),
         (Gauge, "disk_total_bytes", "Bytes of its file system", &store.disk_total_bytes),
@@ -180,6 +181,7 @@ fn store_text(store: &raft::Metrics) -> String {
         (Counter, "disk_space_waits", "Writes that had to wait for room", &store.space_waits),
         (Counter, "disk_heals", "Times the disk was made to take writes again", &store.disk_heals),
         (Counter, "checksum_failures", "Records or files found damaged", &store.checksum_failures),
+        (Counter, "renewals", "Times this replica began anew to be rid of damage", &store.renewals),
         (Counter, "scrubbed_bytes", "Bytes read in search of damage", &store.scrubbed_bytes),
         (Counter, "state_comparisons", "Comparisons of the replicas' states led here", &store.comparisons),
         (Counter, "state_divergences", "Replicas found to differ in them", &store.divergences),
@@ -210,7 +212,7 @@ fn computed(store: &raft::Metrics) -> String {
     let rows = [
         ("apply_lag_entries", "Entries known to be committed and not applied yet", lag.to_string()),
         ("disk_failed", "1 once the disk failed a write or a sync: this replica votes no more", failed.to_string()),
-        ("disk_damaged", "1 once damaged data was found: a restart repairs it", damaged.to_string()),
+        ("disk_damaged", "1 once damaged data was found, until it is repaired", damaged.to_string()),
     ];
     let line = |(name, help, value)| {
         let name = format!("kontiki_store_{name}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proto::seam::Env;
 use proto::tls::{self, ClientCertificate, Identity};
-use raft::{OpenError, Store};
+use raft::{OpenError, Renewals, Store};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -41,19 +41,40 @@ pub enum Error {
 
 /// How long the store may take to hand the leadership over and to close.
 const STORE_SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+/// The same where the process stays, and nobody else would take its place.
+const STORE_RENEWAL_MAX: Duration = Duration::from_secs(60);
 
-/// Runs one replica until `shutdown`, or until it cannot begin. A leader hands the leadership over before it ends.
-pub async fn run(config: Config, env: Env, shutdown: CancellationToken) -> Result<(), Error> {
-    run_with(config, env, shutdown, Store::open).await
+/// Why a run of a replica has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was told to.
+    Told,
+    /// It has found this damage in its data, and is to be run again at once.
+    Damaged(String),
 }
 
-/// Like [`run`], with a store that `open` opens: on another disk.
+/// Runs one replica until `shutdown`, or until it cannot begin. A leader hands the leadership over before it ends. One
+/// that finds damage in its data begins anew, as after a restart.
+pub async fn run(config: Config, env: Env, shutdown: CancellationToken) -> Result<(), Error> {
+    let mut renewals = Renewals::default();
+    loop {
+        let stop = shutdown.child_token();
+        match run_with(config.clone(), renewals.clone(), env.clone(), stop, Store::open).await? {
+            End::Told => return Ok(()),
+            End::Damaged(_) if shutdown.is_cancelled() => return Ok(()),
+            End::Damaged(damage) => renewals.begin(damage),
+        }
+    }
+}
+
+/// One run, with a store that `open` opens: on another disk. `renewals`: what became of earlier ones.
 pub async fn run_with<F: Future<Output = Result<Store, OpenError>>>(
     config: Config,
+    renewals: Renewals,
     env: Env,
     shutdown: CancellationToken,
     open: impl FnOnce(raft::Config, Env) -> F,
-) -> Result<(), Error> {
+) -> Result<End, Error> {
     let identity = |name: &str, authority: &str| {
         let dir = config.pki.display().to_string();
         Identity::load(&config.pki, name, authority).map_err(|source| Error::Tls { dir, source })
@@ -66,7 +87,7 @@ pub async fn run_with<F: Future<Output = Result<Store, OpenError>>>(
         .listen(&config.listen)
         .await
         .map_err(|source| Error::Listen { address: config.listen.clone(), source })?;
-    let store_config = store_config(&config, identity("peer", "peer-ca")?);
+    let store_config = store_config(&config, renewals, identity("peer", "peer-ca")?);
     let store = open(store_config, env.clone()).await.map_err(Error::Store)?;
     tracing::info!(replica = config.id, listen = config.listen, "serving");
 
@@ -102,12 +123,17 @@ pub async fn run_with<F: Future<Output = Result<Store, OpenError>>>(
     tasks.spawn(per_term(roles, store.clone(), objects, sessions, shutdown.clone()));
     tasks.spawn(http::serve(listener, acceptor, router, shutdown.clone()));
     let outcome = tokio::select! {
-        () = shutdown.cancelled() => Ok(()),
+        () = shutdown.cancelled() => Ok(End::Told),
         why = removed(&store) => Err(Error::Removed(why)),
+        damage = store.renewal() => {
+            tracing::warn!(damage, "this replica begins anew, to be filled by the others");
+            Ok(End::Damaged(damage))
+        }
     };
     shutdown.cancel();
+    let within = if matches!(outcome, Ok(End::Damaged(_))) { STORE_RENEWAL_MAX } else { STORE_SHUTDOWN_MAX };
     // The leadership goes first, so that the cluster does not notice the rest.
-    if tokio::time::timeout(STORE_SHUTDOWN_MAX, store.shutdown()).await.is_err() {
+    if tokio::time::timeout(within, store.shutdown()).await.is_err() {
         tracing::warn!("the store did not close in time");
     }
     while tasks.join_next().await.is_some() {}
@@ -173,7 +199,7 @@ fn addresses(config: &Config) -> Vec<SocketAddr> {
     config.members.iter().filter_map(|member| member.client_address.parse().ok()).collect()
 }
 
-fn store_config(config: &Config, tls: Identity) -> raft::Config {
+fn store_config(config: &Config, renewals: Renewals, tls: Identity) -> raft::Config {
     let member = |member: &crate::config::Member| raft::Member {
         id: member.id,
         peer_address: member.peer_address.clone(),
@@ -191,5 +217,6 @@ fn store_config(config: &Config, tls: Identity) -> raft::Config {
             age_max: Duration::from_secs(config.history_seconds),
             bytes_max: config.history_bytes,
         },
+        renewals,
     }
 }

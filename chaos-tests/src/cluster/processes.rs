@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use node::runtime::fake::Fake;
 use proto::seam::Env;
-use raft::Store;
+use raft::{Renewals, Store};
 
 use super::seen::Shared;
 use super::setting;
@@ -27,9 +27,11 @@ pub async fn replica(dir: PathBuf, host: HostId, platters: Platters, env: Env, s
             Ok(store)
         };
         let stop = shared.stop.child_token();
-        let ended = server::run_with(setting::replica(&dir, host), env.clone(), stop, open).await;
+        let (config, anew) = (setting::replica(&dir, host), Renewals::default());
+        let ended = server::run_with(config, anew, env.clone(), stop, open).await;
         shared.lock().stores.remove(&host);
-        ended
+        // The supervisor starts it anew, whatever it has ended for.
+        ended.map(drop)
     })
     .await;
 }

@@ -94,6 +94,8 @@ mod tests {
             trouble: None,
             voter: *id > 0,
             filling: false,
+            serves: true,
+            repair: raft::Repair::None,
         };
         let members: Vec<MemberStatus> = members.iter().map(status).collect();
         order(&members, &Wish { place: replica::member(0, 4), is_wanted, leaves })

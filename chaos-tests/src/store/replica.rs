@@ -77,6 +77,7 @@ pub async fn main(own: Member, setting: Setting, disk: Arc<dyn Disk>, env: Env, 
         tls: identity(id),
         timing: Timing { propose_timeout: PROPOSE_TIMEOUT, save: setting.save, ..Timing::default() },
         history: setting.history,
+        renewals: Default::default(),
     };
     let (random, clock) = (env.random.clone(), env.clock.clone());
     let store = match Store::open_on(disk, config, env).await {

@@ -1,84 +1,71 @@
-//! The changes of the history window: the newest in memory, all of them on the disk, trimmed a little at a time.
-//! `is_over` decides, the rest acts.
-//!
-//! A row does not repeat the value before its change where the row that has it is near. So rows stay on the disk for a
-//! while after the window has left them behind.
+//! The changes of the history window: the newest in memory, all of them on the disk, trimmed a little at a time. Their
+//! values lie in the log only. `trim` decides, `rows` reads; the rest acts.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-
-use super::row::{self, Found};
+use super::reach::Reach;
+use super::row::{self, Place};
+use super::rows::{self, Missing, key};
+use super::trim::{self, Floors, Trimmed};
 use crate::command::{Change, Previous, Revision};
 use crate::disk::{Batch, Disk, Table};
 use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
 use crate::record;
 use crate::store::{Gone, HistoryWindow};
+use crate::types::LogId;
 
 /// Watchers that keep up are served from memory; beyond this the oldest changes are only on the disk.
 const RING_BYTES: usize = 4 << 20;
 /// So small a part of the window, and no more than the ring, may lie between a row and the near one that it relies on.
 const NEAR_PART: u64 = 16;
-/// How much a watcher that fell behind reads from the disk at once.
-const READ_BYTES: usize = 256 << 10;
-/// How much history one trimming step drops, so that none of them takes long.
-const TRIM_BYTES: usize = 512 << 10;
+/// How many bytes of rows one trimming step looks at, so that none of them takes long.
+const TRIM_BYTES: usize = 64 << 10;
 
-const TRIMMED: Bytes = Bytes::from_static(b"trimmed");
-
-/// How far the history was dropped. Kept apart from what `apply` saves, because another task writes it.
-#[derive(Clone, Copy, Default, Serialize, Deserialize)]
-struct Trimmed {
-    /// Changes up to this revision are gone.
-    floor: Revision,
-    /// Ever dropped; together with what was ever added it gives the size of the window.
-    bytes: u64,
-    /// Rows up to this revision are off the disk too; those between are there for the rows that rely on them.
-    cleared: Revision,
-}
+const TRIMMED: &[u8] = b"trimmed";
 
 pub struct History {
     disk: Arc<dyn Disk>,
     metrics: Arc<Metrics>,
     window: HistoryWindow,
+    reach: Arc<Reach>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     trimmed: Trimmed,
     bytes_added: u64,
+    newest: Revision,
     ring: VecDeque<Kept>,
     ring_bytes: usize,
-    /// Where the floor stood, in bytes ever dropped, as long as its rows are not cleared.
-    floors: VecDeque<(u64, Revision)>,
+    floors: Floors,
 }
 
 /// A change in memory.
 struct Kept {
     change: Arc<Change>,
-    /// What was ever added when it was.
-    at: u64,
+    /// What had come in before it.
+    position: u64,
 }
 
 impl History {
-    /// `bytes_added`: all that was ever added, as the state machine saved it.
+    /// `bytes_added`, `newest`: all that ever came in, and the revision reached with it, as the state machine saved it.
     pub fn open(
         disk: Arc<dyn Disk>,
         metrics: Arc<Metrics>,
         window: HistoryWindow,
-        bytes_added: u64,
+        reach: Arc<Reach>,
+        (bytes_added, newest): (u64, Revision),
     ) -> io::Result<History> {
         let what = || "meta record trimmed".to_string();
-        let trimmed = disk.get(Table::Meta, &TRIMMED)?.map(|row| record::decode(&row, &what)).transpose()?;
-        let trimmed = trimmed.unwrap_or_default();
-        let (ring, floors) = (VecDeque::new(), VecDeque::new());
-        let inner = Inner { trimmed, bytes_added, ring, ring_bytes: 0, floors };
-        let history = History { disk, metrics, window, inner: Mutex::new(inner) };
+        let trimmed = disk.get(Table::Meta, TRIMMED)?.map(|row| record::decode(&row, &what)).transpose()?;
+        let trimmed: Trimmed = trimmed.unwrap_or_default();
+        reach.relies_beyond(trimmed.entry());
+        let (ring, floors) = (VecDeque::new(), Floors::default());
+        let inner = Inner { trimmed, bytes_added, newest, ring, ring_bytes: 0, floors };
+        let history = History { disk, metrics, window, reach, inner: Mutex::new(inner) };
         history.check()?;
         history.report(&history.inner());
         Ok(history)
@@ -86,18 +73,11 @@ impl History {
 
     /// Reads it once, so that damage is found while it can still be repaired.
     fn check(&self) -> io::Result<()> {
-        let mut next = self.inner().trimmed.cleared + 1;
-        loop {
-            let rows = self.disk.scan(Table::History, &next.to_be_bytes(), &u64::MAX.to_be_bytes(), READ_BYTES)?;
-            for (at, row) in &rows {
-                let revision = <[u8; 8]>::try_from(&at[..]).map_or(next, u64::from_be_bytes);
-                record::open(row, &|| format!("history row {revision}"))?;
-                next = revision + 1;
-            }
-            if rows.is_empty() {
-                return Ok(());
-            }
+        let mut at = self.inner().trimmed.cleared;
+        while let Some(last) = rows::scan(&*self.disk, at, u64::MAX, rows::READ_BYTES)?.last() {
+            at = last.revision;
         }
+        Ok(())
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -119,18 +99,21 @@ impl History {
         (self.window.bytes_max / NEAR_PART).min(RING_BYTES as u64)
     }
 
-    /// Puts a command's changes into the batch, which holds `before` bytes of them already. Returns the bytes they take.
-    pub fn write(&self, batch: &mut Batch, changes: &[Change], before: u64) -> u64 {
+    /// Puts the rows of an entry's changes into the batch of a round in which `before` bytes came in already. Returns
+    /// the bytes of the rows.
+    pub fn write(&self, batch: &mut Batch, entry: &LogId, changes: &[Change], before: u64) -> u64 {
         let inner = self.inner();
         let (start, near_bytes) = (inner.bytes_added + before, self.near_bytes());
-        let mut bytes = 0;
+        let (mut bytes, mut values) = (0, 0);
         for (n, change) in changes.iter().enumerate() {
+            let position = start + bytes;
             let near = match &change.previous {
-                Previous::Was(was) => inner.at(was.revision).is_some_and(|at| start + bytes - at <= near_bytes),
+                Previous::Was(was) => inner.position(was.revision).is_some_and(|at| position - at <= near_bytes),
                 Previous::Absent | Previous::Forgotten => false,
             };
-            let row = row::encode(change, near, n + 1 == changes.len());
+            let row = row::encode(change, Place::new(entry, position, n + 1 == changes.len()), values, near);
             bytes += row.len() as u64;
+            values += usize::from(change.value.is_some());
             if mutants::on(Mutant::DeleteLeavesNoEvent) && change.value.is_none() {
                 continue;
             }
@@ -139,22 +122,23 @@ impl History {
         bytes
     }
 
-    /// The changes are on the disk now, in so many bytes: keeps them in memory too.
+    /// A round of entries is on the disk now, with so many bytes, which count also where nothing was changed: the log
+    /// keeps them for as long. Keeps the changes in memory too.
     pub fn remember(&self, changes: Vec<Arc<Change>>, bytes: u64) {
         let mut inner = self.inner();
         // All as if they began where the first does: none counts as nearer than it is.
-        let at = inner.bytes_added;
+        let position = inner.bytes_added;
         inner.bytes_added += bytes;
         for change in changes {
+            inner.newest = change.revision;
             if mutants::on(Mutant::DeleteLeavesNoEvent) && change.value.is_none() {
                 continue;
             }
             inner.ring_bytes += weight(&change);
-            inner.ring.push_back(Kept { change, at });
+            inner.ring.push_back(Kept { change, position });
         }
         while inner.ring_bytes > RING_BYTES {
-            let Some(oldest) = inner.ring.pop_front() else { break };
-            inner.ring_bytes -= weight(&oldest.change);
+            inner.drop_oldest();
         }
         self.report(&inner);
     }
@@ -174,144 +158,99 @@ impl History {
             }
         }
         Metrics::add(&self.metrics.watch_reads_from_disk, 1);
-        let changes = self.read(after, upto)?;
+        let changes = rows::read(&*self.disk, after, upto).map_err(|missing| self.gone(after, upto, missing))?;
         let reached = changes.last().map_or(after, |change| change.revision);
         let wanted = changes.into_iter().filter(|change| change.key.starts_with(prefix)).map(Arc::new);
         Ok((wanted.collect(), reached))
     }
 
-    /// From the disk: at least one whole command, if there is any.
-    fn read(&self, after: Revision, upto: Revision) -> Result<Vec<Change>, Gone> {
-        // A change that cannot be read is as gone as one that was trimmed; the watcher starts over.
-        let unreadable = |error: io::Error| {
-            Metrics::add(&self.metrics.checksum_failures, 1);
-            self.metrics.rot_found(&error);
-            Gone { asked: after, oldest: upto }
-        };
-        let mut changes = Vec::new();
-        let (mut next, mut bytes) = (after + 1, 0);
-        while next <= upto {
-            let rows = self.disk.scan(Table::History, &next.to_be_bytes(), &(upto + 1).to_be_bytes(), READ_BYTES);
-            let mut ended = false;
-            for (_, row) in rows.map_err(unreadable)? {
-                bytes += row.len();
-                let row = Found::decode(&row, &|| format!("history row {next}")).map_err(unreadable)?;
-                if row.revision != next {
-                    return Err(self.gone(after, next));
-                }
-                next += 1;
-                ended = row.ends_command && bytes >= READ_BYTES;
-                let value = match row.near() {
-                    Some(revision) => {
-                        let value = self.value(revision, &changes).map_err(unreadable)?;
-                        Some(value.ok_or_else(|| self.gone(after, next))?)
-                    }
-                    None => None,
-                };
-                changes.push(row.change(value));
-                if ended {
-                    break;
-                }
-            }
-            match ended || changes.is_empty() {
-                true => break,
-                false => continue,
+    /// A change that cannot be read is as gone as one that was trimmed; the watcher starts over.
+    fn gone(&self, asked: Revision, upto: Revision, missing: Missing) -> Gone {
+        match missing {
+            Missing::Row(revision) => Gone { asked, oldest: self.floor().max(revision) },
+            Missing::Damaged(error) => {
+                self.metrics.damage_found(&error);
+                Gone { asked, oldest: upto }
             }
         }
-        match changes.is_empty() && after < upto {
-            true => Err(self.gone(after, next)),
-            false => Ok(changes),
-        }
     }
 
-    /// What was written at this revision, which may be among the changes just read. `None`: it was cleared meanwhile.
-    fn value(&self, revision: Revision, read: &[Change]) -> io::Result<Option<Bytes>> {
-        let here = read.first().and_then(|first| revision.checked_sub(first.revision));
-        if let Some(change) = here.and_then(|at| read.get(at as usize)) {
-            return Ok(change.value.clone());
-        }
-        let what = || format!("history row {revision}");
-        let row = self.disk.get(Table::History, &key(revision))?;
-        Ok(row.map(|row| Found::decode(&row, &what)).transpose()?.and_then(|row| row.value))
-    }
-
-    /// The row at `missing` was trimmed while somebody read towards it.
-    fn gone(&self, asked: Revision, missing: Revision) -> Gone {
-        Gone { asked, oldest: self.floor().max(missing) }
-    }
-
-    /// Drops a little of what the window no longer covers. Returns whether there may be more to drop.
+    /// Drops a little of what the window no longer covers, up to `revision` at most. Returns whether there may be more
+    /// to drop.
     pub fn trim(&self, now_ms: u64, revision: Revision) -> io::Result<bool> {
-        let floor = self.floor();
-        let (from, to) = ((floor + 1).to_be_bytes(), (revision + 1).to_be_bytes());
-        let oldest = self.disk.scan(Table::History, &from, &to, 1)?;
-        if self.expired(&oldest, now_ms)?.is_none() {
-            return Ok(false);
-        }
-        let rows = self.disk.scan(Table::History, &from, &to, TRIM_BYTES)?;
-        let trimmed = self.expired(&rows, now_ms)?;
+        let (before, added) = {
+            let inner = self.inner();
+            (inner.trimmed, inner.bytes_added)
+        };
+        let (mut bytes, mut seen) = (1, 0);
+        let floor = loop {
+            let rows = rows::scan(&*self.disk, before.floor, revision, bytes)?;
+            let ends = rows.iter().any(|row| row.place.ends_command);
+            match trim::expired(&self.window, &rows, now_ms, added) {
+                // One row tells whether there is anything to do.
+                Some(_) if bytes == 1 => bytes = TRIM_BYTES,
+                Some(floor) => break floor,
+                None if rows.is_empty() => return self.rest(),
+                None if ends || rows.len() == seen => return Ok(false),
+                // A command larger than that.
+                None => (bytes, seen) = ((bytes * 4).max(TRIM_BYTES), rows.len()),
+            }
+        };
         let mut inner = self.inner();
-        if inner.trimmed.floor != floor {
+        if inner.trimmed.floor != before.floor {
             return Ok(true);
         }
-        let Some(mut trimmed) = trimmed else { return Ok(false) };
-        // What lies behind any floor that is too far away to be near is needed by no row that is left.
-        let far = trimmed.bytes.saturating_sub(self.near_bytes());
-        let unneeded = inner.floors.iter().take_while(|(bytes, _)| *bytes <= far).count();
-        trimmed.cleared = unneeded.checked_sub(1).map_or(trimmed.cleared, |last| inner.floors[last].1);
-        let mut batch = Batch::default();
+        let trimmed = inner.floors.move_on(before, floor, self.near_bytes());
+        self.store(&mut inner, trimmed, Batch::default())?;
+        while inner.ring.front().is_some_and(|kept| kept.change.revision <= trimmed.floor) {
+            inner.drop_oldest();
+        }
+        Ok(true)
+    }
+
+    /// When nothing is left to look back on, nothing relies on what lies behind it.
+    fn rest(&self) -> io::Result<bool> {
+        let mut inner = self.inner();
+        let Trimmed { floor, position, cleared, .. } = inner.trimmed;
+        if floor < inner.newest {
+            return Ok(false);
+        }
+        let entry = self.reach.now().applied;
+        if cleared < floor {
+            self.store(&mut inner, Trimmed::all(floor, position, entry), Batch::default())?;
+        }
+        self.reach.relies_beyond(entry);
+        Ok(false)
+    }
+
+    /// Writes it down with what the caller has in the batch, and clears the rows.
+    fn store(&self, inner: &mut Inner, trimmed: Trimmed, mut batch: Batch) -> io::Result<()> {
         batch.put(Table::Meta, TRIMMED, record::encode(&trimmed));
         if trimmed.cleared > inner.trimmed.cleared {
             batch.delete_range(Table::History, key(inner.trimmed.cleared + 1), key(trimmed.cleared + 1));
         }
         self.disk.write(&batch)?;
         inner.trimmed = trimmed;
-        inner.floors.drain(..unneeded);
-        inner.floors.push_back((trimmed.bytes, trimmed.floor));
-        while inner.ring.front().is_some_and(|kept| kept.change.revision <= trimmed.floor) {
-            inner.ring_bytes -= inner.ring.pop_front().map_or(0, |kept| weight(&kept.change));
-        }
-        self.report(&inner);
-        Ok(true)
+        self.reach.relies_beyond(trimmed.entry());
+        self.report(inner);
+        Ok(())
     }
 
-    /// How far the window has left these oldest rows behind; `None`: not at all.
-    fn expired(&self, rows: &[(Bytes, Vec<u8>)], now_ms: u64) -> io::Result<Option<Trimmed>> {
-        let (before, added) = {
-            let inner = self.inner();
-            (inner.trimmed, inner.bytes_added)
-        };
-        let mut trimmed = before;
-        for (_, row) in rows {
-            let what = || format!("history row {}", trimmed.floor + 1);
-            let change = Found::decode(row, &what)?;
-            let age_ms = now_ms.saturating_sub(change.proposed_at_ms);
-            let held = added.saturating_sub(trimmed.bytes);
-            if !is_over(&self.window, Duration::from_millis(age_ms), held) {
-                break;
-            }
-            trimmed = Trimmed { floor: change.revision, bytes: trimmed.bytes + row.len() as u64, ..trimmed };
-        }
-        Ok((trimmed.floor != before.floor).then_some(trimmed))
-    }
-
-    /// A snapshot replaces everything: the batch, which the caller fills with the new state, is written while
-    /// nobody trims.
-    pub fn replace(&self, batch: &Batch, revision: Revision) -> io::Result<()> {
+    /// A snapshot replaces everything up to the entry: the batch, which the caller fills with the new state, is written
+    /// while nobody trims.
+    pub fn replace(&self, batch: &Batch, revision: Revision, entry: Option<LogId>) -> io::Result<()> {
         let mut inner = self.inner();
         let floor = if mutants::on(Mutant::HistoryHoleAfterSnapshot) { inner.trimmed.floor } else { revision };
-        let trimmed = Trimmed { floor, bytes: inner.bytes_added, cleared: floor };
         let mut batch = batch.clone();
-        batch.put(Table::Meta, TRIMMED, record::encode(&trimmed));
         batch.delete_range(Table::History, key(0), key(u64::MAX));
-        self.disk.write(&batch)?;
-        inner.trimmed = trimmed;
-        inner.floors.clear();
+        let trimmed = Trimmed::all(floor, inner.bytes_added, entry);
+        self.store(&mut inner, trimmed, batch)?;
+        inner.newest = revision;
+        inner.floors.forget();
         if !mutants::on(Mutant::RingKeptAcrossSnapshot) {
             inner.ring.clear();
             inner.ring_bytes = 0;
         }
-        self.report(&inner);
         Ok(())
     }
 
@@ -322,29 +261,24 @@ impl History {
 
 impl Inner {
     fn bytes(&self) -> u64 {
-        self.bytes_added.saturating_sub(self.trimmed.bytes)
+        self.bytes_added.saturating_sub(self.trimmed.position)
     }
 
-    /// Where the change of this revision was added, if the ring has it.
-    fn at(&self, revision: Revision) -> Option<u64> {
+    /// Of the change of this revision, if the ring has it.
+    fn position(&self, revision: Revision) -> Option<u64> {
         let index = revision.checked_sub(self.ring.front()?.change.revision)?;
-        self.ring.get(index as usize).filter(|kept| kept.change.revision == revision).map(|kept| kept.at)
+        self.ring.get(index as usize).filter(|kept| kept.change.revision == revision).map(|kept| kept.position)
     }
-}
 
-/// Is the oldest change outside the window, which holds so many bytes?
-fn is_over(window: &HistoryWindow, age: Duration, held_bytes: u64) -> bool {
-    age > window.age_max || held_bytes > window.bytes_max
-}
-
-fn key(revision: Revision) -> Bytes {
-    Bytes::copy_from_slice(&revision.to_be_bytes())
+    fn drop_oldest(&mut self) {
+        self.ring_bytes -= self.ring.pop_front().map_or(0, |kept| weight(&kept.change));
+    }
 }
 
 /// Bytes a change keeps in memory, roughly.
 fn weight(change: &Change) -> usize {
     let Change { key, value, previous, author, .. } = change;
-    256 + key.len() + author.len() + value.as_ref().map_or(0, Bytes::len) + previous.len()
+    256 + key.len() + author.len() + value.as_ref().map_or(0, bytes::Bytes::len) + previous.len()
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ pub mod objects;
 pub mod published;
 pub mod reach;
 mod row;
+mod rows;
 pub mod trail;
+mod trim;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -57,7 +59,7 @@ struct Saved {
     last_applied: Option<(u64, u64)>,
     membership: StoredMembership,
     revision: u64,
-    /// Ever added to the history.
+    /// All that ever came into the history.
     history_bytes: u64,
     /// Of the state, as it was in memory: what is read back must have the same.
     digest: u64,
@@ -100,7 +102,7 @@ impl Machine {
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         let generations = Generations::open(room.clone(), generation)?;
-        let history = History::open(disk, metrics.clone(), window, history_bytes)?;
+        let history = History::open(disk, metrics.clone(), window, reach.clone(), (history_bytes, revision))?;
         let last_applied = last_applied.map(|(term, index)| log_id(term, index));
         reach.set(last_applied, state.revision());
         let published = Published::new(state.clone(), last_applied, history, metrics);
@@ -171,7 +173,8 @@ impl Machine {
                 let command = Command::decode(&proposal.0)?;
                 let (outcome, changes) = apply::apply(&mut self.state, term_of(&log_id), command);
                 self.poison(&changes);
-                self.collect(round, changes);
+                self.collect(round, &log_id, changes);
+                round.history_bytes += proposal.0.len() as u64;
                 outcome
             }
         };
@@ -191,13 +194,14 @@ impl Machine {
         }
     }
 
-    fn collect(&mut self, round: &mut Round, changes: Vec<Change>) {
+    fn collect(&mut self, round: &mut Round, entry: &LogId, changes: Vec<Change>) {
         for change in &changes {
             if self.changed.insert(change.key.clone()) {
                 self.changed_bytes += change.key.len() + change.value.as_ref().map_or(0, Bytes::len);
             }
         }
-        round.history_bytes += self.published.history.write(&mut round.batch, &changes, round.history_bytes);
+        let history = &self.published.history;
+        round.history_bytes += history.write(&mut round.batch, entry, &changes, round.history_bytes);
         round.changes.extend(changes.into_iter().map(Arc::new));
     }
 
@@ -322,8 +326,8 @@ impl RaftStateMachine<Types> for Machine {
         batch.delete_range(Table::Objects, objects::key(old, b""), objects::key(old + 1, b""));
         // Once written, the state refers to the generation, durable or not.
         staged.adopt();
-        let (history, revision) = (&self.published.history, self.state.revision());
-        self.room.persist(|| history.replace(&batch, revision)).await?;
+        let (history, revision, entry) = (&self.published.history, self.state.revision(), self.last_applied);
+        self.room.persist(|| history.replace(&batch, revision, entry)).await?;
         self.flusher.durable(INSTALL_DEADLINE).await?;
         self.saved_all();
         if let Some(at) = self.last_applied {

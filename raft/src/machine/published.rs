@@ -68,9 +68,7 @@ impl Published {
 
     /// The order matters: whoever is woken finds the history, then the state.
     pub fn publish(&self, state: State, applied: Option<LogId>, changes: Vec<Arc<Change>>, bytes: u64) {
-        if !changes.is_empty() {
-            self.history.remember(changes, bytes);
-        }
+        self.history.remember(changes, bytes);
         self.show(state, applied);
     }
 

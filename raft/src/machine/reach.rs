@@ -1,5 +1,5 @@
-//! How far the objects on the disk have come: the log is needed from there on after a restart, and the history as well.
-//! Decides nothing.
+//! How far the objects on the disk have come, and how far back the history relies on the log: in between the log is
+//! needed on the disk. Decides nothing.
 
 use std::sync::Mutex;
 
@@ -7,7 +7,7 @@ use crate::command::Revision;
 use crate::types::LogId;
 
 /// The objects are written now and then, each key once however often it changed since. What came later is made again from
-/// the log, which must not be dropped before.
+/// the log, which must not be dropped before. The history's rows leave the values where they are in the log.
 #[derive(Default)]
 pub struct Reach {
     at: Mutex<Reached>,
@@ -19,6 +19,15 @@ pub struct Reached {
     pub revision: Revision,
     /// Nothing was applied since.
     pub whole: bool,
+    /// No row of the history relies on an entry up to this one.
+    unrelied: Option<LogId>,
+}
+
+impl Reached {
+    /// The last entry that neither a restart nor the history needs.
+    pub fn needless(&self) -> Option<LogId> {
+        self.applied.min(self.unrelied)
+    }
 }
 
 impl Reach {
@@ -27,11 +36,16 @@ impl Reach {
     }
 
     pub fn set(&self, applied: Option<LogId>, revision: Revision) {
-        *self.at.lock().expect("no holder of the reach panics") = Reached { applied, revision, whole: true };
+        let mut at = self.at.lock().expect("no holder of the reach panics");
+        *at = Reached { applied, revision, whole: true, ..*at };
     }
 
     /// Something was applied that the objects on the disk lack.
     pub fn falls_behind(&self) {
         self.at.lock().expect("no holder of the reach panics").whole = false;
+    }
+
+    pub fn relies_beyond(&self, entry: Option<LogId>) {
+        self.at.lock().expect("no holder of the reach panics").unrelied = entry;
     }
 }

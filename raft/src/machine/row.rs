@@ -5,10 +5,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Change, Previous, Revision, Versioned};
 use crate::record;
+use crate::types::{LogId, log_id};
 
-/// The row of a change. What stood there before is `near` when the row of that revision is kept as long as this one is
-/// read, and has the value: then this one need not repeat it.
-pub fn encode(change: &Change, near: bool, ends_command: bool) -> Vec<u8> {
+/// Where a change stands among all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Term and index of the log entry that made it.
+    entry: (u64, u64),
+    /// All bytes that came into the history before it.
+    pub position: u64,
+    /// The last change of its command: a reader stops only here, so that a command's changes arrive together.
+    pub ends_command: bool,
+}
+
+impl Place {
+    pub fn new(entry: &LogId, position: u64, ends_command: bool) -> Place {
+        Place { entry: (crate::types::term_of(entry), entry.index), position, ends_command }
+    }
+
+    pub fn entry(&self) -> LogId {
+        log_id(self.entry.0, self.entry.1)
+    }
+}
+
+/// The row of a change. Its value stays in the log: it is the `nth` one that the entry's command writes. What stood there
+/// before is `near` when the row of that revision is kept as long as this one is read, and has a value: then this one need
+/// not repeat it.
+pub fn encode(change: &Change, place: Place, nth: usize, near: bool) -> Vec<u8> {
     let before = match &change.previous {
         Previous::Absent => Before::Absent,
         Previous::Forgotten => Before::Forgotten,
@@ -16,8 +39,9 @@ pub fn encode(change: &Change, near: bool, ends_command: bool) -> Vec<u8> {
         Previous::Was(was) => Before::Was(was),
     };
     let Change { revision, key, value, previous: _, author, proposed_at_ms } = change;
-    let row = Row { revision: *revision, key, value, before, author, proposed_at_ms: *proposed_at_ms, ends_command };
-    let values = value.as_ref().map_or(0, Bytes::len) + if near { 0 } else { change.previous.len() };
+    let nth = value.as_ref().map(|_| nth as u32);
+    let row = Row { revision: *revision, key, nth, before, author, proposed_at_ms: *proposed_at_ms, place };
+    let values = if near { 0 } else { change.previous.len() };
     record::encode_sized(&row, 64 + key.len() + author.len() + values)
 }
 
@@ -25,11 +49,11 @@ pub fn encode(change: &Change, near: bool, ends_command: bool) -> Vec<u8> {
 struct Row<'a> {
     revision: Revision,
     key: &'a Bytes,
-    value: &'a Option<Bytes>,
+    nth: Option<u32>,
     before: Before<&'a Versioned>,
     author: &'a str,
     proposed_at_ms: u64,
-    ends_command: bool,
+    place: Place,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -45,12 +69,12 @@ enum Before<V> {
 pub struct Found {
     pub revision: Revision,
     key: Bytes,
-    pub value: Option<Bytes>,
+    /// Which of the values that its entry's command writes; `None`: it deletes.
+    pub nth: Option<u32>,
     before: Before<Versioned>,
     author: String,
     pub proposed_at_ms: u64,
-    /// The last change of its command: a reader stops only here, so that a command's changes arrive together.
-    pub ends_command: bool,
+    pub place: Place,
 }
 
 impl Found {
@@ -58,7 +82,7 @@ impl Found {
         record::decode(row, what)
     }
 
-    /// The revision whose row has the value that stood there before.
+    /// The revision whose row tells the value that stood there before.
     pub fn near(&self) -> Option<Revision> {
         match self.before {
             Before::Near { revision, .. } => Some(revision),
@@ -66,10 +90,10 @@ impl Found {
         }
     }
 
-    /// `value`: of the row that [`Found::near`] names.
-    pub fn change(self, value: Option<Bytes>) -> Change {
-        let Found { revision, key, value: put, before, author, proposed_at_ms, .. } = self;
-        let previous = match (before, value) {
+    /// `put`: the value that [`Found::nth`] names. `before`: that of the row that [`Found::near`] names.
+    pub fn change(self, put: Option<Bytes>, before: Option<Bytes>) -> Change {
+        let Found { revision, key, before: stood, author, proposed_at_ms, .. } = self;
+        let previous = match (stood, before) {
             (Before::Absent, _) => Previous::Absent,
             (Before::Was(was), _) => Previous::Was(was),
             (Before::Near { revision, created }, Some(value)) => Previous::Was(Versioned { revision, created, value }),
@@ -84,30 +108,32 @@ mod tests {
     use super::*;
 
     fn change(previous: Previous) -> Change {
-        let (key, value) = (Bytes::from_static(b"a"), Some(Bytes::from_static(b"new")));
+        let (key, value) = (Bytes::from_static(b"a"), Some(vec![8; 1000].into()));
         Change { revision: 9, key, value, previous, author: "somebody".into(), proposed_at_ms: 5 }
     }
 
     #[test]
     fn a_change_comes_back_as_it_was() {
+        let place = Place::new(&log_id(2, 30), 700, true);
         let was = Versioned { revision: 7, created: 3, value: Bytes::from_static(b"old") };
         for previous in [Previous::Absent, Previous::Forgotten, Previous::Was(was)] {
             for near in [false, true] {
                 let change = change(previous.clone());
-                let found = Found::decode(&encode(&change, near, true), &|| "it".into()).unwrap();
-                assert!(found.ends_command);
+                let found = Found::decode(&encode(&change, place, 4, near), &|| "it".into()).unwrap();
+                assert_eq!((found.place, found.nth), (place, Some(4)));
                 let named = near && matches!(previous, Previous::Was(_));
                 assert_eq!(found.near(), named.then_some(7));
-                assert_eq!(found.change(named.then(|| Bytes::from_static(b"old"))), change);
+                let before = named.then(|| Bytes::from_static(b"old"));
+                assert_eq!(found.change(change.value.clone(), before), change);
             }
         }
     }
 
     #[test]
-    fn what_is_near_is_not_repeated() {
+    fn neither_the_value_nor_what_is_near_is_repeated() {
         let was = Versioned { revision: 7, created: 3, value: vec![7; 1000].into() };
-        let change = change(Previous::Was(was));
-        assert!(encode(&change, false, true).len() > 1000);
-        assert!(encode(&change, true, true).len() < 60);
+        let (change, place) = (change(Previous::Was(was)), Place::new(&log_id(2, 30), 700, true));
+        assert!((1000..1100).contains(&encode(&change, place, 0, false).len()));
+        assert!(encode(&change, place, 0, true).len() < 60);
     }
 }

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _};
-use openraft::ReadPolicy;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::raft::{StreamAppendError, TransferLeaderRequest};
 use proto::peer::peer_server::{Peer, PeerServer};
@@ -33,6 +32,7 @@ use crate::machine::objects::Generations;
 use crate::members::plan::MemberChange;
 use crate::members::{Members, change};
 use crate::mutants::{self, Mutant};
+use crate::read::Reader;
 use crate::recall::Recall;
 use crate::standing;
 use crate::trouble::Trouble;
@@ -44,6 +44,7 @@ pub struct Server {
     pub id: u64,
     pub raft: Raft,
     pub admission: Admission,
+    pub reader: Reader,
     pub accord: Arc<Accord>,
     pub ear: Arc<Ear>,
     pub guard: Arc<Guard>,
@@ -217,8 +218,11 @@ impl Peer for Server {
 
     async fn read_index(&self, _: Request<ReadIndexRequest>) -> Reply<ReadIndexReply> {
         self.trusted()?;
-        let (read, _) = self.raft.get_read_log_id(ReadPolicy::ReadIndex).await.map_err(stopped)?;
-        Ok(Response::new(ReadIndexReply { index: read.index() }))
+        if self.raft.server_metrics().borrow_watched().current_leader != Some(self.id) {
+            return Err(Status::unavailable("another replica leads"));
+        }
+        let index = self.reader.index().await.ok_or_else(|| stopped("the store has stopped"))?;
+        Ok(Response::new(ReadIndexReply { index }))
     }
 
     async fn describe(&self, _: Request<DescribeRequest>) -> Reply<DescribeReply> {
@@ -226,6 +230,7 @@ impl Peer for Server {
         // Looks at the raft node's metrics itself: with a guard of theirs held, a writer that comes between the two
         // would wait for the one and hold up the other, for ever.
         let trouble = self.trouble.why().unwrap_or_default();
+        let (serves, repair) = (self.trouble.serves(), self.trouble.repair().out());
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let applied_index = metrics.last_applied.map_or(0, |at| at.index);
@@ -249,6 +254,8 @@ impl Peer for Server {
             abstains: self.franchise.abstains.load(Relaxed),
             trouble,
             voters: voters.collect(),
+            serves,
+            repair: repair.into(),
         }))
     }
 

@@ -83,6 +83,7 @@ impl Cluster {
             tls: self.identity(&format!("kontiki:replica:{id}")),
             timing: Timing { save: SAVE, ..Timing::default() },
             history: self.history.clone(),
+            renewals: Default::default(),
         }
     }
 

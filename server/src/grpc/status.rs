@@ -123,6 +123,8 @@ mod tests {
             term,
             leader: Some(leader).filter(|id| *id > 0),
             trouble: None,
+            serves: true,
+            repair: raft::Repair::None,
             voter: true,
             filling: false,
         }

@@ -85,6 +85,7 @@ async fn store(dir: &std::path::Path, env: Env) -> Store {
         },
         timing: Timing::default(),
         history: HistoryWindow::default(),
+        renewals: Default::default(),
     };
     let store = Store::open(config, env).await.expect("the store opens");
     let mut standing = store.standing();

@@ -254,6 +254,7 @@ async fn open_store(dir: &TempDir, authority: &Authority, env: Env, history: His
         tls: sign(authority, "kontiki:replica:1", &[], &[PEER_NAME]),
         timing: Timing::default(),
         history,
+        renewals: Default::default(),
     };
     let store = Store::open(config, env).await.unwrap();
     let mut standing = store.standing();
