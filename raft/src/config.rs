@@ -40,6 +40,8 @@ pub struct Timing {
     pub propose_timeout: Duration,
     /// Objects on the disk are never older than this: what came later, a restart makes again from the log.
     pub save: Duration,
+    /// Between two pieces of the disk that are read to find rot; after all of them it rests 60 times as long.
+    pub scrub: Duration,
 }
 
 impl Default for Timing {
@@ -55,6 +57,7 @@ impl Default for Timing {
             election_max: Duration::from_millis(800),
             propose_timeout: Duration::from_secs(10),
             save: Duration::from_secs(2),
+            scrub: Duration::from_secs(1),
         }
     }
 }

@@ -250,11 +250,11 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         recall,
     };
     tasks.spawn(bootstrap.run(pristine, stop.clone()));
-    let save = config.timing.save;
+    let (save, scrub_every) = (config.timing.save, config.timing.scrub);
     tasks.spawn(upkeep::save_now_and_then(raft.clone(), reach.clone(), save, rhythm, stop.clone()));
     tasks.spawn(upkeep::bound_log(raft.clone(), log.clone(), metrics.clone(), rhythm, stop.clone()));
     tasks.spawn(upkeep::run(disk.clone(), published.clone(), log, reach, env.clock, rhythm, stop.clone()));
-    tasks.spawn(scrub::run(disk.clone(), metrics.clone(), rhythm, stop.clone()));
+    tasks.spawn(scrub::run(disk.clone(), metrics.clone(), scrub_every, rhythm, stop.clone()));
     tasks.close();
 
     let renewal = Renewal {

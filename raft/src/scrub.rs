@@ -12,11 +12,10 @@ use crate::metrics::Metrics;
 use crate::record;
 use crate::rhythm::Rhythm;
 
-/// 64 KiB a second: a small share of any disk and processor, and a full history window in little over an hour.
+/// Once a second: a small share of any disk and processor, and a full history window in little over an hour.
 const PIECE_BYTES: usize = 64 << 10;
-const PAUSE: Duration = Duration::from_secs(1);
-/// Between two passes, at most: a small disk need not be read all the time.
-const PASS: Duration = Duration::from_secs(60);
+/// Between two passes it rests for so many of the pauses between pieces: a small disk need not be read all the time.
+const REST: u32 = 60;
 /// Behind every key.
 const END: [u8; 9] = [0xff; 9];
 
@@ -72,8 +71,8 @@ fn name(table: Table, key: &[u8]) -> String {
 }
 
 /// Ends with `stop`, or with the first damage.
-pub async fn run(disk: Arc<dyn Disk>, metrics: Arc<Metrics>, rhythm: Rhythm, stop: CancellationToken) {
-    let (mut place, mut pause) = (Place::first(), PAUSE);
+pub async fn run(disk: Arc<dyn Disk>, metrics: Arc<Metrics>, every: Duration, rhythm: Rhythm, stop: CancellationToken) {
+    let (mut place, mut pause) = (Place::first(), every);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -86,7 +85,7 @@ pub async fn run(disk: Arc<dyn Disk>, metrics: Arc<Metrics>, rhythm: Rhythm, sto
         match read {
             Ok((bytes, next)) => {
                 Metrics::add(&metrics.scrubbed_bytes, bytes as u64);
-                pause = if next == Place::first() { PASS } else { PAUSE };
+                pause = if next == Place::first() { every * REST } else { every };
                 place = next;
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {

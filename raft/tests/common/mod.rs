@@ -22,6 +22,7 @@ use tokio::time::Instant;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// So that a test need not wait for the objects on the disk.
 const SAVE: Duration = Duration::from_millis(50);
+const SCRUB: Duration = Duration::from_millis(20);
 
 pub struct Cluster {
     pub authority: Authority,
@@ -81,7 +82,7 @@ impl Cluster {
             initial_members: self.members.clone(),
             cluster_id: "test-cluster".into(),
             tls: self.identity(&format!("kontiki:replica:{id}")),
-            timing: Timing { save: SAVE, ..Timing::default() },
+            timing: Timing { save: SAVE, scrub: SCRUB, ..Timing::default() },
             history: self.history.clone(),
             renewals: Default::default(),
         }
