@@ -210,7 +210,7 @@ up() {
   for host in $(seq "$hosts"); do switch_on "$host"; done
   export KUBECONFIG="$KONTIKI_HOSTS_DIR/kubeconfig"
   "$binary" status --wait 60s --nodes "$nodes" || fail "the cluster is not ready after 60 s (logs: $KONTIKI_HOSTS_DIR/*/log)"
-  printf '\nTry next:\n  export KUBECONFIG=%s\n  kubectl get nodes -o wide\n  deploy/hosts.sh fail 1     # and look again: kubectl get nodes\n' "$KUBECONFIG"
+  printf '\nTry next:\n  export KUBECONFIG=%s\n  kubectl get nodes -o wide\n  deploy/hosts.sh fail 2     # and look again: kubectl get nodes,pods -o wide (its server is the proxy on host 1)\n' "$KUBECONFIG"
 }
 
 # Everything on the host ends at once, as when its power is cut.

@@ -8,20 +8,25 @@ use proto::api::{CreateRequest, GetRequest, ListRequest, Target, UpdateRequest, 
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::system::Kind;
-use crate::wire::kv_client::KvClient;
+use crate::line::Line;
 use crate::wire::maintenance_client::MaintenanceClient;
 use crate::wire::watch_client::WatchClient;
 use crate::wire::watch_request::Request as Ask;
-use crate::wire::{MoveLeaderRequest, PutRequest, RangeRequest, StatusRequest, WatchCreateRequest, WatchRequest};
+use crate::wire::{
+    MoveLeaderRequest, PutRequest, PutResponse, RangeRequest, RangeResponse, StatusRequest, WatchCreateRequest,
+    WatchRequest,
+};
 
+const PUT: &str = "http://member/etcdserverpb.KV/Put";
+const RANGE: &str = "http://member/etcdserverpb.KV/Range";
 const PREFIX: &str = "bench/";
 /// Digits of the stamp at the front of every value.
 const STAMP: usize = 16;
 
 #[derive(Clone)]
 pub enum Caller {
-    Kv(Channel),
+    /// Puts and gets go over the line, all else over the channel.
+    Kv(Line, Channel),
     Api(ApiClient<Channel>),
 }
 
@@ -59,13 +64,6 @@ fn config_map(key: usize, value: &str) -> Bytes {
 }
 
 impl Caller {
-    pub fn new(kind: Kind, channel: Channel) -> Caller {
-        match kind {
-            Kind::Kontiki => Caller::Api(ApiClient::new(channel)),
-            Kind::Etcd | Kind::Store => Caller::Kv(channel),
-        }
-    }
-
     /// Makes a key, or leaves it when it is there.
     pub async fn create(&mut self, key: usize, value: String) -> Result<(), Status> {
         let Caller::Api(api) = self else { return self.put(key, value).await };
@@ -79,9 +77,9 @@ impl Caller {
 
     pub async fn put(&mut self, key: usize, value: String) -> Result<(), Status> {
         match self {
-            Caller::Kv(channel) => {
+            Caller::Kv(line, _) => {
                 let key = format!("{PREFIX}{key:06}").into();
-                KvClient::new(channel.clone()).put(PutRequest { key, value: value.into() }).await.map(drop)
+                line.call(PUT, &PutRequest { key, value: value.into() }).await.map(|_: PutResponse| ())
             }
             Caller::Api(api) => {
                 let json = config_map(key, &value);
@@ -93,10 +91,10 @@ impl Caller {
     /// An absent key is an error: the reads are of keys that were made before.
     pub async fn get(&mut self, key: usize, linearizable: bool) -> Result<(), Status> {
         match self {
-            Caller::Kv(channel) => {
+            Caller::Kv(line, _) => {
                 let key = format!("{PREFIX}{key:06}").into();
-                let request = RangeRequest { key, serializable: !linearizable };
-                let answer = KvClient::new(channel.clone()).range(request).await?.into_inner();
+                let answer: RangeResponse =
+                    line.call(RANGE, &RangeRequest { key, serializable: !linearizable }).await?;
                 if answer.kvs.is_empty() { Err(Status::not_found("no such key")) } else { Ok(()) }
             }
             Caller::Api(api) => {
@@ -109,7 +107,7 @@ impl Caller {
     /// The stamps of all writes from now on. Returns once the watch stands.
     pub async fn watch(&mut self) -> Result<BoxStream<'static, Result<u64, Status>>, Status> {
         match self {
-            Caller::Kv(channel) => {
+            Caller::Kv(_, channel) => {
                 let range_end = Bytes::from_static(b"bench0");
                 let create = WatchCreateRequest { key: PREFIX.into(), range_end, start_revision: 0 };
                 let asked = futures::stream::iter([WatchRequest { request: Some(Ask::CreateRequest(create)) }]);
@@ -145,7 +143,7 @@ impl Caller {
 
     pub async fn standing(&mut self) -> Result<Standing, Status> {
         match self {
-            Caller::Kv(channel) => {
+            Caller::Kv(_, channel) => {
                 let answer = MaintenanceClient::new(channel.clone()).status(StatusRequest {}).await?.into_inner();
                 let header = answer.header.unwrap_or_default();
                 let revision = header.revision as u64;
@@ -163,7 +161,7 @@ impl Caller {
     /// To be asked of the leader.
     pub async fn move_leader(&mut self, target_id: u64) -> Result<(), Status> {
         match self {
-            Caller::Kv(channel) => {
+            Caller::Kv(_, channel) => {
                 MaintenanceClient::new(channel.clone()).move_leader(MoveLeaderRequest { target_id }).await.map(drop)
             }
             Caller::Api(_) => Err(Status::unimplemented("the native API moves no leader")),

@@ -10,6 +10,7 @@ use futures::stream::{self, BoxStream, StreamExt as _};
 use proto::seam::{Clock, Env};
 use proto::tls::{self, ClientCertificate, Identity};
 use raft::{Action, Command, Config, HistoryWindow, Member, News, Op, Outcome, Precondition, Store, Timing};
+use tonic::codegen::Service as _;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::incoming;
@@ -70,15 +71,15 @@ pub async fn run(args: Args) -> crate::Outcome {
     let listener = tokio::net::TcpListener::bind(&me.client_address).await?;
     let door = Door { store: store.clone(), clock: env.clock };
     let mut stop = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    let serving = tonic::transport::Server::builder()
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
-        .add_service(KvServer::new(door.clone()))
-        .add_service(WatchServer::new(door.clone()))
-        .add_service(MaintenanceServer::new(door))
-        .serve_with_incoming(incoming::accept(listener, acceptor));
+    let (kv, watch) = (KvServer::new(door.clone()), WatchServer::new(door.clone()));
+    let maintenance = MaintenanceServer::new(door);
+    let answer = move |request: http::Request<hyper::body::Incoming>| match request.uri().path().split('/').nth(1) {
+        Some("etcdserverpb.KV") => kv.clone().call(request),
+        Some("etcdserverpb.Watch") => watch.clone().call(request),
+        _ => maintenance.clone().call(request),
+    };
     tokio::select! {
-        served = serving => served?,
+        () = incoming::serve(listener, acceptor, answer) => {}
         _ = stop.recv() => store.shutdown().await,
     }
     Ok(())

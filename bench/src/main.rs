@@ -14,6 +14,7 @@ mod fanout;
 mod footprint;
 mod gaps;
 mod incoming;
+mod line;
 mod load;
 mod member;
 mod quiet;

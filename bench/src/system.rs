@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::api::api_client::ApiClient;
 use proto::channel::{self, Options};
 use proto::pki::{self, API_NAME, Authority, PEER_NAME, Request};
 use proto::seam::{Env, Net};
@@ -13,6 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::Failure;
 use crate::caller::{Caller, Standing};
+use crate::line::Line;
 use crate::member::Member;
 
 /// Client ports from here on; they leave the ranges alone that `kontiki init` and etcd take by default.
@@ -78,8 +80,12 @@ impl System {
     /// A connection of its own to one member; dials at the first call.
     pub fn caller(&self, member: usize) -> Caller {
         let address = self.addresses[member % self.addresses.len()].clone();
-        let channel = channel::to(self.net.clone(), self.tls.clone(), address, API_NAME, Options::default());
-        Caller::new(self.kind, channel)
+        let (net, tls) = (self.net.clone(), self.tls.clone());
+        let channel = channel::to(net.clone(), tls.clone(), address.clone(), API_NAME, Options::default());
+        match self.kind {
+            Kind::Kontiki => Caller::Api(ApiClient::new(channel)),
+            Kind::Etcd | Kind::Store => Caller::Kv(Line::new(net, tls, address), channel),
+        }
     }
 
     pub fn pids(&self) -> Vec<u32> {

@@ -54,7 +54,7 @@ pub struct Backup {
 impl Backup {
     pub(crate) fn new(cluster_id: String, replica: u64, taken_at_ms: u64, image: Image) -> Backup {
         let state = image.state;
-        let bytes = state.objects().iter().map(|(key, object)| size(key, object)).sum();
+        let bytes = state.objects().map(|(key, object)| size(key, object)).sum();
         let header = Header {
             format: FORMAT,
             cluster_id,

@@ -34,7 +34,7 @@ fn what_was_saved_is_read_back() {
         assert_eq!((header.applied_term, header.applied_index, header.replica), (3, 77, 2));
         assert_eq!((header.objects, header.revision), (objects as u64, objects as u64));
         assert_eq!(header.bytes, (objects * (value_bytes + 23)) as u64);
-        assert!(state.objects() == image.state.objects());
+        assert!(state.objects().eq(image.state.objects()));
     }
 }
 

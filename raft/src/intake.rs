@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::stream::{BoxStream, FuturesUnordered, StreamExt as _};
 use openraft::error::ClientWriteError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Answer;
@@ -17,8 +18,10 @@ const QUEUE: usize = 8192;
 /// In one batch at most.
 const BATCH: usize = 1024;
 const BATCH_BYTES: usize = 1 << 20;
-/// While one is on its way to the disks, the next one travels behind it; more would only make them smaller.
+/// While one is on its way to the disks and back, the next one waits, for the larger it gets, the less each of its
+/// commands costs; but a way that is longer than this the next one travels behind it.
 const UNDER_WAY: usize = 2;
+const LONG_WAY: Duration = Duration::from_millis(10);
 /// When for so long no batch comes to its end, the leader has lost its majority: what waits is given back, for its
 /// proposers may know of another leader.
 const STALLED: Duration = Duration::from_millis(500);
@@ -60,34 +63,49 @@ impl Intake {
 async fn run(raft: Raft, mut items: mpsc::Receiver<Item>) {
     let mut waiting = Vec::new();
     let mut under_way = FuturesUnordered::new();
+    let mut entered = Instant::now();
     loop {
+        let (free, count) = (is_free(under_way.len(), entered), under_way.len());
         tokio::select! {
             Some(()) = under_way.next() => {}
-            taken = items.recv_many(&mut waiting, BATCH), if waiting.is_empty() && under_way.len() < UNDER_WAY => {
+            taken = items.recv_many(&mut waiting, BATCH), if waiting.is_empty() && free => {
                 if taken == 0 {
                     break;
                 }
             }
-            () = tokio::time::sleep(STALLED), if under_way.len() == UNDER_WAY => {
+            () = tokio::time::sleep_until(entered + LONG_WAY), if !free && count < UNDER_WAY => {}
+            () = tokio::time::sleep(STALLED), if count == UNDER_WAY => {
                 while let Ok(item) = items.try_recv() {
                     let _ = item.answer.send(Answer::NotTaken);
                 }
                 waiting.drain(..).for_each(|item: Item| _ = item.answer.send(Answer::NotTaken));
             }
         }
-        while !waiting.is_empty() && under_way.len() < UNDER_WAY {
+        while !waiting.is_empty() && is_free(under_way.len(), entered) {
             let (commands, answers) = batch(&mut waiting);
             if commands.is_empty() {
                 continue;
             }
             match raft.client_write_many(commands).await {
-                Ok(results) => under_way.push(settle(results, answers)),
+                Ok(results) => {
+                    entered = Instant::now();
+                    under_way.push(settle(results, answers));
+                }
                 Err(_) => answers.into_iter().for_each(|answer| drop(answer.send(Answer::NotTaken))),
             }
         }
     }
     // Nobody proposes any more, but some still wait.
     while under_way.next().await.is_some() {}
+}
+
+/// May the next batch go, with so many under way, the last of which entered then?
+fn is_free(under_way: usize, entered: Instant) -> bool {
+    match under_way {
+        0 => true,
+        UNDER_WAY.. => false,
+        _ => entered.elapsed() >= LONG_WAY,
+    }
 }
 
 /// Those at the front that somebody still waits for, up to the limit.

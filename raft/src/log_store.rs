@@ -131,9 +131,11 @@ impl LogStore {
             let ends = self.ends();
             (ends.purged, ends.cleared)
         };
-        let needless = match mutants::on(Mutant::PurgedBeforeSaved) {
-            true => purged,
-            false => self.reach.now().needless().min(purged),
+        let reached = self.reach.now();
+        let needless = match () {
+            () if mutants::on(Mutant::PurgedBeforeSaved) => purged,
+            () if mutants::on(Mutant::ClearedUnderHistory) => reached.applied.min(purged),
+            () => reached.needless().min(purged),
         };
         let Some(at) = needless.filter(|at| Some(*at) > cleared) else { return Ok(()) };
         let mut batch = Batch::default();

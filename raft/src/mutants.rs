@@ -61,6 +61,8 @@ mutants! {
     PurgeForgotten,
     /// The log is dropped further than the saved objects have come.
     PurgedBeforeSaved,
+    /// The log is dropped though rows of the history have their values in it.
+    ClearedUnderHistory,
     /// Entries that a new leader has overruled stay on the disk.
     TruncationForgotten,
     /// Entries that a new leader has overruled stay in memory.

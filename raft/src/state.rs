@@ -14,37 +14,62 @@ fn digest(key: &[u8], object: &Versioned) -> u64 {
     xxh3_64_with_seed(&object.value, named.wrapping_add(object.created.rotate_left(32)))
 }
 
+/// An object, with its digest at hand for when it goes.
+#[derive(Clone, Debug)]
+struct Held {
+    object: Versioned,
+    digest: u64,
+}
+
+impl Held {
+    fn new(key: &[u8], object: Versioned) -> Held {
+        let digest = digest(key, &object);
+        Held { object, digest }
+    }
+}
+
 /// Cheap to clone: clones share their parts.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    objects: OrdMap<Bytes, Versioned>,
+    objects: OrdMap<Bytes, Held>,
     revision: Revision,
     /// Of the objects' digests, wrapping: the same for the same objects, however they came about.
     sum: u64,
 }
 
 impl State {
+    /// A new value under a key as of a revision. What stood there.
+    pub(crate) fn put(&mut self, key: &Bytes, value: Bytes, revision: Revision) -> Option<Versioned> {
+        let Some(held) = self.objects.get_mut(key) else {
+            return self.insert(key.clone(), Versioned { revision, created: revision, value });
+        };
+        let object = Versioned { revision, created: held.object.created, value };
+        let was = std::mem::replace(held, Held::new(key, object));
+        self.sum = self.sum.wrapping_add(held.digest).wrapping_sub(was.digest);
+        Some(was.object)
+    }
+
     pub(crate) fn insert(&mut self, key: Bytes, object: Versioned) -> Option<Versioned> {
-        self.sum = self.sum.wrapping_add(digest(&key, &object));
-        let was = self.objects.insert(key.clone(), object);
-        if let Some(was) = &was {
-            self.sum = self.sum.wrapping_sub(digest(&key, was));
-        }
-        was
+        let held = Held::new(&key, object);
+        self.sum = self.sum.wrapping_add(held.digest);
+        let was = self.objects.insert(key, held)?;
+        self.sum = self.sum.wrapping_sub(was.digest);
+        Some(was.object)
     }
 
     pub(crate) fn remove(&mut self, key: &[u8]) -> Option<Versioned> {
         let was = self.objects.remove(key)?;
-        self.sum = self.sum.wrapping_sub(digest(key, &was));
-        Some(was)
+        self.sum = self.sum.wrapping_sub(was.digest);
+        Some(was.object)
     }
 
     pub(crate) fn set_revision(&mut self, revision: Revision) {
         self.revision = revision;
     }
 
-    pub(crate) fn objects(&self) -> &OrdMap<Bytes, Versioned> {
-        &self.objects
+    /// All of them, in order.
+    pub(crate) fn objects(&self) -> impl ExactSizeIterator<Item = (&Bytes, &Versioned)> {
+        self.objects.iter().map(|(key, held)| (key, &held.object))
     }
 
     /// Equal on replicas whose objects and revision are equal. The same in every version and on every machine.
@@ -57,7 +82,7 @@ impl State {
     }
 
     pub fn get(&self, key: &[u8]) -> Option<&Versioned> {
-        self.objects.get(key)
+        self.objects.get(key).map(|held| &held.object)
     }
 
     /// How many keys there are.
@@ -81,7 +106,8 @@ impl State {
         };
         let within = self.objects.range::<_, [u8]>((from, Bound::Unbounded));
         let prefix = prefix.to_vec();
-        Box::new(within.take_while(move |(key, _)| key.starts_with(&prefix)))
+        let held = within.take_while(move |(key, _)| key.starts_with(&prefix));
+        Box::new(held.map(|(key, held)| (key, &held.object)))
     }
 }
 

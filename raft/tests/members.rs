@@ -119,7 +119,7 @@ async fn no_change_costs_the_quorum() {
     };
     cluster.kill(dead).await;
     let why = refusal(cluster.change(MemberChange::Remove { id: alive }).await);
-    assert!(why.contains(&format!("Not answering: replica {dead}")), "{why}");
+    assert!(why.contains(&format!("still being filled: replica {dead}")), "{why}");
     let why = refusal(cluster.change(MemberChange::Remove { id: 9 }).await);
     assert!(why.contains("there is no replica 9"), "{why}");
     cluster.change(MemberChange::Remove { id: dead }).await.unwrap();

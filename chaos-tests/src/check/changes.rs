@@ -61,11 +61,6 @@ impl Agreed {
         self.changes.values()
     }
 
-    /// Did anybody see a value before its change? Nobody does from outside.
-    pub fn knows_what_was(&self) -> bool {
-        self.changes.values().any(|change| change.previous != Previous::Forgotten)
-    }
-
     /// Nothing was kept from this watcher.
     pub fn complete(&self, told: &Told) -> Result<(), String> {
         let range = self.changes.range(told.after + 1..told.upto.max(told.after) + 1);

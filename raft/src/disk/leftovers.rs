@@ -1,56 +1,109 @@
-//! The ranges that were deleted and still take room on the disk: RocksDB forgets deleted rows only when it happens to
-//! compact their files. Pure.
+//! Where deleted rows still take room on the disk: RocksDB forgets them only when it happens to compact their files. Pure.
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::{Batch, Table, Write};
 
-/// By table, one range that covers all that was deleted in it: the log and the history lose their beginnings, piece by
-/// piece, so it covers little else.
+/// Rows deleted one by one are worth a compaction when they are at least one for so many that stay: then what is written
+/// anew is in proportion to what was deleted.
+const STAY_PER_DELETED: u64 = 4;
+
+/// By table, one range that covers all that was deleted in it. There may be rows in it that stay.
 #[derive(Debug, Default)]
 pub struct Leftovers {
-    ranges: BTreeMap<Table, (Bytes, Bytes)>,
+    ranges: BTreeMap<Table, Range>,
+}
+
+#[derive(Debug)]
+pub struct Range {
+    pub from: Bytes,
+    pub to: Bytes,
+    /// Was a range deleted here? Otherwise only rows one by one, so many.
+    whole: bool,
+    single: u64,
 }
 
 impl Leftovers {
     pub fn note(&mut self, batch: &Batch) {
         for write in &batch.writes {
-            let Write::DeleteRange(table, from, to) = write else { continue };
-            let range = self.ranges.entry(*table).or_insert_with(|| (from.clone(), to.clone()));
-            if *from < range.0 {
-                range.0 = from.clone();
-            }
-            if *to > range.1 {
-                range.1 = to.clone();
+            match write {
+                Write::DeleteRange(table, from, to) => self.add(*table, from, to, None),
+                Write::Delete(table, key) => self.add(*table, key, &behind(key), Some(1)),
+                Write::Put(..) => {}
             }
         }
     }
 
-    /// They count as cleared away from now on.
-    pub fn take(&mut self) -> Vec<(Table, Bytes, Bytes)> {
-        std::mem::take(&mut self.ranges).into_iter().map(|(table, (from, to))| (table, from, to)).collect()
+    /// `single`: so many rows one by one, and not the whole range.
+    fn add(&mut self, table: Table, from: &Bytes, to: &Bytes, single: Option<u64>) {
+        let new = || Range { from: from.clone(), to: to.clone(), whole: false, single: 0 };
+        let range = self.ranges.entry(table).or_insert_with(new);
+        if *from < range.from {
+            range.from = from.clone();
+        }
+        if *to > range.to {
+            range.to = to.clone();
+        }
+        range.whole |= single.is_none();
+        range.single += single.unwrap_or(0);
     }
+
+    /// What is worth a compaction; it counts as cleared away from now on. `rows`: how many a table has, roughly.
+    pub fn take(&mut self, rows: impl Fn(Table) -> u64) -> Vec<(Table, Range)> {
+        let worth = |table: &Table, range: &mut Range| range.whole || range.single * STAY_PER_DELETED >= rows(*table);
+        self.ranges.extract_if(.., worth).collect()
+    }
+}
+
+/// The first key behind this one.
+fn behind(key: &Bytes) -> Bytes {
+    let mut behind = BytesMut::with_capacity(key.len() + 1);
+    behind.put_slice(key);
+    behind.put_u8(0);
+    behind.freeze()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn ends(taken: Vec<(Table, Range)>) -> Vec<(Table, Bytes, Bytes)> {
+        taken.into_iter().map(|(table, range)| (table, range.from, range.to)).collect()
+    }
+
+    fn expected(table: Table, from: &'static [u8], to: &'static [u8]) -> (Table, Bytes, Bytes) {
+        (table, Bytes::from_static(from), Bytes::from_static(to))
+    }
+
     #[test]
     fn pieces_of_a_table_become_one_range() {
         let mut leftovers = Leftovers::default();
         let mut batch = Batch::default();
         batch.put(Table::Meta, Bytes::from_static(b"x"), vec![1]);
-        batch.delete(Table::Objects, Bytes::from_static(b"y"));
         for (from, to) in [(b"c", b"d"), (b"a", b"c"), (b"d", b"f")] {
             batch.delete_range(Table::Log, Bytes::from_static(from), Bytes::from_static(to));
         }
         batch.delete_range(Table::History, Bytes::from_static(b"k"), Bytes::from_static(b"l"));
         leftovers.note(&batch);
-        let range = |table, from, to| (table, Bytes::from_static(from), Bytes::from_static(to));
-        assert_eq!(leftovers.take(), [range(Table::Log, b"a", b"f"), range(Table::History, b"k", b"l")]);
-        assert!(leftovers.take().is_empty());
+        let taken = leftovers.take(|_| 1_000);
+        assert_eq!(ends(taken), [expected(Table::Log, b"a", b"f"), expected(Table::History, b"k", b"l")]);
+        assert!(leftovers.take(|_| 1_000).is_empty());
+    }
+
+    #[test]
+    fn rows_deleted_one_by_one_are_cleared_away_when_they_are_many() {
+        let mut leftovers = Leftovers::default();
+        let delete = |key: &'static [u8]| {
+            let mut batch = Batch::default();
+            batch.delete(Table::Objects, Bytes::from_static(key));
+            batch
+        };
+        leftovers.note(&delete(b"b"));
+        assert!(leftovers.take(|_| 8).is_empty(), "one for eight");
+        leftovers.note(&delete(b"a"));
+        assert_eq!(ends(leftovers.take(|_| 8)), [expected(Table::Objects, b"a", b"b\0")]);
+        assert!(leftovers.take(|_| 0).is_empty());
     }
 }

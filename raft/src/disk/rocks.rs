@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use rocksdb::properties::ESTIMATE_NUM_KEYS;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType,
     DBRecoveryMode, IteratorMode, Options, ReadOptions, WriteBatch,
@@ -302,20 +303,22 @@ impl Disk for Rocks {
         })
     }
 
-    /// Whole files go at once, the rest with a compaction of what overlaps it. Neither stops reads or writes.
+    /// By compactions, which stop neither reads nor writes. Never by dropping files that lie in a deleted range: a newer
+    /// row may lie there, in a file of its own.
     fn reclaim(&self) -> io::Result<()> {
-        let ranges = self.leftovers().take();
         let mut options = CompactOptions::default();
         options.set_exclusive_manual_compaction(false);
-        for (table, from, to) in ranges {
-            self.with(|db| {
-                let family = family(db, table);
-                db.delete_file_in_range_cf(family, &from, &to)?;
-                db.compact_range_cf_opt(family, Some(&from), Some(&to), &options);
-                Ok(())
-            })?;
-        }
-        Ok(())
+        self.with(|db| {
+            let rows = |table| {
+                let rows = db.property_int_value_cf(family(db, table), ESTIMATE_NUM_KEYS);
+                rows.ok().flatten().unwrap_or(u64::MAX)
+            };
+            let worth = self.leftovers().take(rows);
+            for (table, range) in worth {
+                db.compact_range_cf_opt(family(db, table), Some(&range.from), Some(&range.to), &options);
+            }
+            Ok(())
+        })
     }
 
     fn bytes(&self) -> u64 {
@@ -326,6 +329,10 @@ impl Disk for Rocks {
 
     fn close(&self) {
         self.closed.store(true, SeqCst);
+        // So that a compaction that somebody waits for comes to its end.
+        if let Some(db) = &*read(&self.db) {
+            db.cancel_all_background_work(false);
+        }
         let db = self.db.write().expect("no holder of the database panics").take();
         if let Some(db) = db {
             db.cancel_all_background_work(true);
@@ -391,6 +398,62 @@ mod tests {
         let _first = Rocks::open(dir.path()).unwrap();
         let error = Rocks::open(dir.path()).err().expect("the second open is refused");
         assert!(matches!(&error, Error::InUse { path } if path == dir.path()), "{error}");
+    }
+
+    /// The tables as they lie in files, not in memory.
+    fn flush(rocks: &Rocks) {
+        rocks.with(|db| Table::ALL.iter().try_for_each(|table| db.flush_cf(family(db, *table)))).unwrap();
+    }
+
+    fn write(rocks: &Rocks, fill: impl FnOnce(&mut Batch)) {
+        let mut batch = Batch::default();
+        fill(&mut batch);
+        rocks.write(&batch).unwrap();
+    }
+
+    #[test]
+    fn what_was_written_into_a_deleted_range_stays_when_its_room_is_given_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let rocks = Rocks::open(dir.path()).unwrap();
+        let key = |n: u64| Bytes::copy_from_slice(&n.to_be_bytes());
+        let end = key(u64::MAX);
+        write(&rocks, |batch| (0..9).for_each(|n| batch.put(Table::Log, key(n), vec![0])));
+        flush(&rocks);
+        // The beginning goes, and an end that a new leader does not have; then the log goes on.
+        write(&rocks, |batch| batch.delete_range(Table::Log, key(0), key(3)));
+        write(&rocks, |batch| batch.delete_range(Table::Log, key(7), end.clone()));
+        write(&rocks, |batch| (7..12).for_each(|n| batch.put(Table::Log, key(n), vec![1])));
+        flush(&rocks);
+        rocks.reclaim().unwrap();
+        let rows = rocks.scan(Table::Log, &key(0), &end, usize::MAX).unwrap();
+        let found: Vec<(Bytes, u8)> = rows.into_iter().map(|(key, value)| (key, value[0])).collect();
+        let expected: Vec<(Bytes, u8)> = (3..12).map(|n| (key(n), u8::from(n >= 7))).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_room_of_what_was_deleted_one_by_one_is_given_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let rocks = Rocks::open(dir.path()).unwrap();
+        let tables = || {
+            let entries = std::fs::read_dir(dir.path()).unwrap().flatten();
+            let files = entries.filter(|entry| entry.path().extension().is_some_and(|kind| kind == "sst"));
+            files.map(|entry| entry.metadata().unwrap().len()).sum::<u64>()
+        };
+        let key = |n: u32| Bytes::copy_from_slice(&n.to_be_bytes());
+        let noise = |n: u32| (0..4096u32).map(|at| (n.wrapping_mul(31) ^ at.wrapping_mul(2_654_435_761) >> 16) as u8);
+        write(&rocks, |batch| (0..500).for_each(|n| batch.put(Table::Objects, key(n), noise(n).collect())));
+        flush(&rocks);
+        assert!(tables() > 1 << 20, "{}", tables());
+        write(&rocks, |batch| (0..490).for_each(|n| batch.delete(Table::Objects, key(n))));
+        rocks.reclaim().unwrap();
+        // RocksDB removes files behind its caller's back.
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while tables() > 100 << 10 {
+            assert!(std::time::Instant::now() < deadline, "{} bytes are still taken", tables());
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert_eq!(rocks.scan(Table::Objects, &key(0), &key(u32::MAX), usize::MAX).unwrap().len(), 10);
     }
 
     #[tokio::test]

@@ -28,6 +28,9 @@ pub fn apply(state: &mut State, term: u64, command: Command) -> (Outcome, Vec<Ch
 
 /// The key of the first op whose precondition does not hold, each seen after the ops before it.
 fn first_conflict(state: &State, command: &Command) -> Option<Bytes> {
+    if command.ops.iter().all(|op| op.precondition == Precondition::Any) {
+        return None;
+    }
     // What the ops so far leave behind: the revision a key would then have, or none.
     let mut ahead: BTreeMap<&[u8], Option<Revision>> = BTreeMap::new();
     let mut revision = state.revision();
@@ -65,9 +68,7 @@ fn change(state: &mut State, key: Bytes, action: Action, author: &str, at_ms: u6
         Action::Check => return None,
         Action::Delete => (None, state.remove(&key[..])?.into()),
         Action::Put(value) => {
-            let created = state.get(&key).map_or(revision, |found| found.created);
-            let versioned = Versioned { revision, created, value: value.clone() };
-            let previous = state.insert(key.clone(), versioned).map_or(Previous::Absent, Previous::Was);
+            let previous = state.put(&key, value.clone(), revision).map_or(Previous::Absent, Previous::Was);
             (Some(value), previous)
         }
     };

@@ -68,19 +68,19 @@ pub enum Refusal {
     AddressTaken { address: String, taken_by: u64 },
     #[error("{0:?} is no address of the form host:port")]
     Address(String),
-    #[error("replica {0} does not answer: it is promoted once it runs and has caught up")]
+    #[error("replica {0} does not answer; ask again once it runs and has caught up")]
     Silent(u64),
     #[error("replica {id} lags {lag} entries behind; it is promoted once it is at most {LAG_MAX} behind")]
     Lags { id: u64, lag: u64 },
-    #[error("replica {0} is empty and still being filled; it is promoted once that is done")]
+    #[error("replica {0} is empty and still being filled; ask again once that is done")]
     Filling(u64),
     #[error("replica {0} is the last voter: the cluster would be gone")]
     LastVoter(u64),
     #[error(
-        "of the {voters} voters there would be, {reachable} answer and {needed} are needed: the cluster would stand \
-         still. Not answering: {silent}"
+        "of the {voters} voters there would be, {able} could vote and {needed} are needed: the cluster would stand \
+         still. Silent, or empty and still being filled: {unable}"
     )]
-    Quorum { voters: usize, reachable: usize, needed: usize, silent: String },
+    Quorum { voters: usize, able: usize, needed: usize, unable: String },
     #[error("replica {0} is a learner: it cannot lead; promote it first")]
     CannotLead(u64),
 }
@@ -104,10 +104,11 @@ pub fn plan(view: &View, change: &MemberChange) -> Result<Step, Refusal> {
         }
         MemberChange::Transfer { to: Some(to) } => {
             member(view, *to)?;
-            match (*to == view.leader, view.voters.contains(to), view.seen.contains_key(to)) {
+            match (*to == view.leader, view.voters.contains(to), view.seen.get(to)) {
                 (true, _, _) => Ok(Step::Done),
                 (_, false, _) => Err(Refusal::CannotLead(*to)),
-                (_, _, false) => Err(Refusal::Silent(*to)),
+                (_, _, None) => Err(Refusal::Silent(*to)),
+                (_, _, Some(seen)) if seen.abstains => Err(Refusal::Filling(*to)),
                 _ => Ok(Step::HandOver(Some(*to))),
             }
         }
@@ -160,15 +161,14 @@ fn member(view: &View, id: u64) -> Result<&Place, Refusal> {
     })
 }
 
-/// Can these voters, as far as they answer, go on?
+/// Can these voters, as far as they answer and remember, go on?
 fn quorum(view: &View, voters: &BTreeSet<u64>) -> Result<(), Refusal> {
-    let (up, silent): (Vec<u64>, Vec<u64>) = voters.iter().partition(|id| view.seen.contains_key(id));
+    let votes = |id: &&u64| view.seen.get(id).is_some_and(|seen| !seen.abstains);
+    let (able, unable): (Vec<u64>, Vec<u64>) = voters.iter().partition(votes);
     let needed = voters.len() / 2 + 1;
-    match up.len() >= needed {
+    match able.len() >= needed {
         true => Ok(()),
-        false => {
-            Err(Refusal::Quorum { voters: voters.len(), reachable: up.len(), needed, silent: list(silent.iter()) })
-        }
+        false => Err(Refusal::Quorum { voters: voters.len(), able: able.len(), needed, unable: list(unable.iter()) }),
     }
 }
 

@@ -45,10 +45,16 @@ fn no_change_leaves_fewer_voters_answering_than_are_needed() {
     let remove = |view: &View, id| plan(view, &MemberChange::Remove { id });
     assert_eq!(voters(remove(&view(&[1, 2, 3], &[], &[1, 2]), 3)), [1, 2], "the dead one");
     let refused = remove(&view(&[1, 2, 3], &[], &[1, 2]), 2).unwrap_err();
-    assert!(matches!(&refused, Refusal::Quorum { voters: 2, reachable: 1, needed: 2, .. }), "{refused}");
-    assert!(refused.to_string().ends_with("Not answering: replica 3"), "{refused}");
+    assert!(matches!(&refused, Refusal::Quorum { voters: 2, able: 1, needed: 2, .. }), "{refused}");
+    assert!(refused.to_string().ends_with("still being filled: replica 3"), "{refused}");
     assert_eq!(voters(remove(&view(&[1, 2], &[], &[1]), 2)), [1], "decided; whether two can commit it, raft says");
     assert_eq!(remove(&view(&[1], &[], &[1]), 1), Err(Refusal::LastVoter(1)));
+    // One that is empty has no vote to give, and cannot lead.
+    let mut filling = view(&[1, 2, 3], &[], &[1, 2, 3]);
+    filling.seen.insert(3, Seen { applied: 4999, abstains: true });
+    assert!(matches!(remove(&filling, 2), Err(Refusal::Quorum { able: 1, .. })));
+    assert_eq!(voters(remove(&filling, 3)), [1, 2]);
+    assert_eq!(plan(&filling, &MemberChange::Transfer { to: Some(3) }), Err(Refusal::Filling(3)));
     // 3 of 4 are needed, and 3 answer.
     assert_eq!(voters(plan(&view(&[1, 2, 3], &[4], &[1, 2, 4]), &MemberChange::Promote { id: 4 })), [1, 2, 3, 4]);
     let narrow = view(&[1, 2, 3, 5], &[4], &[1, 4]);

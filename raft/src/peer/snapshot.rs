@@ -69,7 +69,7 @@ fn encode(vote: Vote, snapshot: &Snapshot) -> impl Iterator<Item = SnapshotPart>
         revision: snapshot.snapshot.state.revision(),
         digest: snapshot.snapshot.state.digest(),
     };
-    let mut objects = snapshot.snapshot.state.objects().iter();
+    let mut objects = snapshot.snapshot.state.objects();
     let (mut crc, mut count, mut ended) = (crc32fast::Hasher::new(), 0, false);
     let rest = std::iter::from_fn(move || {
         if ended {
