@@ -35,6 +35,14 @@ impl Place {
         Table::ALL[self.table]
     }
 
+    /// In words, for a person.
+    fn name(&self) -> String {
+        match self.from.strip_suffix(&[0]) {
+            Some(last) => format!("after key {}", name(self.table(), last)),
+            None => "from its beginning".into(),
+        }
+    }
+
     /// After the piece that ended with `last`; `None`: there was nothing left in the table.
     fn after(&self, last: Option<&Bytes>) -> Place {
         match last {
@@ -52,7 +60,7 @@ impl Place {
 fn piece(disk: &dyn Disk, place: &Place) -> io::Result<(usize, Place)> {
     let table = place.table();
     let rows = disk.scan(table, &place.from, &END, PIECE_BYTES).map_err(|error| {
-        let message = format!("table {} after key {}: {error}", table.name(), name(table, &place.from));
+        let message = format!("table {} {}: {error}", table.name(), place.name());
         io::Error::new(error.kind(), message)
     })?;
     for (key, row) in &rows {
@@ -65,8 +73,8 @@ fn piece(disk: &dyn Disk, place: &Place) -> io::Result<(usize, Place)> {
 fn name(table: Table, key: &[u8]) -> String {
     match (table, <[u8; 8]>::try_from(key)) {
         (Table::Log | Table::History, Ok(number)) => u64::from_be_bytes(number).to_string(),
-        (Table::Objects, _) => String::from_utf8_lossy(key.get(4..).unwrap_or_default()).into_owned(),
-        _ => String::from_utf8_lossy(key).into_owned(),
+        (Table::Objects, _) => key.get(4..).unwrap_or_default().escape_ascii().to_string(),
+        _ => key.escape_ascii().to_string(),
     }
 }
 

@@ -441,8 +441,9 @@ mod tests {
             files.map(|entry| entry.metadata().unwrap().len()).sum::<u64>()
         };
         let key = |n: u32| Bytes::copy_from_slice(&n.to_be_bytes());
-        let noise = |n: u32| (0..4096u32).map(|at| (n.wrapping_mul(31) ^ at.wrapping_mul(2_654_435_761) >> 16) as u8);
-        write(&rocks, |batch| (0..500).for_each(|n| batch.put(Table::Objects, key(n), noise(n).collect())));
+        let random = proto::seam::Random::from_seed(1);
+        let noise = || (0..512).flat_map(|_| random.u64().to_le_bytes()).collect::<Vec<u8>>();
+        write(&rocks, |batch| (0..500).for_each(|n| batch.put(Table::Objects, key(n), noise())));
         flush(&rocks);
         assert!(tables() > 1 << 20, "{}", tables());
         write(&rocks, |batch| (0..490).for_each(|n| batch.delete(Table::Objects, key(n))));
