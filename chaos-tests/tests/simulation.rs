@@ -75,6 +75,12 @@ fn a_history_that_rots_is_filled_by_the_others() {
     pinned(Subject::Store, 51);
 }
 
+/// Seed 163: a bit of the record of what was committed turned over; the replica never started again.
+#[test]
+fn a_replica_whose_record_of_what_was_committed_rots_is_filled_by_the_others() {
+    pinned(Subject::Store, 163);
+}
+
 /// Seed 6: a node was called silent just as its agent was back; its Pod stayed unready though it ran.
 #[test]
 fn a_pod_of_a_node_that_returns_is_ready_again() {

@@ -56,6 +56,8 @@ impl LogStore {
         let purged: Option<(u64, u64)> = read_meta(&**disk, &PURGED)?;
         let purged = purged.map(|(term, index)| log_id(term, index));
         let mut ends = Ends::new(purged, kept_vote(&**disk)?);
+        // openraft reads it later, when nobody can set it aside any more.
+        committed(&**disk)?;
         let mut next = purged.map_or(0, |at| at.index + 1);
         loop {
             let entries = read_entries(&**disk, next, u64::MAX, REQUEST_BYTES)?;
@@ -147,6 +149,11 @@ impl LogStore {
         self.ends().cleared = needless;
         Ok(())
     }
+}
+
+fn committed(disk: &dyn Disk) -> io::Result<Option<LogId>> {
+    let at: Option<Option<(u64, u64)>> = read_meta(disk, &COMMITTED)?;
+    Ok(at.flatten().map(|(term, index)| log_id(term, index)))
 }
 
 /// The command of an entry that was committed; `None` once it is off the disk.
@@ -323,10 +330,8 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
-        let at: Option<Option<(u64, u64)>> = read_meta(&*self.room.disk, &COMMITTED)?;
-        let at = at.flatten().map(|(term, index)| log_id(term, index));
         // The log's own tail may have been lost with a sync that never came.
-        Ok(at.min(self.ends().last))
+        Ok(committed(&*self.room.disk)?.min(self.ends().last))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> Result<(), io::Error>

@@ -98,6 +98,15 @@ async fn a_rotten_record_of_the_state_is_found() {
 }
 
 #[tokio::test]
+async fn a_rotten_record_of_what_was_committed_is_found() {
+    let (cluster, store) = rots(|disk| {
+        assert!(disk.rot(Table::Meta, |key| key == b"committed").is_some());
+    })
+    .await;
+    takes_part(cluster, store).await;
+}
+
+#[tokio::test]
 async fn a_rotten_change_of_the_history_is_found() {
     let (cluster, store) = rots(|disk| {
         let some = disk.keys(Table::History)[9].clone();
