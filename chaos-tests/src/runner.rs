@@ -34,12 +34,8 @@ pub struct Report {
 impl Report {
     /// Of a world on a thread of its own.
     pub fn of(seed: u64, world: impl FnOnce() -> Report + Send + 'static) -> Report {
-        os::run(seed, world).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
-            let why = format!("the simulation itself panicked: {}", text.unwrap_or_default());
-            Report { seed, failures: vec![why], ..Report::default() }
-        })
+        let failed = |why| Report { seed, failures: vec![why], ..Report::default() };
+        os::run(seed, world).unwrap_or_else(failed)
     }
 }
 

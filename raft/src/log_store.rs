@@ -310,12 +310,18 @@ impl RaftLogStorage<Types> for LogStore {
         batch.put(Table::Meta, VOTE, record::encode(vote));
         self.room.write(&batch).await?;
         let disk = &self.room.disk;
-        let note = Keepsake { vote: *vote, owner: self.owner.get().cloned() }.encode();
+        // The mutant leaves the copy that would make good for what the sync did not save as it was.
+        let noted = self.vote().filter(|_| mutants::on(Mutant::VoteBeforeSync)).unwrap_or(*vote);
+        let note = Keepsake { vote: noted, owner: self.owner.get().cloned() }.encode();
         let noted = self.room.persist(|| disk.save_note(&note));
-        if !mutants::on(Mutant::VoteBeforeSync) {
-            let (durable, noted) = tokio::join!(self.flusher.durable(VOTE_DEADLINE), noted);
-            durable.and(noted)?;
-        }
+        let durable = async {
+            match mutants::on(Mutant::VoteBeforeSync) {
+                true => Ok(()),
+                false => self.flusher.durable(VOTE_DEADLINE).await,
+            }
+        };
+        let (durable, noted) = tokio::join!(durable, noted);
+        durable.and(noted)?;
         self.ends().vote = Some(*vote);
         Ok(())
     }

@@ -100,13 +100,12 @@ impl Proposer {
                 Answer::NoSpace(why) => return Err(ProposeError::NoSpace(why)),
                 Answer::NotTaken => {}
             }
-            if self.raft.metrics().borrow_watched().running_state.is_err() {
-                return Err(ProposeError::Refused("this replica has stopped".into()));
-            }
             if Instant::now() + PAUSE >= deadline {
                 return Err(ProposeError::Refused(format!("no leader was found within {:?}", self.timeout)));
             }
-            let _ = tokio::time::timeout(PAUSE, standing.changed()).await;
+            if let Ok(Err(_)) = tokio::time::timeout(PAUSE, standing.changed()).await {
+                return Err(ProposeError::Refused("this replica has stopped".into()));
+            }
         }
     }
 

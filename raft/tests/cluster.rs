@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Cluster, bytes, command, eventually, in_time, put, value, write};
-use kontiki_raft::{Action, Command, Op, OpenError, Outcome, Precondition, Role, Store};
+use kontiki_raft::{Action, Command, Op, OpenError, Outcome, Precondition, ProposeError, Role, Store};
 use proto::seam::Env;
 
 #[tokio::test]
@@ -39,6 +39,22 @@ async fn every_replica_takes_writes_and_reads_its_own() {
     }
     let leaders = cluster.stores.values().filter(|store| store.standing().borrow().role == Role::Leader).count();
     assert_eq!(leaders, 1);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_leader_is_told_that_the_replica_stops() {
+    let mut cluster = Cluster::of(3);
+    let store = cluster.start(1).await;
+    let proposed = tokio::spawn({
+        let store = store.clone();
+        async move { store.propose(command(vec![put("a", "1")])).await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    in_time("a stop", store.kill()).await;
+    match in_time("an answer", proposed).await.unwrap() {
+        Err(ProposeError::Refused(why)) => assert_eq!(why, "this replica has stopped"),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]

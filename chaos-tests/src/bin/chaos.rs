@@ -8,6 +8,9 @@ use kontiki_chaos_tests::runner::{Outcome, Report, Runner, Subject, Totals};
 use kontiki_chaos_tests::sim::os;
 use kontiki_chaos_tests::{cluster, store};
 
+/// Of one run.
+const FAILURES_SHOWN: usize = 6;
+
 #[derive(Parser)]
 #[command(name = "chaos", about = "Tries the store's promises in a simulated world, one world per seed")]
 struct Args {
@@ -128,8 +131,15 @@ fn one(seed: u64, args: &Args) -> Result<ExitCode, String> {
         "{} operations ({} unknown) in {} simulated ms, {} terms",
         report.operations, report.unknown, report.simulated_ms, report.terms
     );
-    report.failures.iter().for_each(|failure| println!("FAILED: {failure}"));
+    shown(&report.failures).iter().for_each(|failure| println!("FAILED: {failure}"));
     Ok(code)
+}
+
+/// The first say most; what follows from them fills pages.
+fn shown(failures: &[String]) -> Vec<String> {
+    let (first, rest) = failures.split_at(failures.len().min(FAILURES_SHOWN));
+    let more = (!rest.is_empty()).then(|| format!("... and {} more", rest.len()));
+    first.iter().cloned().chain(more).collect()
 }
 
 fn many(args: &Args) -> Result<ExitCode, String> {
@@ -141,7 +151,7 @@ fn many(args: &Args) -> Result<ExitCode, String> {
     runner.seeds(args.from..args.from + args.seeds, jobs, args.twice_every, |outcome| {
         totals.add(&outcome.totals);
         if !outcome.failures.is_empty() {
-            println!("seed {} FAILED: {}", outcome.seed, outcome.failures.join("\n  "));
+            println!("seed {} FAILED: {}", outcome.seed, shown(&outcome.failures).join("\n  "));
             failed.push(outcome.seed);
         }
         failed.is_empty() || args.keep_going

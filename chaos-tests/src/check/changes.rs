@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use raft::{Change, Previous, Revision};
 
+use super::words::InWords;
+
 /// What one watcher was told, from the revision it began after.
 #[derive(Clone, Debug)]
 pub struct Told {
@@ -27,13 +29,13 @@ impl Agreed {
     pub fn take(&mut self, told: &mut Told, changes: &[Change]) -> Result<(), String> {
         for change in changes {
             if change.revision <= told.upto {
-                return Err(format!("{change:?} came to a watcher that was told up to {} already", told.upto));
+                return Err(format!("{} came to a watcher that was told up to {} already", InWords(change), told.upto));
             }
             if !change.key.starts_with(told.prefix.as_bytes()) {
-                return Err(format!("{change:?} came to a watcher of {:?}", told.prefix));
+                return Err(format!("{} came to a watcher of {:?}", InWords(change), told.prefix));
             }
             if told.prefix.is_empty() && change.revision != told.upto + 1 {
-                return Err(format!("a gap: after {} came {change:?}", told.upto));
+                return Err(format!("a gap: after {} came {}", told.upto, InWords(change)));
             }
             told.upto = change.revision;
             told.revisions.push(change.revision);
@@ -45,7 +47,7 @@ impl Agreed {
     pub fn add(&mut self, change: &Change) -> Result<(), String> {
         let known = self.changes.entry(change.revision).or_insert_with(|| change.clone());
         if !same(known, change) {
-            return Err(format!("two changes of one revision: {known:?} and {change:?}"));
+            return Err(format!("two changes of one revision: {} and {}", InWords(known), InWords(change)));
         }
         if known.previous == Previous::Forgotten {
             known.previous = change.previous.clone();
@@ -80,7 +82,8 @@ impl Agreed {
             };
             if term < newest.0 {
                 let (term_before, at) = newest;
-                return Err(format!("{change:?} took effect after term {term_before} had begun, at revision {at}"));
+                let late = InWords(change);
+                return Err(format!("{late} took effect after term {term_before} had begun, at revision {at}"));
             }
             newest = (term, change.revision);
         }
@@ -93,7 +96,7 @@ impl Agreed {
         for change in self.changes.values() {
             let Some(number) = value(change) else { continue };
             if let Some(before) = written.insert((change.key.clone(), number), change.revision) {
-                return Err(format!("{change:?} took effect twice, before at revision {before}"));
+                return Err(format!("{} took effect twice, before at revision {before}", InWords(change)));
             }
         }
         Ok(())

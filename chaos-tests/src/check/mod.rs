@@ -1,7 +1,7 @@
 //! What must hold of a run, judged from what was seen. One promise per file. Pure.
 //!
 //! Of a store: [`changes`], [`linear`], [`members`], [`past`], [`recency`], [`replicas`], [`set`]. Of a cluster:
-//! [`bounds`], [`homes`], [`pods`], [`settled`], [`terms`], [`versions`].
+//! [`bounds`], [`homes`], [`pods`], [`settled`], [`terms`], [`versions`]. How both name a change: [`words`].
 
 pub mod bounds;
 pub mod changes;
@@ -16,3 +16,4 @@ pub mod set;
 pub mod settled;
 pub mod terms;
 pub mod versions;
+pub mod words;

@@ -8,6 +8,7 @@ use raft::{Change, Revision, Versioned};
 
 use super::changes::Agreed;
 use super::replicas::checksum;
+use super::words::InWords;
 
 /// What a replica showed of the time right after a revision.
 #[derive(Clone, Debug)]
@@ -57,7 +58,7 @@ fn apply(stands: &mut BTreeMap<Bytes, Versioned>, change: &Change) -> Result<(),
     let before = stands.get(&change.key).cloned();
     let expected = before.clone().map_or(Previous::Absent, Previous::Was);
     if change.previous != expected {
-        return Err(format!("{change:?} comes after {expected:?}"));
+        return Err(format!("{} comes after {expected:?}", InWords(change)));
     }
     match &change.value {
         Some(value) => {

@@ -5,7 +5,10 @@
 //! `Instant` comes from `clock_gettime`. Both are linked before libc's, and on a thread of the simulation they answer
 //! from the simulation, so that nothing in the product needs to know. On all other threads they ask the kernel.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 thread_local! {
@@ -13,6 +16,8 @@ thread_local! {
     static SEED: Cell<u64> = const { Cell::new(0) };
     static NOW_NS: Cell<u64> = const { Cell::new(0) };
     static HOST: Cell<Option<usize>> = const { Cell::new(None) };
+    /// Where whoever waits for the world sees its time.
+    static SHOWN_NS: OnceCell<Arc<AtomicU64>> = const { OnceCell::new() };
 }
 
 /// The simulation begins long after the machine's start, so that subtracting from an `Instant` is possible.
@@ -20,22 +25,53 @@ const BOOTED_S: u64 = 1_000_000;
 /// 2026-01-01T00:00:00Z
 pub const EPOCH_S: u64 = 1_767_225_600;
 
+/// A step takes a millisecond or so, and no check more than seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Runs a world on a thread of its own: whatever a thread keeps (the keys of its hash maps, its generators) is fresh,
-/// and therefore the same for the same seed.
-pub fn run<T: Send + 'static>(seed: u64, world: impl FnOnce() -> T + Send + 'static) -> std::thread::Result<T> {
+/// and therefore the same for the same seed. A world that panics or stands still has failed; the thread of one that
+/// stands still stays behind.
+pub fn run<T: Send + 'static>(seed: u64, world: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    watched(seed, PATIENCE, world)
+}
+
+fn watched<T: Send + 'static>(
+    seed: u64,
+    patience: Duration,
+    world: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
     let thread = std::thread::Builder::new().name(format!("seed {seed}")).stack_size(8 << 20);
+    let (shown, (runs, ended)) = (Arc::new(AtomicU64::new(0)), mpsc::channel::<()>());
+    let own = shown.clone();
     let running = thread.spawn(move || {
+        let _runs = runs;
         SEED.set(seed);
         NOW_NS.set(0);
+        SHOWN_NS.with(|shown| shown.get_or_init(|| own).store(0, Relaxed));
         SIMULATED.set(true);
         world()
     });
-    running.expect("a thread can be had").join()
+    let running = running.expect("a thread can be had");
+    let mut seen = None;
+    while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(patience) {
+        let now = shown.load(Relaxed);
+        if seen.replace(now) == Some(now) {
+            let at = Duration::from_nanos(now).as_millis();
+            return Err(format!("the world stands still at {at} ms: something in it never waits, or waits for itself"));
+        }
+    }
+    running.join().map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+        format!("the simulation itself panicked: {}", text.unwrap_or_default())
+    })
 }
 
 /// Moves the thread's clocks. `since`: the world's beginning.
 pub fn set_now(since: Duration) {
-    NOW_NS.set(since.as_nanos() as u64);
+    let now = since.as_nanos() as u64;
+    NOW_NS.set(now);
+    SHOWN_NS.with(|shown| shown.get().into_iter().for_each(|shown| shown.store(now, Relaxed)));
 }
 
 /// Since the world's beginning.
@@ -140,5 +176,18 @@ mod tests {
             (still, before.elapsed())
         });
         assert_eq!(elapsed.unwrap(), (Duration::ZERO, Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn a_world_that_ends_badly_or_not_at_all_has_failed() {
+        assert_eq!(run(1, || panic!("{}", "oh")).map(|()| 1).unwrap_err(), "the simulation itself panicked: oh");
+        let stuck = watched(1, Duration::from_millis(50), || {
+            set_now(Duration::from_secs(3));
+            loop {
+                std::thread::park();
+            }
+        });
+        let why = stuck.map(|()| 1).unwrap_err();
+        assert!(why.starts_with("the world stands still at 3000 ms"), "{why}");
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::run::Run;
 use super::seen::{Seen, number_of, written};
 use crate::check::linear::{self, Effect, Operation, Value};
+use crate::check::words::InWords;
 use crate::check::{past, recency, set};
 use crate::runner::Report;
 
@@ -78,7 +79,7 @@ fn refused_never_appear(seen: &Seen) -> Result<(), String> {
     let refused_adds = seen.adds.iter().filter(|add| add.refused).map(|add| add.member);
     let refused: BTreeSet<u64> = seen.refused.iter().copied().chain(refused_adds).collect();
     match seen.agreed.all().find(|change| number_of(change).is_some_and(|number| refused.contains(&number))) {
-        Some(change) => Err(format!("{change:?} took effect though its proposer was told that it would not")),
+        Some(change) => Err(format!("{} took effect though its proposer was told that it would not", InWords(change))),
         None => Ok(()),
     }
 }
@@ -93,7 +94,8 @@ fn acknowledged_are_there(seen: &Seen) -> Result<(), String> {
     for (revision, value) in &seen.acknowledged {
         let found = seen.agreed.at(*revision);
         if found.and_then(number_of) != Some(*value) {
-            return Err(format!("{value} was acknowledged at revision {revision}, where there is {found:?}"));
+            let found = found.map_or("none".into(), |found| InWords(found).to_string());
+            return Err(format!("{value} was acknowledged at revision {revision}, where there is {found}"));
         }
     }
     Ok(())
