@@ -93,11 +93,6 @@ impl Mutant {
     }
 }
 
-/// Bugs from before the state was saved with a digest, which shows them at the next start: all that they did is repaired.
-pub fn older_than_digest() -> bool {
-    [Mutant::AppliedBeforeData, Mutant::AppliedAfterData, Mutant::RevisionSavedLow].into_iter().any(on)
-}
-
 /// For this thread, and with it for one simulated world.
 #[cfg(feature = "mutants")]
 pub fn switch_on(mutant: Mutant) {

@@ -52,6 +52,7 @@ impl Run {
         }
         // Whoever still holds the store holds a dead one.
         let store = self.id_at(host).and_then(|id| self.shared.lock().stores.remove(&id));
+        store.iter().for_each(|store| self.hear_diagnosis(store));
         self.world.kill(host, powered);
         drop(store);
         let lost = self.platters[host].crash();

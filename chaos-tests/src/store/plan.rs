@@ -52,6 +52,9 @@ pub enum Kind {
     Compact(Host),
     /// A new, empty disk.
     NewDisk(Host),
+    /// A host is away until the others have purged their logs, so that it is filled with a snapshot once it is back;
+    /// so long after that it is struck down again.
+    Refill(Host, u64),
     /// A bit of one record turns over. Not where a disk is lost as well.
     Rot(Host),
     /// A new replica joins, is promoted once it is filled, and is removed in the end. At most one in a plan.
@@ -102,9 +105,13 @@ const SHORT_EVERY: u64 = 3;
 /// A register that is written again within a sixteenth of the longer ones needs its value only once in them.
 const WINDOW_BYTES: (u64, u32) = (2_000, 7);
 const SAVE_MS: u64 = 300;
+/// From then on that a host was struck down once more.
+const REFILL_AGAIN_MS: u64 = 100;
 const WINDOW_MS: (u64, u64) = (300, 6_000);
 /// One of so many seeds has a disk that rots, unless another one is lost.
 const ROT_EVERY: u64 = 4;
+/// One of so many seeds, but none of those, has a host that is filled and struck down again.
+const REFILL_EVERY: u64 = 4;
 
 impl Plan {
     pub fn new(seed: u64) -> Plan {
@@ -139,6 +146,7 @@ impl Plan {
             let again = Kind::Crash(host, random.below(2) == 0);
             faults.push(Fault { at_ms: at_ms + random.below(3_000), for_ms: 100, kind: again });
         }
+        faults.extend((seed % REFILL_EVERY == REFILL_EVERY - 3).then(|| refill(seed, replicas)));
         // While a founder is gone and nobody has taken his place, one lost disk of the others may be a lost majority.
         if let Some(Fault { kind: Kind::Replace(founder, First::Leave), .. }) = replaced {
             for fault in &mut faults {
@@ -255,6 +263,16 @@ impl Plan {
             Kind::Clock(host, offset_ms) => during(Action::Clock(*host, *offset_ms), Action::Clock(*host, 0)),
             Kind::Transfer(to) => hosts.map(|host| (from, Action::Transfer(host, *to))).collect(),
             Kind::Compact(host) => vec![(from, Action::Compact(*host))],
+            Kind::Refill(host, again_ms) => {
+                let others = hosts.filter(|other| other != host).map(|other| (to, Action::Compact(other)));
+                let struck = to + again_ms;
+                [(from, Action::Crash(*host, false))]
+                    .into_iter()
+                    .chain(others)
+                    .chain([(to, Action::Boot(*host)), (struck, Action::Crash(*host, true))])
+                    .chain([(struck + REFILL_AGAIN_MS, Action::Boot(*host))])
+                    .collect()
+            }
             Kind::Rot(host) => vec![(from, Action::Rot(*host))],
             // Driven by what stands in the membership.
             Kind::Guest | Kind::Replace(..) => Vec::new(),
@@ -313,6 +331,13 @@ fn replaced(seed: u64, replicas: usize) -> Fault {
     let (at_ms, founder) = (BEGINS_MS + random.below(8_000), random.below(replicas as u64) as usize);
     let first = if random.below(2) == 0 { First::Join } else { First::Leave };
     Fault { at_ms, for_ms: 0, kind: Kind::Replace(founder, first) }
+}
+
+fn refill(seed: u64, replicas: usize) -> Fault {
+    let random = Random::from_seed(seed ^ 0x7265_6669_6c6c);
+    let (at_ms, for_ms) = (BEGINS_MS + random.below(9_000), 300 + random.below(2_500));
+    let kind = Kind::Refill(random.below(replicas as u64) as usize, random.below(REFILL_AGAIN_MS * 8));
+    Fault { at_ms, for_ms, kind }
 }
 
 /// `met`: so many hosts are met by what meets one or two.
@@ -379,7 +404,7 @@ mod tests {
                 text.split('(').next().map(str::to_owned)
             }));
         }
-        assert_eq!(kinds.len(), 21, "{kinds:?}");
+        assert_eq!(kinds.len(), 22, "{kinds:?}");
     }
 
     #[test]

@@ -173,9 +173,26 @@ impl Run {
         }
     }
 
+    /// In a world where nothing rots, damage that a replica finds in its own data is its own work, repaired or not.
+    pub fn hear_diagnosis(&self, store: &Store) {
+        let told = store.metrics();
+        let found =
+            [&told.checksum_failures, &told.divergences, &told.fenced, &told.in_doubt].map(|of| of.load(Relaxed));
+        if !self.plan.rots() && found != [0; 4] {
+            let [records, others, own, doubts] = found;
+            let why = store.health().err().map(|why| format!(": {why}")).unwrap_or_default();
+            self.shared.violated(format!(
+                "nothing rots, and yet replica {} has found damaged records {records} times and odd states {others} \
+                 times, takes its own for odd {own}, and doubts {doubts}{why}",
+                store.id()
+            ));
+        }
+    }
+
     fn compare_states(&mut self) {
         let stores: Vec<_> = self.shared.lock().stores.iter().map(|(id, store)| (*id, store.clone())).collect();
         for (id, store) in stores {
+            self.hear_diagnosis(&store);
             let (state, roster) = (store.state(), store.roster());
             let same = self.replicas.state(state.revision(), checksum(state.range(b"", None)), id);
             if let Err(why) = same.and(self.members.see(&roster.borrow())) {
