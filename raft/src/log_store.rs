@@ -65,6 +65,7 @@ impl LogStore {
             if entries[0].log_id.index != next {
                 return Err(missing(next, entries[0].log_id.index));
             }
+            in_order(ends.last, &entries)?;
             (next, ends.last) = (last.log_id.index + 1, Some(last.log_id));
             entries.iter().for_each(|entry| ends.extent.push(entry.log_id.index, weight(entry) as u64));
         }
@@ -200,6 +201,20 @@ fn read_entries(disk: &dyn Disk, start: u64, end: u64, bytes_max: usize) -> io::
     Ok(entries)
 }
 
+/// An entry of an earlier term than the one before it was overruled, and is not to be there.
+fn in_order(mut before: Option<LogId>, entries: &[Entry]) -> io::Result<()> {
+    for entry in entries {
+        let (at, term) = (entry.log_id, term_of(&entry.log_id));
+        if let Some(before) = before.filter(|before| term_of(before) > term) {
+            let message =
+                format!("log entry {} is of term {term}, but the one before of {}", at.index, term_of(&before));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        before = Some(at);
+    }
+    Ok(())
+}
+
 fn missing(expected: u64, found: u64) -> io::Error {
     let message = format!("log entry {expected} is missing: {found} comes in its place");
     io::Error::new(io::ErrorKind::InvalidData, message)
@@ -309,6 +324,11 @@ impl RaftLogStorage<Types> for LogStore {
         let mut batch = Batch::default();
         batch.put(Table::Meta, VOTE, record::encode(vote));
         self.room.write(&batch).await?;
+        // That the one who has this vote leads promises nothing new: after a crash it is heard from him again.
+        if self.vote().is_some_and(|before| vote.committed && before.leader_id == vote.leader_id) {
+            self.ends().vote = Some(*vote);
+            return Ok(());
+        }
         let disk = &self.room.disk;
         // The mutant leaves the copy that would make good for what the sync did not save as it was.
         let noted = self.vote().filter(|_| mutants::on(Mutant::VoteBeforeSync)).unwrap_or(*vote);

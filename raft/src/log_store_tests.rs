@@ -1,5 +1,7 @@
 //! openraft's own suite for log stores and state machines, on RocksDB; and what it does not ask for.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use openraft::storage::{RaftLogStorageExt as _, RaftStateMachine as _};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{EntryPayload, StorageError};
@@ -8,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::command::{Action, Command, Op, Precondition};
+use crate::disk::faulty::Faulty;
 use crate::disk::rocks::Rocks;
 use crate::log_ends::CACHE_BYTES;
 use crate::machine::Machine;
@@ -24,13 +27,21 @@ impl StoreBuilder<Types, LogStore, Machine, TempDir> for Builder {
     }
 }
 
-fn open(rocks: &Arc<Rocks>) -> (LogStore, Machine) {
+fn open(disk: &Arc<impl Disk>) -> (LogStore, Machine) {
     let metrics = Arc::new(Metrics::default());
-    let room = Room::new(rocks.clone(), metrics.clone(), CancellationToken::new());
+    let room = Room::new(disk.clone(), metrics.clone(), CancellationToken::new());
     let flusher = Flusher::start(room.clone(), metrics.clone());
     let reach = Arc::new(Reach::default());
     let log = LogStore::open(room.clone(), flusher.clone(), metrics.clone(), reach.clone()).unwrap();
     (log, Machine::open(room, flusher, metrics, HistoryWindow::default(), reach).unwrap())
+}
+
+/// The log as a restart finds it.
+fn kept(rocks: &Arc<Rocks>) -> io::Result<LogStore> {
+    let metrics = Arc::new(Metrics::default());
+    let room = Room::new(rocks.clone(), metrics.clone(), CancellationToken::new());
+    let flusher = Flusher::start(room.clone(), metrics.clone());
+    LogStore::open(room, flusher, metrics, Arc::default())
 }
 
 fn entry(term: u64, index: u64, bytes: usize) -> Entry {
@@ -45,6 +56,18 @@ async fn what_was_purged_is_not_answered_with_what_comes_later() {
     log.purge(log_id(1, 4)).await.unwrap();
     assert!(log.limited_get_log_entries(2, 9).await.unwrap().is_empty());
     assert_eq!(log.limited_get_log_entries(5, 9).await.unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn that_the_one_who_has_the_vote_leads_needs_no_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
+    let (mut log, _) = open(&disk);
+    log.save_vote(&Vote::new(2, 1)).await.unwrap();
+    disk.fail_sync.store(true, Relaxed);
+    log.save_vote(&Vote::new_committed(2, 1)).await.unwrap();
+    assert_eq!((log.vote(), kept_vote(&*disk).unwrap()), (Some(Vote::new_committed(2, 1)), log.vote()));
+    log.save_vote(&Vote::new_committed(3, 1)).await.expect_err("a term that this replica has not voted in");
 }
 
 #[tokio::test]
@@ -77,6 +100,18 @@ async fn the_log_is_the_same_after_a_restart() {
 }
 
 #[tokio::test]
+async fn what_was_overruled_and_is_there_all_the_same_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let rocks = Arc::new(Rocks::open(dir.path()).unwrap());
+    let (mut log, _) = open(&rocks);
+    log.blocking_append([entry(1, 0, 9), entry(2, 1, 9), entry(1, 2, 9)]).await.unwrap();
+    let error = kept(&rocks).map(|_| ()).unwrap_err();
+    assert_eq!(error.to_string(), "log entry 2 is of term 1, but the one before of 2");
+    log.truncate_after(Some(log_id(2, 1))).await.unwrap();
+    assert_eq!(kept(&rocks).unwrap().last(), Some(log_id(2, 1)));
+}
+
+#[tokio::test]
 async fn the_log_stays_on_the_disk_until_the_objects_are_saved_and_the_history_is_trimmed() {
     let dir = tempfile::tempdir().unwrap();
     let rocks = Arc::new(Rocks::open(dir.path()).unwrap());
@@ -89,11 +124,11 @@ async fn the_log_stays_on_the_disk_until_the_objects_are_saved_and_the_history_i
     let entries: Vec<Entry> = (0..10).map(put).collect();
     log.blocking_append(entries.clone()).await.unwrap();
     machine.apply(futures::stream::iter(entries.into_iter().map(|entry| Ok((entry, None))))).await.unwrap();
-    let kept = || rocks.scan(Table::Log, b"", &[0xff; 9], usize::MAX).unwrap().len();
+    let rows = || rocks.scan(Table::Log, b"", &[0xff; 9], usize::MAX).unwrap().len();
     log.purge(log_id(1, 5)).await.unwrap();
     assert_eq!(log.get_log_state().await.unwrap().last_purged_log_id, Some(log_id(1, 5)));
     assert!(log.try_get_log_entries(0..6).await.unwrap().is_empty(), "for openraft it is gone");
-    assert_eq!(kept(), 10, "for a restart it is not");
+    assert_eq!(rows(), 10, "for a restart it is not");
     // What a restart before that finds: an older state, and all of the log that makes the newer one.
     let (mut again, older) = open(&rocks);
     assert_eq!(older.published().state().revision(), 0);
@@ -101,7 +136,7 @@ async fn the_log_stays_on_the_disk_until_the_objects_are_saved_and_the_history_i
 
     machine.save().await.unwrap();
     log.purge(log_id(1, 7)).await.unwrap();
-    assert_eq!(kept(), 10, "for the history it is not");
+    assert_eq!(rows(), 10, "for the history it is not");
     let (mut again, newer) = open(&rocks);
     assert_eq!(newer.published().state().get(b"a").unwrap().value, "9");
     assert_eq!(again.get_log_state().await.unwrap().last_purged_log_id, None);
@@ -113,7 +148,7 @@ async fn the_log_stays_on_the_disk_until_the_objects_are_saved_and_the_history_i
     let history = &machine.published().history;
     while history.trim(4_000_000, machine.reach().now().revision).unwrap() {}
     log.clear().await.unwrap();
-    assert_eq!((history.floor(), kept()), (10, 2));
+    assert_eq!((history.floor(), rows()), (10, 2));
     let (mut again, newer) = open(&rocks);
     assert_eq!(newer.published().state().get(b"a").unwrap().value, "9");
     assert_eq!(again.get_log_state().await.unwrap().last_purged_log_id, Some(log_id(1, 7)));

@@ -13,6 +13,9 @@ use crate::check::set::{Add, Reading};
 /// Registers change their names this often, so that no history of one becomes long.
 const WINDOW_US: u64 = 4_000_000;
 const KEYS: u64 = 3;
+/// In a crowd, one of so many turns is a burst of so many writes at once, which travel together.
+const BURST_EVERY: u64 = 16;
+const BURST: usize = 20;
 const PAUSE_MS: (u64, u64) = (10, 120);
 /// Values are padded up to this, so that messages and snapshots have some size.
 const PADDING_MAX: u64 = 400;
@@ -22,6 +25,7 @@ pub struct Client {
     pub shared: Shared,
     pub random: Random,
     pub clock: std::sync::Arc<dyn Clock>,
+    pub in_crowd: bool,
 }
 
 impl Client {
@@ -29,6 +33,9 @@ impl Client {
         while !self.shared.is_quiet() {
             let pause = PAUSE_MS.0 + self.random.below(PAUSE_MS.1);
             tokio::time::sleep(Duration::from_millis(pause)).await;
+            if self.in_crowd && self.random.below(BURST_EVERY) == 0 {
+                self.burst().await;
+            }
             let key = format!("reg/{}/{}", self.shared.now() / WINDOW_US, self.random.below(KEYS));
             match self.random.below(100) {
                 0..30 => self.read(&key).await,
@@ -72,6 +79,15 @@ impl Client {
         let bytes = self.bytes(new);
         let put = |key: &&str| op(key, Precondition::Any, Action::Put(bytes.clone()));
         self.propose(name, Effect::Write(Some(new)), keys.iter().map(put).collect()).await;
+    }
+
+    /// Each into a key of its own.
+    async fn burst(&self) {
+        let write = |_| async {
+            let key = format!("crowd/{}", self.shared.value());
+            self.write(&key, &[&key]).await;
+        };
+        futures::future::join_all((0..BURST).map(write)).await;
     }
 
     async fn delete(&self, key: &str) {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use raft::Store;
 
-use super::plan::{Action, Host};
+use super::actions::Action;
+use super::plan::Host;
 use super::replica::{self, Setting};
 use super::run::Run;
 
@@ -70,6 +71,7 @@ impl Run {
             history: self.plan.window(host),
             save: Duration::from_millis(self.plan.save_ms),
             is_studied: !self.plan.windows.is_empty(),
+            is_crowded: self.plan.is_crowded,
         };
         self.world.boot(host, replica::main(own, setting, disk, env, shared));
     }

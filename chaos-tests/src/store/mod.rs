@@ -1,6 +1,6 @@
 //! The replicated store in the simulated world. Read in this order:
 //!
-//! - [`plan`]: what goes wrong, and when (pure);
+//! - [`plan`]: what goes wrong, and when; [`draw`]: from which seed; [`actions`]: what is done for it (all pure);
 //! - [`replica`]: one host's process: the store of production and those who use it;
 //! - [`clients`], [`watchers`], [`historian`], [`leader`]: the users;
 //! - [`seen`]: what they saw;
@@ -8,7 +8,9 @@
 //! - [`faults`]: what a plan's actions do to the world; [`operator`]: replicas come and go;
 //! - [`verdict`]: all promises held against what was seen.
 
+pub mod actions;
 pub mod clients;
+pub mod draw;
 pub mod faults;
 pub mod historian;
 pub mod leader;

@@ -60,6 +60,7 @@ pub struct Setting {
     pub save: Duration,
     /// The history has users of its own.
     pub is_studied: bool,
+    pub is_crowded: bool,
 }
 
 pub async fn main(own: Member, setting: Setting, disk: Arc<dyn Disk>, env: Env, shared: Shared) {
@@ -93,7 +94,8 @@ pub async fn main(own: Member, setting: Setting, disk: Arc<dyn Disk>, env: Env, 
     shared.lock().stores.insert(id, store.clone());
     let fork = || Random::from_seed(random.u64());
     for _ in 0..CLIENTS {
-        let client = Client { store: store.clone(), shared: shared.clone(), random: fork(), clock: clock.clone() };
+        let (store, shared, clock) = (store.clone(), shared.clone(), clock.clone());
+        let client = Client { store, shared, random: fork(), clock, in_crowd: setting.is_crowded };
         tokio::spawn(client.run());
     }
     tokio::spawn(watchers::serve(store.clone(), shared.clone(), fork()));

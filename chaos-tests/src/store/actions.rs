@@ -1,0 +1,167 @@
+//! What is to be done to the world for the faults of a plan, in the order of time. Pure.
+
+use super::plan::{Fault, Host, Kind, Plan};
+use crate::sim::links::Loss;
+
+/// One thing to do to the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    Cut(Vec<(Host, Host)>, Loss),
+    Heal(Vec<(Host, Host)>),
+    Slow(u64),
+    Reset(Host, Host),
+    Crash(Host, bool),
+    Boot(Host),
+    Freeze(Host),
+    Thaw(Host),
+    SlowDisk(Host, u64),
+    FailSync(Host, bool),
+    FailWrite(Host, bool),
+    FullDisk(Host, bool),
+    Clock(Host, i64),
+    Transfer(Host, Host),
+    Compact(Host),
+    NewDisk(Host),
+    Rot(Host),
+}
+
+/// Between two starts after all have lost their power; whoever lost it first is the first to be back.
+const BALLOT_APART_MS: u64 = 400;
+/// How long a host is away that is struck down once more.
+pub const AGAIN_MS: u64 = 100;
+
+impl Plan {
+    /// In the order of their times; those of one time in the order of their faults.
+    pub fn actions(&self) -> Vec<(u64, Action)> {
+        let mut actions: Vec<(u64, Action)> = self.faults.iter().flat_map(|fault| self.expand(fault)).collect();
+        actions.retain(|(at, _)| *at <= self.ends_ms);
+        actions.sort_by_key(|(at, _)| *at);
+        actions
+    }
+
+    fn expand(&self, fault: &Fault) -> Vec<(u64, Action)> {
+        let (from, to) = (fault.at_ms, fault.at_ms + fault.for_ms);
+        let during = |begin, end| vec![(from, begin), (to, end)];
+        let hosts = 0..self.replicas;
+        match &fault.kind {
+            Kind::Split(group, loss) => {
+                let pairs = self.across(group);
+                during(Action::Cut(pairs.clone(), *loss), Action::Heal(pairs))
+            }
+            Kind::OneWay(one, other) => {
+                during(Action::Cut(vec![(*one, *other)], Loss::Lost), Action::Heal(vec![(*one, *other)]))
+            }
+            Kind::Deaf(host) => {
+                let others = (0..self.hosts()).filter(|other| other != host);
+                let pairs: Vec<_> = others.map(|other| (other, *host)).collect();
+                during(Action::Cut(pairs.clone(), Loss::Lost), Action::Heal(pairs))
+            }
+            Kind::Bridge(host, loss) => {
+                let half = self.replicas / 2;
+                let side = |other: Host| (other + self.replicas - host - 1) % self.replicas < half;
+                let apart = |one: &Host, other: &Host| one != host && other != host && side(*one) != side(*other);
+                let all = hosts.clone().flat_map(|one| hosts.clone().map(move |other| (one, other)));
+                let pairs: Vec<_> = all.filter(|(one, other)| apart(one, other)).collect();
+                during(Action::Cut(pairs.clone(), *loss), Action::Heal(pairs))
+            }
+            Kind::Flap(group, period_ms, loss) => {
+                let pairs = self.across(group);
+                let times = (from..to).step_by(2 * *period_ms as usize);
+                times
+                    .flat_map(|at| {
+                        [(at, Action::Cut(pairs.clone(), *loss)), (at + period_ms, Action::Heal(pairs.clone()))]
+                    })
+                    .collect()
+            }
+            Kind::Slow(by_ms) => during(Action::Slow(*by_ms), Action::Slow(0)),
+            Kind::Reset(one, other) => vec![(from, Action::Reset(*one, *other))],
+            Kind::Crash(host, powered) => during(Action::Crash(*host, *powered), Action::Boot(*host)),
+            Kind::Blackout(powered) => {
+                let hosts = 0..self.replicas + usize::from(self.replaced().is_some());
+                let crash = hosts.clone().map(|host| (from, Action::Crash(host, *powered)));
+                crash.chain(hosts.map(|host| (to + 100 * host as u64, Action::Boot(host)))).collect()
+            }
+            Kind::Freeze(host) => during(Action::Freeze(*host), Action::Thaw(*host)),
+            Kind::SlowDisk(host, by_ms) => during(Action::SlowDisk(*host, *by_ms), Action::SlowDisk(*host, 0)),
+            Kind::FailSync(host) => during(Action::FailSync(*host, true), Action::FailSync(*host, false)),
+            Kind::FailWrite(host) => during(Action::FailWrite(*host, true), Action::FailWrite(*host, false)),
+            Kind::FullDisk(host) => during(Action::FullDisk(*host, true), Action::FullDisk(*host, false)),
+            Kind::Clock(host, offset_ms) => during(Action::Clock(*host, *offset_ms), Action::Clock(*host, 0)),
+            Kind::Transfer(to) => hosts.map(|host| (from, Action::Transfer(host, *to))).collect(),
+            Kind::Compact(host) => vec![(from, Action::Compact(*host))],
+            Kind::Ballot(first, by_ms) => {
+                let hosts = 0..self.hosts();
+                let turn = |host: Host| (host + self.replicas - first) % self.replicas;
+                let slow = hosts.clone().map(|host| (from, Action::SlowDisk(host, *by_ms)));
+                let crash = hosts.clone().map(|host| (to, Action::Crash(host, true)));
+                let swift = hosts.clone().map(|host| (to, Action::SlowDisk(host, 0)));
+                let boot = hosts.map(|host| (to + BALLOT_APART_MS * (1 + turn(host) as u64), Action::Boot(host)));
+                slow.chain([(from, Action::Crash(*first, true))]).chain(crash).chain(swift).chain(boot).collect()
+            }
+            Kind::Overrule(host, again_ms) => {
+                let pairs = self.across(&[*host]);
+                let all = 0..self.hosts();
+                let crash = all.clone().map(|host| (to, Action::Crash(host, true)));
+                let boot = all.map(|host| (to + AGAIN_MS, Action::Boot(host)));
+                let again = to + AGAIN_MS + again_ms;
+                let struck = [(again, Action::Crash(*host, true)), (again + AGAIN_MS, Action::Boot(*host))];
+                let cut = during(Action::Cut(pairs.clone(), Loss::Lost), Action::Heal(pairs));
+                cut.into_iter().chain(crash).chain(boot).chain(struck).collect()
+            }
+            Kind::Refill(host, again_ms) => {
+                let others = hosts.filter(|other| other != host).map(|other| (to, Action::Compact(other)));
+                let struck = to + again_ms;
+                [(from, Action::Crash(*host, false))]
+                    .into_iter()
+                    .chain(others)
+                    .chain([(to, Action::Boot(*host)), (struck, Action::Crash(*host, true))])
+                    .chain([(struck + AGAIN_MS, Action::Boot(*host))])
+                    .collect()
+            }
+            Kind::Rot(host) => vec![(from, Action::Rot(*host))],
+            // Driven by what stands in the membership.
+            Kind::Guest | Kind::Replace(..) => Vec::new(),
+            Kind::NewDisk(host) => {
+                vec![(from, Action::Crash(*host, false)), (from, Action::NewDisk(*host)), (to, Action::Boot(*host))]
+            }
+        }
+    }
+
+    /// Both ways between a group and the rest.
+    fn across(&self, group: &[Host]) -> Vec<(Host, Host)> {
+        let rest = (0..self.hosts()).filter(|host| !group.contains(host));
+        rest.flat_map(|other| group.iter().flat_map(move |one| [(*one, other), (other, *one)])).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cut_within_the_run_is_healed_or_ends_with_it() {
+        for seed in 0..200 {
+            let plan = Plan::new(seed);
+            let actions = plan.actions();
+            assert!(actions.is_sorted_by_key(|(at, _)| *at));
+            for (at, action) in &actions {
+                if let Action::Cut(pairs, _) = action {
+                    let healed = actions
+                        .iter()
+                        .any(|(later, action)| later > at && matches!(action, Action::Heal(healed) if healed == pairs));
+                    let ends_late = plan.faults.iter().any(|fault| fault.at_ms + fault.for_ms + 700 > plan.ends_ms);
+                    assert!(healed || ends_late, "seed {seed}: {action:?} at {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_bridge_hears_both_sides() {
+        let plan = Plan { replicas: 5, ..Plan::calm(0) };
+        let fault = Fault { at_ms: 1, for_ms: 2, kind: Kind::Bridge(4, Loss::Held) };
+        let Action::Cut(pairs, _) = &plan.expand(&fault)[0].1 else { panic!("a cut") };
+        assert_eq!(pairs.len(), 8, "two by two, both ways: {pairs:?}");
+        assert!(pairs.iter().all(|(one, other)| *one != 4 && *other != 4));
+    }
+}
