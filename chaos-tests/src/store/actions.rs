@@ -98,15 +98,16 @@ impl Plan {
                 let boot = hosts.map(|host| (to + BALLOT_APART_MS * (1 + turn(host) as u64), Action::Boot(host)));
                 slow.chain([(from, Action::Crash(*first, true))]).chain(crash).chain(swift).chain(boot).collect()
             }
-            Kind::Overrule(host, again_ms) => {
+            Kind::Overrule(host, back_ms, again_ms) => {
                 let pairs = self.across(&[*host]);
-                let all = 0..self.hosts();
-                let crash = all.clone().map(|host| (to, Action::Crash(host, true)));
-                let boot = all.map(|host| (to + AGAIN_MS, Action::Boot(host)));
-                let again = to + AGAIN_MS + again_ms;
-                let struck = [(again, Action::Crash(*host, true)), (again + AGAIN_MS, Action::Boot(*host))];
                 let cut = during(Action::Cut(pairs.clone(), Loss::Lost), Action::Heal(pairs));
-                cut.into_iter().chain(crash).chain(boot).chain(struck).collect()
+                let crash = (0..self.hosts()).map(|host| (to, Action::Crash(host, true)));
+                let others = (0..self.hosts()).filter(|other| other != host);
+                let boot = others.map(|other| (to + AGAIN_MS, Action::Boot(other)));
+                let back = to + AGAIN_MS + back_ms;
+                let again = [(back, Action::Boot(*host)), (back + again_ms, Action::Crash(*host, true))];
+                let end = (back + again_ms + AGAIN_MS, Action::Boot(*host));
+                cut.into_iter().chain(crash).chain(boot).chain(again).chain([end]).collect()
             }
             Kind::Refill(host, again_ms) => {
                 let others = hosts.filter(|other| other != host).map(|other| (to, Action::Compact(other)));

@@ -144,12 +144,14 @@ fn replaced(seed: u64, replicas: usize) -> Fault {
 fn overrule(seed: u64, replicas: usize) -> Fault {
     let random = Random::from_seed(seed ^ 0x6f76_6572_7275_6c65);
     let (at_ms, for_ms) = (BEGINS_MS + random.below(12_000), 100 + random.below(500));
-    let kind = Kind::Overrule(random.below(replicas as u64) as usize, AGAIN_MS + random.below(AGAIN_MS * 12));
+    let host = random.below(replicas as u64) as usize;
+    // The others need some 600 ms to elect one of them.
+    let kind = Kind::Overrule(host, 400 + random.below(700), 20 + random.below(300));
     Fault { at_ms, for_ms, kind }
 }
 
 fn ballot(seed: u64, replicas: usize) -> Fault {
-    let random = Random::from_seed(seed ^ 0x0062_616c_6c6f_74);
+    let random = Random::from_seed(seed ^ 0x6261_6c6c_6f74);
     let (at_ms, for_ms) = (BEGINS_MS + random.below(12_000), 20 + random.below(400));
     let kind = Kind::Ballot(random.below(replicas as u64) as usize, 100 + random.below(400));
     Fault { at_ms, for_ms, kind }

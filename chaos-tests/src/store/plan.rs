@@ -58,9 +58,9 @@ pub enum Kind {
     /// While all disks are this slow, a host loses its power, and soon after all do: what was answered in between may have
     /// reached no platter.
     Ballot(Host, u64),
-    /// A host that cannot replicate what it takes loses its power, with all others, and once more so long after they are
-    /// back: if it led, its entries are overruled then.
-    Overrule(Host, u64),
+    /// A host that cannot replicate what it takes loses its power, with all others; it is back so long after them, and gone
+    /// again so long after that. If it led, and they have elected another one, its entries are overruled in between.
+    Overrule(Host, u64, u64),
     /// A bit of one record turns over. Not where a disk is lost as well.
     Rot(Host),
     /// A new replica joins, is promoted once it is filled, and is removed in the end. At most one in a plan.
