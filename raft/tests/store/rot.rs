@@ -1,17 +1,16 @@
 //! Disks that fail or rot: the damage is found and named, and made good from the other replicas where there is one.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use common::disk::Memory;
-use common::{Cluster, eventually, in_time, value, write};
 use kontiki_raft::{Config, Disk as _, MemberStatus, Renewals, Repair, Store, Table};
 use proto::seam::Env;
+
+use crate::common::disk::Memory;
+use crate::common::{Cluster, PATIENCE, eventually, in_time, value, write};
 
 type Disks = BTreeMap<u64, Arc<Memory>>;
 
@@ -58,8 +57,7 @@ async fn rots(damage: impl Fn(&Memory)) -> (Cluster, Store) {
 async fn takes_part(mut cluster: Cluster, store: Store) {
     cluster.converged().await;
     assert_eq!(value(&store, "key-7").as_deref(), Some("x"));
-    let whole =
-        async || store.members(common::PATIENCE).await.iter().all(|member| member.trouble.is_none()).then_some(());
+    let whole = async || store.members(PATIENCE).await.iter().all(|member| member.trouble.is_none()).then_some(());
     eventually("the end of its abstention", whole).await;
     let dead = cluster.stores.keys().copied().find(|id| *id != store.id()).unwrap();
     cluster.kill(dead).await;
@@ -233,7 +231,7 @@ async fn fails_a_sync(cluster: &Cluster, disks: &Disks, broken: Store) {
     write(other, "and on", "x").await;
     let why = broken.health().unwrap_err().to_string();
     assert!(why.contains("scratched"), "a later success does not make it well: {why}");
-    let members = other.members(common::PATIENCE).await;
+    let members = other.members(PATIENCE).await;
     let trouble = members.iter().find(|member| member.member.id == broken.id()).unwrap().trouble.clone();
     assert!(trouble.is_some_and(|why| why.contains("scratched")), "it is named by the others");
     assert_eq!(broken.standing().borrow().leads_in_term, None);
@@ -310,7 +308,7 @@ async fn begins_anew(cluster: &mut Cluster, disks: &Disks, id: u64, damage: Stri
 }
 
 async fn status_of(asked: &Store, id: u64) -> MemberStatus {
-    asked.members(common::PATIENCE).await.into_iter().find(|member| member.member.id == id).unwrap()
+    asked.members(PATIENCE).await.into_iter().find(|member| member.member.id == id).unwrap()
 }
 
 #[tokio::test]
@@ -360,7 +358,7 @@ async fn damage_is_lived_with_while_the_others_are_no_majority() {
     let other = cluster.follower().await.id();
     cluster.kill(other).await;
     let anew = found_while_running(&disks[&store.id()], &store, Table::History);
-    assert!(tokio::time::timeout(common::PATIENCE / 3, anew).await.is_err(), "nobody could go on without it");
+    assert!(tokio::time::timeout(PATIENCE / 3, anew).await.is_err(), "nobody could go on without it");
     write(&store, "goes on", "x").await;
     let trouble = status_of(&store, store.id()).await.trouble.unwrap();
     assert!(trouble.contains("is corrupt") && trouble.contains("2 other voters must be well"), "{trouble}");

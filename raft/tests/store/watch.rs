@@ -1,11 +1,10 @@
 //! Watches: every change once, in order, over failover and restart; progress; gone.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Cluster, PATIENCE, bytes, command, in_time, put, write};
 use kontiki_raft::{HistoryWindow, News, Outcome, Revision, Watcher};
+
+use crate::common::{Cluster, PATIENCE, bytes, command, in_time, put, write};
 
 async fn next(watcher: &mut Watcher) -> News {
     in_time("news", watcher.next()).await.expect("the history reaches back")

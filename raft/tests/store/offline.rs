@@ -1,13 +1,12 @@
 //! Snapshots saved, checked and restored; survivors of a lost majority that go on.
 
-mod common;
-
 use std::path::Path;
 
-use common::{Cluster, PATIENCE, bytes, in_time, value, write};
 use kontiki_raft::offline::{self, NewReplica, REVISION_JUMP};
 use kontiki_raft::{MemberChange, News, OpenError, Store, backup};
 use proto::seam::Env;
+
+use crate::common::{Cluster, PATIENCE, bytes, in_time, value, write};
 
 async fn save(store: &Store, file: &Path) -> backup::Header {
     let backup = store.backup(1_000).await.unwrap();

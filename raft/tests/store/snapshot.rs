@@ -1,11 +1,10 @@
 //! Replicas that the log no longer reaches are filled by a snapshot.
 
-mod common;
-
 use std::sync::atomic::Ordering::Relaxed;
 
-use common::{Cluster, bytes, command, in_time, put, value, write};
 use kontiki_raft::{News, Op, Store};
+
+use crate::common::{Cluster, bytes, command, in_time, put, value, write};
 
 fn installed(store: &Store) -> u64 {
     store.metrics().snapshots_installed.load(Relaxed)

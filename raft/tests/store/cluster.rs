@@ -1,12 +1,11 @@
 //! Three replicas in one process: writes, reads, failover, catching up, the fence.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Cluster, bytes, command, eventually, in_time, put, value, write};
 use kontiki_raft::{Action, Command, Op, OpenError, Outcome, Precondition, ProposeError, Role, Store};
 use proto::seam::Env;
+
+use crate::common::{Cluster, bytes, command, eventually, in_time, put, value, write};
 
 #[tokio::test]
 async fn one_replica_alone_writes_reads_and_remembers() {

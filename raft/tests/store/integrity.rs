@@ -1,17 +1,16 @@
 //! Full disks and states that differ: who is concerned takes no part and says so, and the rest goes on.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use common::disk::{Memory, TOTAL};
-use common::{Cluster, bytes, command, eventually, in_time, put, value, write};
 use kontiki_raft::{Action, Op, ProposeError, ReadError, Role, Store};
 use proto::seam::Env;
 use tokio::time::Instant;
+
+use crate::common::disk::{Memory, TOTAL};
+use crate::common::{Cluster, PATIENCE, bytes, command, eventually, in_time, put, value, write};
 
 type Disks = BTreeMap<u64, Arc<Memory>>;
 
@@ -104,7 +103,7 @@ async fn a_leader_whose_disk_is_suddenly_full_is_replaced() {
     write(&old, "before", "x").await;
     let disk = &disks[&old.id()];
     let others: Vec<&Store> = cluster.stores.values().filter(|store| store.id() != old.id()).collect();
-    let deadline = Instant::now() + common::PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         // Neither the free room nor the reserve is left.
         disk.set_free(0);

@@ -1,11 +1,10 @@
 //! Members come, move and go: every rule, and what happens when replicas die in between.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Cluster, bytes, command, eventually, free_address, in_time, put, value, write};
 use kontiki_raft::{ChangeError, MemberChange, Role, Store};
+
+use crate::common::{Cluster, bytes, command, eventually, free_address, in_time, put, value, write};
 
 fn refusal(answer: Result<u64, ChangeError>) -> String {
     match answer {

@@ -1,17 +1,16 @@
 //! A real small file system that is really full, under real RocksDB. Needs the right to mount; without it the tests
 //! say so and check nothing: `integrity.rs` has the same stories on a disk in memory.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use common::{Cluster, command, eventually, in_time, put, value, write};
 use kontiki_raft::{Action, Op, ProposeError, Store};
 use proto::seam::Env;
 use tokio::time::Instant;
+
+use crate::common::{Cluster, PATIENCE, command, eventually, in_time, put, value, write};
 
 /// A tmpfs that is unmounted when it is dropped.
 struct Small(PathBuf);
@@ -73,7 +72,7 @@ async fn a_follower_on_a_full_file_system_comes_back_by_itself() {
     let leader = cluster.leader().await;
     write(&leader, "before", "x").await;
     let large = "x".repeat(20_000);
-    let deadline = Instant::now() + common::PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     // Until the reserve is used up as well.
     while full.metrics().space_level.load(Relaxed) != 2 {
         small.fill();

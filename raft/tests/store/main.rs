@@ -1,0 +1,12 @@
+//! The store as its users see it: replicas in this process, on loopback, each with RocksDB in a directory of its own. One
+//! binary for all, since building one takes longer than running them.
+
+mod cluster;
+mod common;
+mod full_disk;
+mod integrity;
+mod members;
+mod offline;
+mod rot;
+mod snapshot;
+mod watch;
