@@ -1,5 +1,4 @@
 //! A cluster of replicas in this process, over loopback, each with a directory of its own.
-#![allow(dead_code, reason = "every test file uses its part")]
 
 pub mod disk;
 
