@@ -6,13 +6,15 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 const NAME: &str = "vote";
+/// Of the disk: written whole or not at all.
+const SECTOR: usize = 512;
 
-/// Durable on return; either the old note or the new one is there at any time. One as long as the old one takes its
-/// place, which costs a fifth of a new file: it is smaller than a sector, which is written whole or not at all. On a
-/// disk that breaks this too, the note's checksum tells, and what is in the tables counts.
+/// Durable on return; either the old note or the new one is there at any time. One that is as long as the old one and
+/// fits into a sector takes its place, which costs a fifth of a new file. Should a disk tear a sector, the note's checksum
+/// tells, and what is in the tables counts.
 pub fn save(dir: &Path, note: &[u8]) -> io::Result<()> {
     match OpenOptions::new().write(true).open(dir.join(NAME)) {
-        Ok(file) if file.metadata()?.len() == note.len() as u64 => {
+        Ok(file) if note.len() <= SECTOR && file.metadata()?.len() == note.len() as u64 => {
             file.write_all_at(note, 0)?;
             return file.sync_data();
         }
