@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Measures on this host, with members of its own, and prints the tables. Bounded: less than half an hour.
+# Measures on this host, with members of its own, and prints the tables: less than half an hour; longer are versus-failover
+# (50 interruptions of each sort) and versus-busy (30 minutes).
 #   bench/run.sh [versus|versus-failover|versus-busy|cluster|footprint|failover|create|rollout]...    (default: versus cluster)
 # More for versus: BENCH_ARGS="--rounds 4 --seconds 5".
 . "$(dirname "$0")/../deploy/lib.sh"
@@ -24,8 +25,8 @@ finish() {
 trap finish EXIT
 
 machine() {
-  printf '%s, %s cores, %s MiB, %s, Linux %s\n' "$(date -u +%F)" "$(nproc)" "$(awk '/MemTotal/ {print int($2 / 1024)}' /proc/meminfo)" \
-    "$(. /etc/os-release && echo "$PRETTY_NAME")" "$(uname -r)"
+  printf '%s, commit %s, %s cores, %s MiB, %s, Linux %s\n' "$(date -u +%F)" "$commit" "$(nproc)" \
+    "$(awk '/MemTotal/ {print int($2 / 1024)}' /proc/meminfo)" "$(. /etc/os-release && echo "$PRETTY_NAME")" "$(uname -r)"
 }
 versus() {
   command -v etcd >/dev/null || {
@@ -59,6 +60,9 @@ packages=(-p kontiki-bench)
 if [ -z "${KONTIKI_BINARY:-}" ]; then packages+=(-p kontiki); fi
 cargo build --release --locked -q "${packages[@]}"
 bench="$CARGO_TARGET_DIR/release/kontiki-bench"
+# Of what is built here; a given binary may be of another one.
+commit=$(git describe --always --dirty 2>/dev/null || echo "not known")
+if [ -n "${KONTIKI_BINARY:-}" ]; then commit+=" (but $KONTIKI_BINARY as it was given)"; fi
 export KONTIKI_BINARY="${KONTIKI_BINARY:-$CARGO_TARGET_DIR/release/kontiki}"
 [ $# -gt 0 ] || set -- versus cluster
 for what in "$@"; do

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Real replicas on hosts of their own (network namespaces), under faults and a recorded workload that is judged like the
-# simulation's. Leaves nothing behind but, after a failure, the history and the logs.
+# simulation's. Leaves nothing behind but, after a failure, the history and the logs. Needs root, or sudo.
 #   chaos-real.sh [--seed S] [--episodes 3,7]     MINUTES=n (60)
 . "$(dirname "$0")/lib.sh"
 cd "$root"
@@ -9,19 +9,22 @@ cd "$root"
 [[ "$*" =~ ^( ?--(seed|episodes)[ =][0-9]+(,[0-9]+)*)*$ ]] || fail "usage: chaos-real.sh [--seed S] [--episodes 3,7], not '$*'"
 export KONTIKI_HOSTS_DIR="${KONTIKI_HOSTS_DIR:-$root/.kontiki/chaos-real}" KONTIKI_HOSTS_NET="${KONTIKI_HOSTS_NET:-97}" \
   KONTIKI_HOSTS_ENGINES="${KONTIKI_HOSTS_ENGINES:-none}" KONTIKI_HOSTS_SMALL_DISK="${KONTIKI_HOSTS_SMALL_DISK:-3:192m}"
-if ! has_namespaces; then
-  say "LEFT OUT: no network namespaces are to be had here (they need root, ip netns and iptables)"
-  exit 0
-fi
-
 if [ -z "${KONTIKI_BINARY:-}" ]; then
   "$root/deploy/setup.sh"
   say "Building kontiki"
   cargo build --release --locked --bin kontiki
   KONTIKI_BINARY="$CARGO_TARGET_DIR/release/kontiki"
 fi
-export KONTIKI_BINARY
-[ -n "${KONTIKI_CHAOS_REAL:-}" ] || cargo build --locked -q -p kontiki-chaos-tests --bin chaos-real
+if [ -z "${KONTIKI_CHAOS_REAL:-}" ]; then
+  cargo build --locked -q -p kontiki-chaos-tests --bin chaos-real
+  KONTIKI_CHAOS_REAL="$CARGO_TARGET_DIR/debug/chaos-real"
+fi
+export KONTIKI_BINARY KONTIKI_CHAOS_REAL
+again_as_root "$@"
+if ! has_namespaces; then
+  leave_out "Real replicas under faults: no network namespaces are to be had here (they need root, ip netns and iptables)"
+  exit 0
+fi
 keep="$root/.kontiki/chaos-failed-$(date -u +%Y%m%d-%H%M%S)"
 cleanup() {
   local outcome=$? name
@@ -29,7 +32,8 @@ cleanup() {
   if [ $outcome != 0 ] && [ $outcome != 130 ]; then
     mkdir -p "$keep"
     cp "$KONTIKI_HOSTS_DIR/verbs.log" "$keep/" 2>/dev/null || true
-    for name in "$KONTIKI_HOSTS_DIR"/replica-*; do cp "$name/log" "$keep/$(basename "$name").log" 2>/dev/null || true; done
+    for name in "$KONTIKI_HOSTS_DIR"/{replica,node,engine}-*; do cp "$name/log" "$keep/$(basename "$name").log" 2>/dev/null || true; done
+    give_back "$keep" "$keep"/*
     say "The history and the logs are in $keep"
   else
     rm -rf "$keep"
@@ -45,5 +49,5 @@ trap 'exit 130' INT TERM
 pods=0
 [ "$KONTIKI_HOSTS_ENGINES" = none ] || pods=6
 say "Faults for $MINUTES min"
-"${KONTIKI_CHAOS_REAL:-$CARGO_TARGET_DIR/debug/chaos-real}" --seconds $((MINUTES * 60)) --script "$root/deploy/hosts.sh" --hosts 3 \
+"$KONTIKI_CHAOS_REAL" --seconds $((MINUTES * 60)) --script "$root/deploy/hosts.sh" --hosts 3 \
   --pods "$pods" --small-disk "${KONTIKI_HOSTS_SMALL_DISK%%:*}" --keep "$keep" "$@"

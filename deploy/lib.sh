@@ -15,13 +15,34 @@ case "${1:-}" in -h | --help) usage; exit 0 ;; esac
 # The arguments of a script that takes none.
 takes_nothing() { [ $# = 0 ] || fail "$(basename "$0") takes no arguments, so not '$1' (--help says what it does)"; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+# Goes on as root, in this script's beginning, where sudo allows that; else just goes on. What the caller's own files need (a
+# build) comes before.
+again_as_root() {
+  [ "$(id -u)" != 0 ] && command -v sudo >/dev/null && sudo true || return 0
+  exec sudo -E "$root/deploy/$(basename "$0")" "$@"
+}
+# Gives back to the caller of sudo what was made for him.
+give_back() { [ -z "${SUDO_UID:-}" ] || chown "$SUDO_UID:$SUDO_GID" "$@"; }
+# A test that cannot be made on this machine has failed, unless whoever runs it has said that he knows.
+leave_out() {
+  [ "${KONTIKI_ALLOW_SKIP:-}" = 1 ] || fail "$*. KONTIKI_ALLOW_SKIP=1 leaves out what cannot be tested here"
+  say "LEFT OUT, NOT TESTED: $*"
+}
 # Can hosts be made on this machine: network namespaces, wires between them, and filters?
 has_namespaces() {
-  local try=kontiki-try made=1
+  local try=kontiki-$$ made=1
   [ "$(id -u)" = 0 ] && ip netns add $try 2>/dev/null || return 1
   ip link add $try type veth peer name here netns $try 2>/dev/null && iptables -w 5 -t nat -S >/dev/null 2>&1 || made=0
   ip link delete $try 2>/dev/null || true
   ip netns delete $try
+  [ $made = 1 ]
+}
+# Can a small file system be mounted, for a disk to be full?
+can_mount() {
+  local at made=1
+  at=$(mktemp -d)
+  mount -t tmpfs -o size=1m tmpfs "$at" 2>/dev/null && umount "$at" || made=0
+  rmdir "$at"
   [ $made = 1 ]
 }
 docker_answers() { timeout 10 docker info >/dev/null 2>&1; }

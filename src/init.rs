@@ -40,6 +40,8 @@ pub struct Args {
     proxy_host: String,
 }
 
+const CLUSTER_ID: &str = "cluster-id";
+
 /// Ports of one process.
 struct Ports {
     api: u16,
@@ -111,13 +113,19 @@ pub fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
 
 /// The name of the cluster: made once, kept in the directory.
 fn cluster_id(root: &Path) -> Result<String, Box<dyn std::error::Error>> {
-    let file = root.join("cluster-id");
-    if let Ok(id) = std::fs::read_to_string(&file) {
-        return Ok(id.trim().to_owned());
+    if let Ok(id) = cluster_of(root) {
+        return Ok(id);
     }
     let id = proto::seam::Random::from_os().uuid();
-    std::fs::write(&file, format!("{id}\n"))?;
+    std::fs::write(root.join(CLUSTER_ID), format!("{id}\n"))?;
     Ok(id)
+}
+
+/// The name of the cluster whose directory this is.
+pub fn cluster_of(root: &Path) -> Result<String, Box<dyn std::error::Error>> {
+    let file = root.join(CLUSTER_ID);
+    let id = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(id.trim().to_owned())
 }
 
 fn write_authorities(dir: &Path, api: &Authority, peer: &Authority) -> std::io::Result<()> {

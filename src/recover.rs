@@ -38,7 +38,7 @@ pub fn run(args: Args) -> ExitCode {
         for path in &args.config {
             let config = server::Config::load(path).map_err(|error| Failure::new(error.to_string()))?;
             let dir = config.data.clone();
-            let found = offline::inspect(&dir).await.map_err(|error| Failure::new(error.to_string()))?;
+            let found = offline::inspect(&dir).await.map_err(|error| Failure::new(crate::chain(&error)))?;
             survivors.push(Survivor { config, dir, found });
         }
         let newest = survivors.iter().max_by_key(|survivor| key(&survivor.found)).expect("clap asks for one");
@@ -57,7 +57,7 @@ pub fn run(args: Args) -> ExitCode {
             return Ok(());
         }
         let made = offline::recover(&newest.dir, newest.found.replica).await;
-        let made = made.map_err(|error| Failure::new(error.to_string()))?;
+        let made = made.map_err(|error| Failure::new(crate::chain(&error)))?;
         println!(
             "replica {} is a cluster of one, {made}. Start it as before; add others with `kontiki replica add`",
             newest.found.replica
@@ -77,9 +77,17 @@ async fn ask(newest: &Survivor, survivors: &[Survivor]) -> Result<BTreeMap<u64, 
     let others: Vec<Member> =
         newest.found.members.iter().filter(|member| !here.contains(&member.id)).cloned().collect();
     let identity = Identity::load(&newest.config.pki, "peer", "peer-ca");
-    let identity = identity.map_err(|error| Failure::new(error.to_string()))?;
+    let identity = identity.map_err(|error| Failure::new(crate::chain(&error)))?;
     let asked = offline::ask(&others, &newest.found.cluster_id, &identity, Env::real().net, ASK).await;
-    asked.map_err(|error| Failure::new(error.to_string()))
+    let asked = asked.map_err(|error| Failure::new(error.to_string()))?;
+    asked.into_iter().map(|(id, answer)| Ok((id, answer.map_err(|why| barred(id, &why))?))).collect()
+}
+
+/// A second cluster of one would pass for the first.
+fn barred(id: u64, why: &str) -> Failure {
+    Failure::new(format!(
+        "replica {id} runs, and says: {why}. This data is of the past: join that cluster with new replicas"
+    ))
 }
 
 /// May the survivor go on alone? `here`: the stopped replicas on this host.
@@ -130,8 +138,12 @@ fn loss(newest: &Inspection) -> String {
         0 => String::new(),
         open => format!(" The {open} entries behind {known} will count, though perhaps nobody was told that they do."),
     };
+    let end = match newest.durable_index.saturating_sub(last) {
+        0 => String::new(),
+        end => format!(" It has lost the end of its log: {end} entries that it once had, up to {}.", last + end),
+    };
     format!(
-        "replica {id} has the most: all entries up to {last}. Writes that were acknowledged by the lost replicas \
+        "replica {id} has the most: all entries up to {last}.{end} Writes that were acknowledged by the lost replicas \
          without it, behind entry {last}, are lost; how many cannot be known here.{open}"
     )
 }
@@ -146,6 +158,7 @@ mod tests {
             replica,
             last_term,
             last_index,
+            durable_index: last_index,
             committed_index: last_index,
             revision: 1,
             voters: [1, 2, 3, 4, 5].into(),

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use client::cli::replica::{self, promote};
 use client::cli::{Context, Failure, block_on};
+use raft::identity;
 use serde_json::json;
 
-use crate::init::{Authorities, NewReplica, listen_host};
+use crate::init::{Authorities, NewReplica, cluster_of, listen_host};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -69,7 +70,9 @@ pub fn run(args: Args) -> ExitCode {
             Verb::Replace(replace) => {
                 let known = context.client.replicas().await?.replicas;
                 let Some(dead) = known.iter().find(|replica| replica.id == replace.id) else {
-                    return Err(Failure::new(format!("there is no replica {}", replace.id)));
+                    let ids: Vec<String> = known.iter().map(|replica| format!("replica {}", replica.id)).collect();
+                    let words = format!("there is no replica {}; the replicas are {}", replace.id, ids.join(", "));
+                    return Err(Failure::new(words));
                 };
                 if dead.reachable {
                     let words = format!("replica {} answers: it is not dead; use add, promote, remove", dead.id);
@@ -90,10 +93,18 @@ pub fn run(args: Args) -> ExitCode {
 /// Returns the new replica's id.
 async fn add(new: &New, context: &Context) -> Result<u64, Failure> {
     let fail = |error: Box<dyn std::error::Error>| Failure::new(error.to_string());
-    let root = std::fs::canonicalize(&new.dir)?;
-    // Before anything is changed: without them nothing can come of it.
+    // Before anything is changed: without the authorities, and of this cluster, nothing can come of it.
+    let root = std::fs::canonicalize(&new.dir);
+    let root = root.map_err(|error| Failure::new(format!("--dir {}: {error}", new.dir.display())))?;
     let authorities = Authorities::of(&root).map_err(fail)?;
-    let Some(peer) = new.port.checked_add(1) else { return Err(Failure::new("--port leaves none for the peers")) };
+    let (made, known) = (cluster_of(&root).map_err(fail)?, context.client.replicas().await?.cluster_id);
+    if identity::name(&made) != identity::name(&known) {
+        let words = format!("--dir {} belongs to cluster {made}, the replicas to {known}", new.dir.display());
+        return Err(Failure::new(words));
+    }
+    let Some(peer) = new.port.checked_add(1) else {
+        return Err(Failure::new(format!("--port {} leaves none for the other replicas", new.port)));
+    };
     let (client_address, peer_address) = (format!("{}:{}", new.host, new.port), format!("{}:{peer}", new.host));
     let reply = context.client.add_replica(&peer_address, &client_address).await?;
     let members = reply.replicas.iter().map(|replica| {

@@ -87,9 +87,9 @@ async fn run_save(args: Save) -> Result<(), Failure> {
             return Err(failure);
         }
     };
-    std::fs::rename(&part, &args.file)?;
     let dir = args.file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::File::open(dir)?.sync_all()?;
+    let named = std::fs::rename(&part, &args.file).and_then(|()| std::fs::File::open(dir)?.sync_all());
+    named.map_err(|error| about(&args.file, error))?;
     println!("{}: {} objects at revision {}, whole", args.file.display(), header.objects, header.revision);
     Ok(())
 }
@@ -97,25 +97,29 @@ async fn run_save(args: Save) -> Result<(), Failure> {
 async fn save(context: &Context, local: bool, part: &Path) -> Result<Header, Failure> {
     use std::os::unix::fs::OpenOptionsExt as _;
     // It holds the Secrets.
-    let mut out = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(part)?;
+    let out = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(part);
+    let mut out = out.map_err(|error| about(part, error))?;
     let mut stream = context.client.snapshot(local).await?;
     loop {
         match tokio::time::timeout(STALL, stream.message()).await {
-            Ok(Ok(Some(piece))) => out.write_all(&piece.data)?,
+            Ok(Ok(Some(piece))) => out.write_all(&piece.data).map_err(|error| about(part, error))?,
             Ok(Ok(None)) => break,
             Ok(Err(status)) => return Err(Failure::new(format!("the stream broke: {}", status.message()))),
             Err(_) => return Err(Failure::new(format!("the replica gave nothing for {} s", STALL.as_secs()))),
         }
     }
-    out.sync_all()?;
+    out.sync_all().map_err(|error| about(part, error))?;
     check(part)
 }
 
 fn check(path: &Path) -> Result<Header, Failure> {
-    let fail = |why: String| Failure::new(format!("{}: {why}", path.display()));
-    let file = std::fs::File::open(path).map_err(|error| fail(error.to_string()))?;
+    let file = std::fs::File::open(path).map_err(|error| about(path, error))?;
     let file = std::io::BufReader::with_capacity(1 << 20, file);
-    backup::read(file, |_, _| Ok(())).map_err(|damage| fail(damage.to_string()))
+    backup::read(file, |_, _| Ok(())).map_err(|damage| about(path, damage))
+}
+
+fn about(file: &Path, error: impl std::error::Error) -> Failure {
+    Failure::new(format!("{}: {error}", file.display()))
 }
 
 fn run_status(args: Status) -> Result<(), Failure> {
@@ -155,7 +159,7 @@ async fn run_restore(args: Restore) -> Result<(), Failure> {
     });
     let new = NewReplica { id: config.id, cluster_id: config.cluster_id, members: members.collect(), dir };
     let header = offline::restore(&args.file, &new, args.revision_jump).await;
-    let header = header.map_err(|error| Failure::new(error.to_string()))?;
+    let header = header.map_err(|error| Failure::new(crate::chain(&error)))?;
     println!(
         "replica {} of cluster {} begins in {} with {} objects, at revision {}",
         new.id,

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use proto::admin::ReplicaRequest;
+use proto::admin::admin_client::AdminClient;
 use proto::api::api_client::ApiClient;
 use proto::api::{CreateRequest, GetRequest, ListRequest, Target, UpdateRequest, WatchRequest as ApiWatchRequest};
 use tonic::Status;
@@ -27,7 +29,8 @@ const STAMP: usize = 16;
 pub enum Caller {
     /// Puts and gets go over the line, all else over the channel.
     Kv(Line, Channel),
-    Api(ApiClient<Channel>),
+    /// The administrators' calls go over the channel.
+    Api(ApiClient<Channel>, Channel),
 }
 
 /// What a member says of itself.
@@ -66,7 +69,7 @@ fn config_map(key: usize, value: &str) -> Bytes {
 impl Caller {
     /// Makes a key, or leaves it when it is there.
     pub async fn create(&mut self, key: usize, value: String) -> Result<(), Status> {
-        let Caller::Api(api) = self else { return self.put(key, value).await };
+        let Caller::Api(api, _) = self else { return self.put(key, value).await };
         let request = CreateRequest { target: target(None), json: config_map(key, &value), options: None };
         match api.create(request).await {
             Ok(_) => Ok(()),
@@ -81,7 +84,7 @@ impl Caller {
                 let key = format!("{PREFIX}{key:06}").into();
                 line.call(PUT, &PutRequest { key, value: value.into() }).await.map(|_: PutResponse| ())
             }
-            Caller::Api(api) => {
+            Caller::Api(api, _) => {
                 let json = config_map(key, &value);
                 api.update(UpdateRequest { target: target(Some(key)), json, options: None }).await.map(drop)
             }
@@ -97,7 +100,7 @@ impl Caller {
                     line.call(RANGE, &RangeRequest { key, serializable: !linearizable }).await?;
                 if answer.kvs.is_empty() { Err(Status::not_found("no such key")) } else { Ok(()) }
             }
-            Caller::Api(api) => {
+            Caller::Api(api, _) => {
                 let resource_version = if linearizable { "" } else { "0" }.into();
                 api.get(GetRequest { target: target(Some(key)), resource_version, exact: false }).await.map(drop)
             }
@@ -130,7 +133,7 @@ impl Caller {
                 });
                 Ok(stamps.boxed())
             }
-            Caller::Api(api) => {
+            Caller::Api(api, _) => {
                 // From the newest revision on: the present state first would be a burst of its own.
                 let page = ListRequest { target: target(None), limit: 1, ..Default::default() };
                 let resource_version = api.list(page).await?.into_inner().resource_version;
@@ -149,7 +152,7 @@ impl Caller {
                 let revision = header.revision as u64;
                 Ok(Standing { id: header.member_id, leader: answer.leader, term: answer.raft_term, revision })
             }
-            Caller::Api(api) => {
+            Caller::Api(api, _) => {
                 let answer = api.status(proto::api::StatusRequest {}).await?.into_inner();
                 let me = answer.replicas.iter().find(|replica| replica.id == answer.answered_by);
                 let revision = me.map_or(0, |me| me.applied_index);
@@ -164,7 +167,10 @@ impl Caller {
             Caller::Kv(_, channel) => {
                 MaintenanceClient::new(channel.clone()).move_leader(MoveLeaderRequest { target_id }).await.map(drop)
             }
-            Caller::Api(_) => Err(Status::unimplemented("the native API moves no leader")),
+            Caller::Api(_, channel) => {
+                let request = ReplicaRequest { id: target_id };
+                AdminClient::new(channel.clone()).transfer_leadership(request).await.map(drop)
+            }
         }
     }
 }

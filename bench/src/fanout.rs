@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::caller;
 use crate::load::Measured;
-use crate::member;
+use crate::meter::Meter;
 use crate::system::System;
 use crate::{Failure, load};
 
@@ -53,10 +53,10 @@ pub async fn run(system: &mut System, watchers: usize, per_second: usize, second
     timeout(OPEN_DEADLINE, all_open).await.map_err(|_| format!("{watchers} watches did not open in time"))?;
 
     let mut measured = Measured::default();
-    let (cpu, generator, began) = (system.cpu_us(), member::cpu_us("self"), Instant::now());
+    let meter = Meter::start(system).await;
     let mut writer = system.caller(0);
     for write in 0..writes {
-        sleep_until(began + Duration::from_secs_f64(write as f64 / per_second as f64)).await;
+        sleep_until(meter.start + Duration::from_secs_f64(write as f64 / per_second as f64)).await;
         let stamp = start.elapsed().as_micros() as u64;
         writer.put(write % load::KEYS, caller::value(stamp, VALUE_BYTES)).await?;
     }
@@ -64,8 +64,6 @@ pub async fn run(system: &mut System, watchers: usize, per_second: usize, second
         measured.took.extend(ended??);
     }
     measured.failed = watchers * writes - measured.took.len();
-    measured.wall = began.elapsed();
-    measured.cpu_us = system.cpu_us() - cpu;
-    measured.generator_us = member::cpu_us("self") - generator;
+    meter.stop(system, &mut measured).await;
     Ok(measured)
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::Failure;
 use crate::caller::{self, Caller};
-use crate::system::{Kind, System};
+use crate::system::System;
 
 /// Writers, each with connections of its own to every member.
 const WRITERS: usize = 8;
@@ -46,18 +46,26 @@ impl How {
             How::Transfer => "transfer",
         }
     }
+}
 
-    /// The native API has no call for a transfer: a stop is one.
-    pub fn fits(self, kind: Kind) -> bool {
-        self != How::Transfer || kind != Kind::Kontiki
+/// What some rounds of interruptions of one system came to, together.
+#[derive(Default)]
+pub struct Interrupted {
+    /// One of each interruption.
+    pub gaps: Vec<Duration>,
+    /// Acknowledged in all: around and between the interruptions.
+    pub writes: usize,
+}
+
+impl Interrupted {
+    pub fn add(&mut self, other: Interrupted) {
+        self.gaps.extend(other.gaps);
+        self.writes += other.writes;
     }
 }
 
-/// When each write was acknowledged.
-#[derive(Clone, Default)]
-pub struct Acknowledged(Arc<Mutex<Vec<Instant>>>);
-
-pub async fn run(system: &mut System, how: How, count: usize) -> Result<Vec<Duration>, Failure> {
+/// One round: `count` interruptions in a row, under writers of its own.
+pub async fn run(system: &mut System, how: How, count: usize) -> Result<Interrupted, Failure> {
     system.settled().await?;
     crate::load::fill(system, VALUE_BYTES).await?;
     let acknowledged = Acknowledged::default();
@@ -90,7 +98,7 @@ pub async fn run(system: &mut System, how: How, count: usize) -> Result<Vec<Dura
         gaps.push(gap.ok_or_else(|| format!("{}: no write acknowledged within {LOOK_MAX:?}", how.name()))?);
     }
     system.settled().await?;
-    Ok(gaps)
+    Ok(Interrupted { gaps, writes: acknowledged.count() })
 }
 
 /// Who has led for a while, and leads right now.
@@ -145,23 +153,37 @@ async fn write(mut callers: Vec<Caller>, writer: usize, acknowledged: Acknowledg
     }
 }
 
+/// When each write was acknowledged.
+#[derive(Clone, Default)]
+pub struct Acknowledged(Arc<Mutex<Times>>);
+
+#[derive(Default)]
+struct Times {
+    kept: Vec<Instant>,
+    forgotten: usize,
+}
+
 impl Acknowledged {
     pub fn add(&self, at: Instant) {
-        self.0.lock().expect("no holder panics").push(at);
+        self.0.lock().expect("no holder panics").kept.push(at);
     }
 
+    /// All of them, also those whose time was forgotten.
     pub fn count(&self) -> usize {
-        self.0.lock().expect("no holder panics").len()
+        let times = self.0.lock().expect("no holder panics");
+        times.forgotten + times.kept.len()
     }
 
     fn forget(&self) {
-        self.0.lock().expect("no holder panics").clear();
+        let mut times = self.0.lock().expect("no holder panics");
+        times.forgotten += times.kept.len();
+        times.kept.clear();
     }
 
     /// The longest time between two acknowledgements, from the last one before `from` on; `None` while the newest one
     /// lies so far back that the gap may still be open.
     fn longest_gap(&self, from: Instant, now: Instant) -> Option<Duration> {
-        let mut times = self.0.lock().expect("no holder panics").clone();
+        let mut times = self.0.lock().expect("no holder panics").kept.clone();
         times.sort();
         let newest = times.last().copied().filter(|newest| *newest > from)?;
         let first = times.partition_point(|time| *time < from).saturating_sub(1);
@@ -185,5 +207,16 @@ mod tests {
         assert_eq!(acknowledged.longest_gap(at(1_000), at(1_420)), Some(Duration::from_millis(410)));
         assert_eq!(acknowledged.longest_gap(at(1_000), at(3_000)), None);
         assert_eq!(acknowledged.longest_gap(at(2_000), at(2_100)), None);
+    }
+
+    #[test]
+    fn a_write_counts_whose_time_is_forgotten() {
+        let (acknowledged, now) = (Acknowledged::default(), Instant::now());
+        acknowledged.add(now);
+        acknowledged.forget();
+        assert_eq!(acknowledged.longest_gap(now, now), None);
+        acknowledged.add(now);
+        acknowledged.add(now);
+        assert_eq!(acknowledged.count(), 3);
     }
 }

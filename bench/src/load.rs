@@ -7,9 +7,8 @@ use tonic::Status;
 
 use crate::Failure;
 use crate::caller::{self, Caller};
-use crate::member;
+use crate::meter::Meter;
 use crate::stats::Samples;
-use crate::syncs::Counter;
 use crate::system::System;
 
 /// Keys that the workloads share; each client stays with its own part of them.
@@ -20,6 +19,8 @@ const CLIENTS_PER_CONNECTION: usize = 10;
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// After a failed call, so that a member that refuses costs little.
 const PAUSE: Duration = Duration::from_millis(5);
+/// Of three members, so many have a write on their disk before it is acknowledged.
+const MAJORITY: u64 = 2;
 /// Of ten calls of the mixed workload, this many are reads.
 const READS_OF_TEN: usize = 8;
 
@@ -63,15 +64,17 @@ pub struct Measured {
 
 impl Measured {
     pub fn add(&mut self, other: Measured) {
+        self.syncs = match (self.syncs, other.syncs) {
+            (_, its) if self.took.is_empty() => its,
+            (Some(mine), Some(its)) => Some(mine + its),
+            // Those of one round say nothing of the calls of both.
+            _ => None,
+        };
         self.took.extend(other.took);
         self.failed += other.failed;
         self.wall += other.wall;
         self.cpu_us += other.cpu_us;
         self.generator_us += other.generator_us;
-        self.syncs = match (self.syncs, other.syncs) {
-            (Some(mine), Some(its)) => Some(mine + its),
-            (mine, its) => mine.or(its),
-        };
     }
 
     pub fn per_second(&self) -> f64 {
@@ -108,9 +111,8 @@ pub async fn run(system: &mut System, work: Work, clients: usize, seconds: f64) 
     for connection in &connections {
         timeout(CALL_DEADLINE, connection.clone().get(0, false)).await??;
     }
-    let counter = Counter::start(&system.pids()).await;
-    let (cpu, generator) = (system.cpu_us(), member::cpu_us("self"));
-    let start = Instant::now();
+    let meter = Meter::start(system).await;
+    let start = meter.start;
     let until = start + Duration::from_secs_f64(seconds);
     let mut running = tokio::task::JoinSet::new();
     for client in 0..clients {
@@ -123,16 +125,30 @@ pub async fn run(system: &mut System, work: Work, clients: usize, seconds: f64) 
         measured.took.extend(took);
         measured.failed += failed;
     }
-    measured.wall = start.elapsed();
-    measured.cpu_us = system.cpu_us() - cpu;
-    measured.generator_us = member::cpu_us("self") - generator;
-    if let Some(counter) = counter {
-        measured.syncs = counter.stop().await;
-    }
+    meter.stop(system, &mut measured).await;
     if measured.took.is_empty() {
         return Err(format!("{}: not one call of {} succeeded", system.kind.name(), work.name()).into());
     }
+    if clients == 1 && matches!(work, Work::Put { .. }) {
+        let name = system.kind.name();
+        match measured.syncs {
+            Some(syncs) => durable(syncs, measured.took.len()).map_err(|why| format!("{name}: {why}"))?,
+            None => eprintln!("bench: {name}: neither perf nor strace counts: that writes are durable is not verified"),
+        }
+    }
     Ok(measured)
+}
+
+/// Of writes that came one after the other. A majority has synced each of them before it is acknowledged, and the next
+/// one comes later: so there are at least so many syncs.
+fn durable(syncs: u64, acknowledged: usize) -> Result<(), String> {
+    if syncs >= MAJORITY * acknowledged as u64 {
+        return Ok(());
+    }
+    Err(format!(
+        "no durable writes: all members together synced {syncs} times for {acknowledged} acknowledged puts of one client, \
+         and each put takes {MAJORITY}"
+    ))
 }
 
 async fn one(
@@ -173,5 +189,31 @@ async fn call(caller: &mut Caller, work: Work, turn: usize, key: usize, stamp: u
         Work::Read { linearizable } => caller.get(key, linearizable).await,
         Work::Mixed { .. } if turn % 10 < READS_OF_TEN => caller.get(key, true).await,
         Work::Mixed { bytes } => caller.put(key, caller::value(stamp, bytes)).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_put_takes_a_majority_of_syncs() {
+        assert_eq!(durable(200, 100), Ok(()));
+        assert_eq!(durable(301, 100), Ok(()), "the third member's, and others");
+        assert!(durable(199, 100).unwrap_err().starts_with("no durable writes: "));
+        assert!(durable(0, 1).is_err());
+    }
+
+    #[test]
+    fn syncs_are_known_of_all_rounds_or_of_none() {
+        let round = |syncs| Measured { took: vec![Duration::ZERO], syncs, ..Measured::default() };
+        let sum = |rounds: &[Option<u64>]| {
+            let mut sum = Measured::default();
+            rounds.iter().for_each(|syncs| sum.add(round(*syncs)));
+            sum.syncs
+        };
+        assert_eq!(sum(&[Some(2), Some(3)]), Some(5));
+        assert_eq!(sum(&[None, Some(3)]), None);
+        assert_eq!(sum(&[Some(2), None]), None);
     }
 }

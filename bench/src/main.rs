@@ -2,7 +2,7 @@
 //!
 //! - `cluster`, and the verbs over it: `failover`, `create`, `rollout`, `footprint`: a running cluster with its agents;
 //! - `versus`, over `system`, `member`, `caller`: etcd, the store alone and whole replicas side by side;
-//! - its workloads: `load`, `fanout`, `gaps`, `quiet`; what they cost: `syncs`, `stats`, `table`;
+//! - its workloads: `load`, `fanout`, `gaps`, `quiet`; what they cost: `meter`, `syncs`, `stats`, `table`;
 //! - `door`, `incoming`: the process of the store alone.
 
 mod caller;
@@ -17,6 +17,7 @@ mod incoming;
 mod line;
 mod load;
 mod member;
+mod meter;
 mod quiet;
 mod rollout;
 mod stats;

@@ -9,8 +9,8 @@ use tokio::time::{Instant, sleep};
 use crate::Failure;
 use crate::caller;
 use crate::load;
-use crate::member::Memory;
-use crate::system::System;
+use crate::member::{Member, Memory};
+use crate::system::{Kind, System};
 
 /// Writers of each system while the processors are kept busy.
 const WRITERS: usize = 4;
@@ -19,22 +19,31 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// One member, idle.
 pub struct Idle {
+    pub kind: Kind,
     pub name: String,
+    pub leads: bool,
     pub memory: Memory,
     /// Of one core, 0 to 1 and above.
     pub core: f64,
 }
 
 pub async fn idle(systems: &[System], seconds: u64) -> Vec<Idle> {
-    let members = || systems.iter().flat_map(|system| &system.members);
-    let before: Vec<u64> = members().map(|member| member.cpu_us()).collect();
+    let mut leading = Vec::new();
+    for system in systems {
+        let leader = system.leader().await;
+        leading.extend((0..system.members.len()).map(|at| leader == Some(at)));
+    }
+    let members = || systems.iter().flat_map(|system| system.members.iter().map(|member| (system.kind, member)));
+    let before: Vec<u64> = members().map(|(_, member)| member.cpu_us()).collect();
     sleep(Duration::from_secs(seconds)).await;
-    let look = |(member, before): (&crate::member::Member, u64)| Idle {
+    let look = |(((kind, member), leads), before): (((Kind, &Member), bool), u64)| Idle {
+        kind,
         name: member.name.clone(),
+        leads,
         memory: member.memory(),
         core: (member.cpu_us() - before) as f64 / 1e6 / seconds as f64,
     };
-    members().zip(before).map(look).collect()
+    members().zip(leading).zip(before).map(look).collect()
 }
 
 /// What nobody caused: how often a system's term moved, and how many writes it took meanwhile.

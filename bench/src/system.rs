@@ -83,7 +83,7 @@ impl System {
         let (net, tls) = (self.net.clone(), self.tls.clone());
         let channel = channel::to(net.clone(), tls.clone(), address.clone(), API_NAME, Options::default());
         match self.kind {
-            Kind::Kontiki => Caller::Api(ApiClient::new(channel)),
+            Kind::Kontiki => Caller::Api(ApiClient::new(channel.clone()), channel),
             Kind::Etcd | Kind::Store => Caller::Kv(Line::new(net, tls, address), channel),
         }
     }
@@ -106,12 +106,17 @@ impl System {
         futures::future::join_all(asked).await
     }
 
+    /// Which member leads; `None` unless all answer, agree on it and are about equally far.
+    pub async fn leader(&self) -> Option<usize> {
+        let standings: Option<Vec<Standing>> = self.standings().await.into_iter().collect();
+        standings.as_deref().and_then(agreed)
+    }
+
     /// Waits until all members answer, agree on a leader and are about equally far. Which one leads.
     pub async fn settled(&mut self) -> Result<usize, Failure> {
         let deadline = Instant::now() + SETTLED_DEADLINE;
         loop {
-            let standings: Option<Vec<Standing>> = self.standings().await.into_iter().collect();
-            if let Some(leader) = standings.as_deref().and_then(agreed) {
+            if let Some(leader) = self.leader().await {
                 return Ok(leader);
             }
             if let Some(ended) = self.members.iter_mut().find_map(|member| {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::gaps::Interrupted;
 use crate::load::Measured;
 use crate::quiet::{Idle, Unrest};
 use crate::stats::Samples;
@@ -74,22 +75,45 @@ impl Line {
     }
 }
 
-pub const GAPS: &str =
-    "| the leader | system | times | p50 ms | p90 ms | p99 ms | max ms |\n|---|---|--:|--:|--:|--:|--:|";
+pub const GAPS: &str = "| the leader | system | times | p50 ms | p90 ms | p99 ms | max ms | writes acknowledged |\n\
+                        |---|---|--:|--:|--:|--:|--:|--:|";
 
-pub fn gaps(how: &str, kind: Kind, gaps: Vec<Duration>) -> String {
-    let (count, samples) = (gaps.len(), Samples::new(gaps));
-    let at = |part| ms(samples.quantile(part));
-    let name = kind.name();
-    format!("| {how} | {name} | {count} | {:.0} | {:.0} | {:.0} | {:.0} |", at(0.5), at(0.9), at(0.99), at(1.0))
+/// One sort of interruption, all systems; none that was never interrupted.
+pub fn gaps(how: &str, interrupted: &[(Kind, Interrupted)]) -> String {
+    let rows = interrupted.iter().filter(|(_, seen)| !seen.gaps.is_empty()).map(|(kind, seen)| {
+        let (name, times, samples) = (kind.name(), seen.gaps.len(), Samples::new(seen.gaps.clone()));
+        let at = |part| ms(samples.quantile(part));
+        let (p50, p90, p99, max) = (at(0.5), at(0.9), at(0.99), at(1.0));
+        format!("| {how} | {name} | {times} | {p50:.0} | {p90:.0} | {p99:.0} | {max:.0} | {} |", seen.writes)
+    });
+    rows.collect::<Vec<_>>().join("\n")
 }
 
+/// The ratios are to the mean of etcd's members.
 pub fn idle(members: &[Idle]) -> String {
-    let head = "| member | resident MiB | of it anonymous | of a core |\n|---|--:|--:|--:|".to_owned();
+    let head = "| member | leads | resident MiB | of it anonymous | of a core | resident / etcd | core / etcd |\n\
+                |---|---|--:|--:|--:|--:|--:|"
+        .to_owned();
+    let etcd = |of: fn(&Idle) -> f64| {
+        let all: Vec<f64> = members.iter().filter(|member| member.kind == Kind::Etcd).map(of).collect();
+        all.iter().sum::<f64>() / all.len().max(1) as f64
+    };
     let rows = members.iter().map(|member| {
+        let ratio = |of: fn(&Idle) -> f64| match etcd(of) {
+            etcd if member.kind != Kind::Etcd && etcd > 0.0 => format!("{:.2}", of(member) / etcd),
+            _ => String::new(),
+        };
         let mib = |kib: u64| kib as f64 / 1024.0;
-        let (resident, anonymous) = (mib(member.memory.resident), mib(member.memory.anonymous));
-        format!("| {} | {resident:.1} | {anonymous:.1} | {:.2} % |", member.name, member.core * 100.0)
+        format!(
+            "| {} | {} | {:.1} | {:.1} | {:.2} % | {} | {} |",
+            member.name,
+            if member.leads { "yes" } else { "" },
+            mib(member.memory.resident),
+            mib(member.memory.anonymous),
+            member.core * 100.0,
+            ratio(|member| member.memory.resident as f64),
+            ratio(|member| member.core),
+        )
     });
     std::iter::once(head).chain(rows).collect::<Vec<_>>().join("\n")
 }
@@ -103,6 +127,7 @@ pub fn unrest(systems: &[Unrest]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::member::Memory;
 
     fn measured(calls: usize, ms: u64) -> Measured {
         let took = vec![Duration::from_millis(ms); calls];
@@ -123,5 +148,27 @@ mod tests {
     fn without_etcd_there_is_no_ratio() {
         let text = rows("put", 1, &[(Kind::Store, measured(10, 1))]);
         assert!(text.ends_with("| 0.50 |  |  |  |  |"), "{text}");
+        let text = idle(&[member(Kind::Store, 10, 0.5)]);
+        assert!(text.ends_with("| 50.00 % |  |  |"), "{text}");
+    }
+
+    fn member(kind: Kind, mib: u64, core: f64) -> Idle {
+        let memory = Memory { resident: mib << 10, anonymous: 1 << 10 };
+        Idle { kind, name: kind.name().into(), leads: kind == Kind::Store, memory, core }
+    }
+
+    #[test]
+    fn idle_members_are_held_against_the_mean_of_etcd() {
+        let text = idle(&[member(Kind::Etcd, 20, 0.01), member(Kind::Etcd, 40, 0.03), member(Kind::Store, 15, 0.005)]);
+        assert!(text.contains("\n| etcd |  | 40.0 | 1.0 | 3.00 % |  |  |\n"), "{text}");
+        assert!(text.ends_with("\n| store | yes | 15.0 | 1.0 | 0.50 % | 0.50 | 0.25 |"), "{text}");
+    }
+
+    #[test]
+    fn a_system_that_was_not_interrupted_has_no_row() {
+        let seen =
+            |ms: &[u64], writes| Interrupted { gaps: ms.iter().map(|ms| Duration::from_millis(*ms)).collect(), writes };
+        let text = gaps("kill -9", &[(Kind::Etcd, seen(&[30, 10, 20], 700)), (Kind::Store, seen(&[], 9))]);
+        assert_eq!(text, "| kill -9 | etcd | 3 | 20 | 30 | 30 | 30 | 700 |");
     }
 }

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::gaps::How;
+use crate::gaps::{How, Interrupted};
 use crate::load::{Measured, Work};
 use crate::system::{Kind, System};
-use crate::{Failure, Outcome, fanout, gaps, load, quiet, table};
+use crate::{Outcome, fanout, gaps, load, quiet, table};
 
 /// Between two rounds, so that what one system still does in the background does not land on the next.
 const BREATH: Duration = Duration::from_millis(500);
 /// Before the idle members are looked at.
 const SETTLE: Duration = Duration::from_secs(5);
+/// Interruptions of one system before it is the next one's turn: a machine that grows slower does so for all alike.
+const IN_A_ROW: usize = 5;
 const READ_BYTES: usize = 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -51,7 +53,7 @@ pub struct Args {
     /// Rounds of each workload; the systems alternate.
     #[arg(long, default_value_t = 2)]
     rounds: usize,
-    /// Interruptions of each sort.
+    /// Interruptions of each sort; the systems alternate.
     #[arg(long, default_value_t = 10)]
     failovers: usize,
     #[arg(long, value_delimiter = ',', default_value = "kill,freeze,stop,transfer")]
@@ -172,12 +174,41 @@ async fn watch(args: &Args, systems: &mut [System]) -> Outcome {
 async fn failover(args: &Args, systems: &mut [System]) -> Outcome {
     println!("\n### Without an acknowledged write, as eight writers see it\n\n{}", table::GAPS);
     for how in &args.how {
-        for system in systems.iter_mut().filter(|system| how.fits(system.kind)) {
-            let gaps = gaps::run(system, *how, args.failovers).await;
-            let gaps: Vec<Duration> =
-                gaps.map_err(|error| -> Failure { format!("{}, {}: {error}", system.kind.name(), how.name()).into() })?;
-            println!("{}", table::gaps(how.name(), system.kind, gaps));
+        let mut all: Vec<(Kind, Interrupted)> =
+            systems.iter().map(|system| (system.kind, Interrupted::default())).collect();
+        let outcome = interrupt(systems, *how, args.failovers, &mut all).await;
+        // Also what was seen before something went wrong.
+        println!("{}", table::gaps(how.name(), &all));
+        outcome?;
+    }
+    Ok(())
+}
+
+/// All interruptions of one sort, the systems in turn.
+async fn interrupt(systems: &mut [System], how: How, count: usize, all: &mut [(Kind, Interrupted)]) -> Outcome {
+    for round in rounds(count) {
+        for (system, (_, sum)) in systems.iter_mut().zip(&mut *all) {
+            let seen = gaps::run(system, how, round).await;
+            sum.add(seen.map_err(|error| format!("{}, {}: {error}", system.kind.name(), how.name()))?);
+            sleep(BREATH).await;
         }
     }
     Ok(())
+}
+
+/// How many each round has.
+fn rounds(count: usize) -> impl Iterator<Item = usize> {
+    (0..count).step_by(IN_A_ROW).map(move |done| IN_A_ROW.min(count - done))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_come_to_the_count() {
+        assert_eq!(rounds(2 * IN_A_ROW + 1).collect::<Vec<_>>(), [IN_A_ROW, IN_A_ROW, 1]);
+        assert_eq!(rounds(IN_A_ROW).collect::<Vec<_>>(), [IN_A_ROW]);
+        assert_eq!(rounds(0).count(), 0);
+    }
 }

@@ -3,112 +3,18 @@
 //! A process each, because tokio draws the seeds of its generators from a counter of the process: only a fresh process
 //! begins like every other.
 
+mod compare;
+mod outcome;
+mod reduce;
+
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 
-use crate::sim::os;
+pub use outcome::{Outcome, Report, Totals};
+
 use crate::{cluster, store};
-
-/// Runs that reducing one failure may take.
-const REDUCE_RUNS_MAX: usize = 60;
-
-/// What came of a run.
-#[derive(Default)]
-pub struct Report {
-    pub seed: u64,
-    pub faults: u64,
-    /// Empty: every promise was held.
-    pub failures: Vec<String>,
-    pub trace: String,
-    pub simulated_ms: u64,
-    pub operations: u64,
-    pub unknown: u64,
-    pub terms: u64,
-    pub snapshots: u64,
-    /// 1: every change ever made is known, so all that follows from them was checked too.
-    pub whole: u64,
-}
-
-impl Report {
-    /// Of a world on a thread of its own.
-    pub fn of(seed: u64, world: impl FnOnce() -> Report + Send + 'static) -> Report {
-        let failed = |why| Report { seed, failures: vec![why], ..Report::default() };
-        os::run(seed, world).unwrap_or_else(failed)
-    }
-}
-
-/// What came of one run in a process of its own.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    pub seed: u64,
-    pub totals: Totals,
-    /// Of everything that happened.
-    pub trace: u32,
-    pub failures: Vec<String>,
-}
-
-/// What a number of runs amounts to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    pub runs: u64,
-    pub simulated_ms: u64,
-    pub faults: u64,
-    pub operations: u64,
-    pub unknown: u64,
-    pub terms: u64,
-    pub snapshots: u64,
-    pub whole: u64,
-}
-
-impl Totals {
-    fn fields(&mut self) -> [&mut u64; 8] {
-        let Totals { runs, simulated_ms, faults, operations, unknown, terms, snapshots, whole } = self;
-        [runs, simulated_ms, faults, operations, unknown, terms, snapshots, whole]
-    }
-
-    pub fn add(&mut self, other: &Totals) {
-        let mut other = other.clone();
-        self.fields().into_iter().zip(other.fields()).for_each(|(sum, more)| *sum += *more);
-    }
-}
-
-impl Outcome {
-    pub fn of(report: &Report) -> Outcome {
-        let totals = Totals {
-            runs: 1,
-            simulated_ms: report.simulated_ms,
-            faults: report.faults,
-            operations: report.operations,
-            unknown: report.unknown,
-            terms: report.terms,
-            snapshots: report.snapshots,
-            whole: report.whole,
-        };
-        let trace = crc32fast::hash(report.trace.as_bytes());
-        Outcome { seed: report.seed, totals, trace, failures: report.failures.clone() }
-    }
-
-    /// How a run's process tells its parent: one line of numbers, then a line per failure.
-    pub fn encode(&self) -> String {
-        let mut totals = self.totals.clone();
-        let numbers: Vec<String> = totals.fields().iter().map(|number| number.to_string()).collect();
-        let failures = self.failures.iter().map(|why| format!("\n{}", why.replace('\n', "\u{1f}")));
-        format!("{} {} {}{}", self.seed, self.trace, numbers.join(" "), failures.collect::<String>())
-    }
-
-    pub fn decode(text: &str) -> Option<Outcome> {
-        let mut lines = text.lines();
-        let mut numbers = lines.next()?.split(' ').map(|word| word.parse::<u64>().ok());
-        let mut outcome = Outcome { seed: numbers.next()??, trace: numbers.next()?? as u32, ..Outcome::default() };
-        for field in outcome.totals.fields() {
-            *field = numbers.next()??;
-        }
-        outcome.failures = lines.map(|line| line.replace('\u{1f}', "\n")).collect();
-        Some(outcome)
-    }
-}
 
 /// What is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,10 +31,6 @@ impl Subject {
             Subject::Cluster => cluster::plan::Plan::new(seed).faults.len(),
         }
     }
-
-    fn argument(self) -> Option<&'static str> {
-        (self == Subject::Cluster).then_some("--cluster")
-    }
 }
 
 /// Runs seeds with the binary of `bin/chaos.rs`.
@@ -142,29 +44,79 @@ pub struct Runner {
 impl Runner {
     /// `faults`: only those of the seed's plan.
     pub fn run(&self, seed: u64, faults: Option<&[usize]>) -> Outcome {
+        let faults = faults.map(|faults| ["--faults".to_string(), list(faults)]);
+        let text = self.output(seed, faults.as_ref().map_or(&[][..], |words| &words[..]));
+        let outcome = text.and_then(|text| Outcome::decode(&text).ok_or_else(|| unreadable(&text)));
+        outcome.unwrap_or_else(|why| broken(seed, why))
+    }
+
+    /// Runs a seed twice and compares what happened.
+    fn twice(&self, seed: u64) -> Outcome {
+        let run = || {
+            let text = self.output(seed, &["--trace".into()])?;
+            let (outcome, trace) = Outcome::decode_with(&text).ok_or_else(|| unreadable(&text))?;
+            Ok((outcome, trace.to_owned()))
+        };
+        let ((mut first, trace), (second, trace_now)) = match run().and_then(|first| Ok((first, run()?))) {
+            Ok(both) => both,
+            Err(why) => return broken(seed, why),
+        };
+        if first != second || trace != trace_now {
+            let told = || format!("its trace is the same, but this came of it\n  {first:?}\n  {second:?}");
+            let difference = compare::difference(&trace, &trace_now).unwrap_or_else(told);
+            first.failures.push(format!("the same seed ran differently the second time: {difference}"));
+            first.differs = true;
+        }
+        first
+    }
+
+    /// What the run's process printed.
+    fn output(&self, seed: u64, more: &[String]) -> Result<String, String> {
         let mut command = Command::new(&self.binary);
-        command.args(["--brief", "--seed", &seed.to_string()]).args(self.subject.argument());
-        if let Some(faults) = faults {
-            command.args(["--faults", &list(faults)]);
-        }
-        if let Some(mutant) = &self.mutant {
-            command.args(["--mutant", mutant]);
-        }
-        let broken = |why: String| Outcome { seed, failures: vec![why], ..Outcome::default() };
-        match command.stdin(Stdio::null()).stderr(Stdio::piped()).output() {
-            Ok(output) => Outcome::decode(&String::from_utf8_lossy(&output.stdout)).unwrap_or_else(|| {
-                let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-                broken(format!("the run's process ended with {}: {errors}", output.status))
-            }),
-            Err(error) => broken(format!("cannot start {}: {error}", self.binary.display())),
+        command.args(["--brief", "--seed", &seed.to_string()]).args(self.flags()).args(more);
+        let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).output();
+        let output = output.map_err(|error| format!("cannot start {}: {error}", self.binary.display()))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        match text.is_empty() {
+            true => Err(format!(
+                "the run's process ended with {}: {}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            )),
+            false => Ok(text),
         }
     }
 
-    /// The command that runs exactly this again. `faults`: only these of the plan's.
+    /// Those that every run has.
+    fn flags(&self) -> Vec<String> {
+        let cluster = (self.subject == Subject::Cluster).then(|| "--cluster".to_string());
+        let mutant = self.mutant.iter().flat_map(|mutant| ["--mutant".to_string(), mutant.clone()]);
+        cluster.into_iter().chain(mutant).collect()
+    }
+
+    /// The command, for the repository's root, that runs exactly this again. `faults`: only these of the plan's.
     pub fn replay(&self, seed: u64, faults: Option<&[usize]>) -> String {
         let faults = faults.map(|faults| format!(" --faults '{}'", list(faults))).unwrap_or_default();
-        let subject = self.subject.argument().map(|argument| format!(" {argument}")).unwrap_or_default();
-        format!("cargo run -p kontiki-chaos-tests --bin chaos --{subject} --seed {seed}{faults}")
+        self.command(&format!("--seed {seed}{faults}"))
+    }
+
+    fn command(&self, what: &str) -> String {
+        let features = if self.mutant.is_some() { " --features mutants" } else { "" };
+        let flags: String = self.flags().iter().map(|flag| format!("{flag} ")).collect();
+        format!(". deploy/env.sh && cargo run --locked -p kontiki-chaos-tests{features} --bin chaos -- {flags}{what}")
+    }
+
+    /// How to see a failure again, in as few faults as it needs.
+    pub fn explain(&self, outcome: &Outcome) -> String {
+        let seed = outcome.seed;
+        if outcome.differs {
+            let again = self.command(&format!("--from {seed} --seeds 1 --twice-every 1"));
+            return format!("seed {seed} runs differently each time; again:\n  {again}");
+        }
+        let count = self.subject.faults(seed);
+        let needed = reduce::reduce(count, |faults| !self.run(seed, Some(faults)).failures.is_empty());
+        let again = self.replay(seed, Some(&needed));
+        format!("seed {seed} fails with {} of its {count} faults; again:\n  {again}", needed.len())
     }
 
     /// Runs each seed once, and every `twice_every`th a second time to compare the traces (0: none). `each` is called
@@ -186,10 +138,8 @@ impl Runner {
                     if seed >= end {
                         return;
                     }
-                    let mut outcome = runner.run(seed, None);
-                    if twice_every > 0 && seed.is_multiple_of(twice_every) && runner.run(seed, None) != outcome {
-                        outcome.failures.push("the same seed ran differently the second time".into());
-                    }
+                    let is_repeated = twice_every > 0 && seed.is_multiple_of(twice_every);
+                    let outcome = if is_repeated { runner.twice(seed) } else { runner.run(seed, None) };
                     if results.send(outcome).is_err() {
                         return;
                     }
@@ -207,28 +157,14 @@ impl Runner {
             worker.join().expect("a worker does not panic");
         }
     }
+}
 
-    /// Which of its plan's faults a seed needs to fail: leaves out one after the other while it still does.
-    pub fn reduce(&self, seed: u64) -> Vec<usize> {
-        let mut needed: Vec<usize> = (0..self.subject.faults(seed)).collect();
-        let (mut runs, mut progress) = (0, true);
-        while progress {
-            progress = false;
-            for n in (0..needed.len()).rev() {
-                if runs == REDUCE_RUNS_MAX {
-                    return needed;
-                }
-                let mut fewer = needed.clone();
-                fewer.remove(n);
-                runs += 1;
-                if !self.run(seed, Some(&fewer)).failures.is_empty() {
-                    needed = fewer;
-                    progress = true;
-                }
-            }
-        }
-        needed
-    }
+fn broken(seed: u64, why: String) -> Outcome {
+    Outcome { seed, failures: vec![why], ..Outcome::default() }
+}
+
+fn unreadable(text: &str) -> String {
+    format!("the run's process said {text:?}")
 }
 
 fn list(faults: &[usize]) -> String {
@@ -240,12 +176,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outcome_survives_the_way_between_processes() {
-        let totals =
-            Totals { runs: 1, simulated_ms: 2, faults: 3, operations: 4, unknown: 5, terms: 6, snapshots: 7, whole: 1 };
-        let failures = vec!["one\nwith two lines".to_string(), "another".into()];
-        let outcome = Outcome { seed: 9, totals, trace: 77, failures };
-        assert_eq!(Outcome::decode(&outcome.encode()), Some(outcome));
-        assert_eq!(Outcome::decode("nonsense"), None);
+    fn the_command_that_runs_a_failure_again_has_all_its_flags() {
+        let runner = |subject, mutant: Option<&str>| Runner {
+            binary: "false".into(),
+            subject,
+            mutant: mutant.map(str::to_string),
+        };
+        let cargo = ". deploy/env.sh && cargo run --locked -p kontiki-chaos-tests";
+        assert_eq!(runner(Subject::Store, None).replay(7, None), format!("{cargo} --bin chaos -- --seed 7"));
+        assert_eq!(
+            runner(Subject::Cluster, Some("FenceIgnored")).replay(7, Some(&[1, 4])),
+            format!(
+                "{cargo} --features mutants --bin chaos -- --cluster --mutant FenceIgnored --seed 7 --faults '1,4'"
+            )
+        );
+        let differs = Outcome { seed: 7, differs: true, ..Outcome::default() };
+        let again = runner(Subject::Cluster, None).explain(&differs);
+        let command = format!("{cargo} --bin chaos -- --cluster --from 7 --seeds 1 --twice-every 1");
+        assert!(again.ends_with(&command), "{again}");
     }
 }

@@ -24,13 +24,7 @@ fn all_hold(subject: Subject, seeds: std::ops::Range<u64>, twice_every: u64) -> 
         failed.is_empty()
     });
     if let Some(outcome) = failed.first() {
-        let needed = runner(subject).reduce(outcome.seed);
-        panic!(
-            "seed {}: {}\nagain: {}",
-            outcome.seed,
-            outcome.failures.join("\n"),
-            runner(subject).replay(outcome.seed, Some(&needed))
-        );
+        panic!("seed {}: {}\n{}", outcome.seed, outcome.failures.join("\n"), runner(subject).explain(outcome));
     }
     totals
 }

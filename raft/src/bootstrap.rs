@@ -1,7 +1,7 @@
 //! The first start of an empty replica: a new cluster is born, or a living one takes the replica (back) in.
 //! `verdict` decides, the rest acts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto::peer::{DescribeReply, DescribeRequest};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::Command;
+use crate::disk::room::Room;
 use crate::disk::{Batch, Disk, Table};
 use crate::identity::{IDENTITY, Identity};
 use crate::mutants::{self, Mutant};
@@ -24,6 +26,8 @@ use crate::types::{Place, Raft};
 
 const ASK: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_millis(200);
+/// Who waits says so now and then.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// The members do not stand for election all at once: the lowest id begins, the next one waits this long for it.
 const STAGGER: Duration = Duration::from_millis(1500);
 
@@ -32,7 +36,8 @@ const ABSTAINS: Bytes = Bytes::from_static(b"abstains");
 /// What an empty replica makes of the others' answers.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    /// A majority, this one included, knows nothing either: a new cluster.
+    /// Nobody knows anything: a new cluster. A majority that does not is not enough for that, for one of them may have had
+    /// its part in what only those know who are silent now.
     Birth,
     /// The cluster lives. Whatever this replica once acknowledged, it has forgotten.
     Amnesia,
@@ -44,18 +49,18 @@ fn verdict(members: usize, answers: &[DescribeReply]) -> Verdict {
     if answers.iter().any(|answer| answer.in_motion) && !mutants::on(Mutant::ForgetfulFounds) {
         return Verdict::Amnesia;
     }
-    match (answers.len() + 1) * 2 > members {
+    match answers.len() + 1 >= members {
         true => Verdict::Birth,
         false => Verdict::Unclear,
     }
 }
 
 /// The tables are empty and `owner`'s: until this replica is filled again its vote is worth nothing.
-pub fn abstain(disk: &dyn Disk, owner: &Identity) -> io::Result<()> {
+pub async fn abstain(room: &Room, owner: &Identity) -> io::Result<()> {
     let mut batch = Batch::default();
     batch.put(Table::Meta, ABSTAINS, record::encode(&true));
     batch.put(Table::Meta, IDENTITY, record::encode(owner));
-    disk.write(&batch)
+    room.write(&batch).await
 }
 
 pub struct Bootstrap {
@@ -65,7 +70,7 @@ pub struct Bootstrap {
     pub channels: Channels,
     pub reader: Reader,
     pub proposer: Arc<Proposer>,
-    pub disk: Arc<dyn Disk>,
+    pub room: Arc<Room>,
     pub abstains: Arc<AtomicBool>,
     pub recall: Arc<Recall>,
 }
@@ -100,7 +105,7 @@ impl Bootstrap {
                     self.raft.runtime_config().elect(true);
                     return self.initialize().await;
                 }
-                Verdict::Amnesia | Verdict::Unclear => self.remember(true)?,
+                Verdict::Amnesia | Verdict::Unclear => self.remember(true).await?,
             }
         }
         if self.abstains.load(Relaxed) {
@@ -115,8 +120,11 @@ impl Bootstrap {
             while !self.appended().await {
                 tokio::time::sleep(AGAIN).await;
             }
-            while self.reader.barrier().await.is_err() {}
-            self.remember(false)?;
+            while self.reader.barrier().await.is_err() {
+                // It may fail at once: a fenced replica serves no reads.
+                tokio::time::sleep(AGAIN).await;
+            }
+            self.remember(false).await?;
             self.abstains.store(false, Relaxed);
             self.raft.runtime_config().elect(true);
             tracing::info!("this replica is filled and takes part in full");
@@ -133,16 +141,29 @@ impl Bootstrap {
 
     /// Asks until the answers are clear.
     async fn ask(&self) -> Verdict {
+        let mut told: Option<Instant> = None;
         loop {
             let others = self.members.iter().filter(|(id, _)| **id != self.id);
             let asked = others.map(|(id, place)| async move {
                 let mut client = self.channels.client(*id, &place.peer_address, Lane::Control);
                 let answer = tokio::time::timeout(ASK, client.describe(DescribeRequest {})).await;
-                Some(answer.ok()?.ok()?.into_inner())
+                Some((*id, answer.ok()?.ok()?.into_inner()))
             });
-            let answers: Vec<_> = futures::future::join_all(asked).await.into_iter().flatten().collect();
+            let answers = futures::future::join_all(asked).await;
+            let (answered, answers): (BTreeSet<u64>, Vec<DescribeReply>) = answers.into_iter().flatten().unzip();
             match verdict(self.members.len(), &answers) {
-                Verdict::Unclear => tokio::time::sleep(AGAIN).await,
+                Verdict::Unclear => {
+                    if told.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
+                        told = Some(Instant::now());
+                        let silent = |id: &&u64| **id != self.id && !answered.contains(*id);
+                        let silent: Vec<u64> = self.members.keys().filter(silent).copied().collect();
+                        tracing::info!(
+                            ?silent,
+                            "a new cluster begins when all its replicas are there: some are silent"
+                        );
+                    }
+                    tokio::time::sleep(AGAIN).await;
+                }
                 clear => return clear,
             }
         }
@@ -161,13 +182,13 @@ impl Bootstrap {
         }
     }
 
-    fn remember(&self, abstains: bool) -> io::Result<()> {
+    async fn remember(&self, abstains: bool) -> io::Result<()> {
         let mut batch = Batch::default();
         match abstains {
             true => batch.put(Table::Meta, ABSTAINS, record::encode(&true)),
             false => batch.delete(Table::Meta, ABSTAINS),
         }
-        self.disk.write(&batch)
+        self.room.write(&batch).await
     }
 }
 
@@ -176,15 +197,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_majority_that_knows_nothing_gives_birth() {
+    fn a_new_cluster_begins_only_where_nobody_knows_anything() {
         let empty = DescribeReply::default();
         let living = DescribeReply { in_motion: true, applied_index: 9, ..DescribeReply::default() };
         let founding = DescribeReply { initialized: true, ..DescribeReply::default() };
         assert_eq!(verdict(1, &[]), Verdict::Birth);
         assert_eq!(verdict(3, &[]), Verdict::Unclear);
         let one = std::slice::from_ref(&empty);
-        assert_eq!(verdict(3, one), Verdict::Birth);
-        assert_eq!(verdict(3, &[founding]), Verdict::Birth, "another member that has just begun");
+        assert_eq!(verdict(3, one), Verdict::Unclear, "the third may know something");
+        assert_eq!(verdict(3, &[empty.clone(), empty.clone()]), Verdict::Birth);
+        assert_eq!(verdict(3, &[empty.clone(), founding]), Verdict::Birth, "another member that has just begun");
         assert_eq!(verdict(3, &[empty.clone(), living.clone()]), Verdict::Amnesia);
         assert_eq!(verdict(5, one), Verdict::Unclear);
         assert_eq!(verdict(5, &[living]), Verdict::Amnesia, "one that lives is enough");

@@ -1,4 +1,5 @@
-//! What lies beside the tables, so that damage to these leaves it: the vote, and whose data it is. Pure.
+//! What lies beside the tables, so that damage to these leaves it: the vote, whose data it is, and whether others have it.
+//! Pure.
 
 use std::io;
 
@@ -12,6 +13,8 @@ use crate::types::Vote;
 pub struct Keepsake {
     pub vote: Vote,
     pub owner: Option<Identity>,
+    /// There are other voters, as far as this replica knows: what is damaged here they have.
+    pub others: bool,
 }
 
 impl Keepsake {

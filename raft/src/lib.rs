@@ -4,12 +4,12 @@
 //! - [`store`]: the handle that the rest of a replica holds;
 //! - `machine`: the replicated state: `apply` (pure), history, snapshots;
 //! - `open`: how its parts are put together;
-//! - `log_store`, `disk`: the log and the vote, and what lies below them;
+//! - `log_store`, `mark`, `disk`: the log and the vote, how far they were durable, and what lies below them;
 //! - `peer`: the wire to the other replicas;
 //! - `accord`: whether the replicas' states agree, and what becomes of the odd one;
 //! - `propose`, `admission`, `intake`, `read`, `past`, [`watch`]: the ways in and out;
 //! - `mend`, `scrub`, `renewal`, `trouble`: damaged data, and how it is told;
-//! - `bootstrap`, `members`, [`standing`]: birth, membership, leadership;
+//! - `bootstrap`, `members`, [`standing`], `handover`: birth, membership, leadership;
 //! - [`runtime`]: the threads that a replica's process wants;
 //! - [`backup`], [`offline`]: snapshot files, and what is done to a data directory while its replica does not run.
 
@@ -20,6 +20,7 @@ mod bootstrap;
 pub mod command;
 pub mod config;
 mod disk;
+mod handover;
 pub mod identity;
 mod intake;
 mod keepsake;
@@ -27,6 +28,7 @@ mod log_ends;
 mod log_extent;
 mod log_store;
 mod machine;
+mod mark;
 pub mod members;
 mod mend;
 pub mod metrics;
@@ -52,7 +54,7 @@ mod upkeep;
 pub mod watch;
 
 pub use command::{Action, Change, Command, Op, Outcome, Precondition, Previous, Revision, Versioned};
-pub use disk::{Batch, Disk, Free, Row, Table, Write};
+pub use disk::{Batch, Disk, Free, Note, Row, Table, Write};
 pub use metrics::Metrics;
 pub use renewal::{Renewals, Repair};
 pub use store::{

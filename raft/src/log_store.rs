@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{EntryPayload, OptionalSend};
 
 use crate::command::Command;
-use crate::disk::flusher::{Flusher, Waiter};
+use crate::disk::flusher::Flusher;
 use crate::disk::room::Room;
-use crate::disk::{Batch, Disk, Table};
+use crate::disk::{Batch, Disk, Note, Table};
 use crate::identity::Identity;
 use crate::keepsake::Keepsake;
 use crate::log_ends::{Ends, weight};
@@ -28,7 +29,7 @@ use crate::types::{Entry, LogId, Types, Vote, log_id, term_of};
 /// What one append request carries at most, beyond its first entry.
 const REQUEST_BYTES: usize = 1 << 20;
 /// A disk that cannot sync a vote within this is broken.
-const VOTE_DEADLINE: Duration = Duration::from_secs(30);
+const SYNC_DEADLINE: Duration = Duration::from_secs(30);
 
 const VOTE: Bytes = Bytes::from_static(b"vote");
 const COMMITTED: Bytes = Bytes::from_static(b"committed");
@@ -45,6 +46,9 @@ pub struct LogStore {
     reach: Arc<Reach>,
     /// Kept beside the vote.
     owner: Arc<OnceLock<Identity>>,
+    others: Arc<AtomicBool>,
+    /// One at a time writes the vote's copies.
+    noting: Arc<tokio::sync::Mutex<()>>,
     /// One at a time clears the disk.
     clearing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -77,12 +81,50 @@ impl LogStore {
             reach,
             clearing: Arc::default(),
             owner: Arc::default(),
+            others: Arc::new(AtomicBool::new(true)),
+            noting: Arc::default(),
         })
     }
 
-    /// Whose vote it is. To be said once, before there is one.
-    pub fn belongs_to(&self, owner: Identity) {
+    /// Whose vote it is, and whether there are other voters. To be said before there is a new vote.
+    pub fn belongs_to(&self, owner: Identity, others: bool) {
         self.owner.get_or_init(|| owner);
+        self.others.store(others, Relaxed);
+    }
+
+    fn keepsake(&self, vote: Vote) -> Keepsake {
+        Keepsake { vote, owner: self.owner.get().cloned(), others: self.others.load(Relaxed) }
+    }
+
+    /// Are there other voters now?
+    pub async fn note_others(&self, others: bool) -> io::Result<()> {
+        let _alone = self.noting.lock().await;
+        let Some(vote) = self.vote().filter(|_| self.others.swap(others, Relaxed) != others) else { return Ok(()) };
+        let note = self.keepsake(vote).encode();
+        self.room.persist_apart(move |disk| disk.save_note(Note::Vote, &note, true)).await
+    }
+
+    /// Makes the copies of the vote one again, where a crash or damage has left them different: each of them alone must be
+    /// enough, also as soon as the other is lost. To be called before there is a new vote.
+    pub async fn mend_vote(&self) -> io::Result<()> {
+        let Some(vote) = self.vote() else { return Ok(()) };
+        let disk = &self.room.disk;
+        let (stored, note) = (read_meta::<Vote>(&**disk, &VOTE), Keepsake::read(disk.note(Note::Vote)?));
+        let wanted = self.keepsake(vote);
+        if matches!((&stored, &note), (Ok(Some(stored)), Ok(Some(note))) if *stored == vote && *note == wanted) {
+            return Ok(());
+        }
+        let damage = |error: &io::Error| error.kind() == io::ErrorKind::InvalidData;
+        for error in [stored.err(), note.err()].into_iter().flatten().filter(damage) {
+            tracing::error!(%error, "a copy of the vote is damaged: it is made good by the other");
+            Metrics::add(&self.metrics.checksum_failures, 1);
+        }
+        let mut batch = Batch::default();
+        batch.put(Table::Meta, VOTE, record::encode(&vote));
+        self.room.write(&batch).await?;
+        let note = wanted.encode();
+        self.room.persist_apart(move |disk| disk.save_note(Note::Vote, &note, true)).await?;
+        self.flusher.durable(SYNC_DEADLINE).await
     }
 
     /// Nothing was ever written here: neither a vote nor an entry.
@@ -234,18 +276,12 @@ pub fn is_vote(note: &[u8]) -> bool {
 /// does no harm, so the later one counts. One copy that is damaged is made good by the other.
 pub fn kept_vote(disk: &dyn Disk) -> io::Result<Option<Vote>> {
     let stored = read_meta::<Vote>(disk, &VOTE);
-    let note = Keepsake::read(disk.note()?).map(|note| note.map(|kept| kept.vote));
+    let note = Keepsake::read(disk.note(Note::Vote)?).map(|note| note.map(|kept| kept.vote));
     match (stored, note) {
         (Ok(Some(stored)), Ok(Some(note))) => Ok(Some(if stored >= note { stored } else { note })),
         (Ok(stored), Ok(note)) => Ok(stored.or(note)),
-        (Ok(Some(stored)), Err(error)) => {
-            tracing::error!(%error, "the vote in the tables counts");
-            Ok(Some(stored))
-        }
-        (Err(error), Ok(Some(note))) => {
-            tracing::error!(%error, "the copy of the vote counts");
-            Ok(Some(note))
-        }
+        (Ok(Some(stored)), Err(_)) => Ok(Some(stored)),
+        (Err(_), Ok(Some(note))) => Ok(Some(note)),
         (Err(error), _) | (Ok(None), Err(error)) => Err(error),
     }
 }
@@ -321,6 +357,7 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let _alone = self.noting.lock().await;
         let mut batch = Batch::default();
         batch.put(Table::Meta, VOTE, record::encode(vote));
         self.room.write(&batch).await?;
@@ -332,12 +369,12 @@ impl RaftLogStorage<Types> for LogStore {
         let disk = &self.room.disk;
         // The mutant leaves the copy that would make good for what the sync did not save as it was.
         let noted = self.vote().filter(|_| mutants::on(Mutant::VoteBeforeSync)).unwrap_or(*vote);
-        let note = Keepsake { vote: noted, owner: self.owner.get().cloned() }.encode();
-        let noted = self.room.persist(|| disk.save_note(&note));
+        let note = self.keepsake(noted).encode();
+        let noted = self.room.persist(|| disk.save_note(Note::Vote, &note, true));
         let durable = async {
             match mutants::on(Mutant::VoteBeforeSync) {
                 true => Ok(()),
-                false => self.flusher.durable(VOTE_DEADLINE).await,
+                false => self.flusher.durable(SYNC_DEADLINE).await,
             }
         };
         let (durable, noted) = tokio::join!(durable, noted);
@@ -372,6 +409,7 @@ impl RaftLogStorage<Types> for LogStore {
         }
         self.room.write(&batch).await?;
         Metrics::add(&self.metrics.entries_appended, entries.len() as u64);
+        let last = entries.last().map(|entry| entry.log_id);
         let mut ends = self.ends();
         entries.into_iter().for_each(|entry| ends.push(entry));
         drop(ends);
@@ -379,10 +417,13 @@ impl RaftLogStorage<Types> for LogStore {
             callback.io_completed(Ok(()));
             return Ok(());
         }
-        self.flusher.enqueue(Waiter::Log(callback))
+        self.flusher.appended(last, callback)
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        // First the syncs that are under way, for the mark is raised with them; nothing is appended meanwhile.
+        self.flusher.durable(SYNC_DEADLINE).await?;
+        self.flusher.mark().lower(last).await?;
         let mut batch = Batch::default();
         let from = last.map_or(0, |at| at.index + 1);
         if !mutants::on(Mutant::TruncationForgotten) {

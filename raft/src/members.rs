@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver as _;
-use proto::peer::DescribeRequest;
+use proto::peer::{DescribeReply, DescribeRequest};
 use proto::seam::Clock;
 use tokio::sync::{Mutex, watch};
-use tokio::time::Instant;
 
+use crate::handover::{Handover, Wish};
 use crate::intake::Intake;
 use crate::machine::published::Published;
 use crate::peer::channels::{Channels, Lane};
@@ -25,9 +25,6 @@ use crate::renewal::Repair;
 use crate::standing::{Role, Standing};
 use crate::trouble::Trouble;
 use crate::types::{Place, Raft};
-
-/// How long the followers get to take the leadership over.
-const HAND_OVER: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -76,6 +73,22 @@ pub struct MemberStatus {
 }
 
 impl MemberStatus {
+    fn told(member: Member, voter: bool, reply: DescribeReply) -> MemberStatus {
+        MemberStatus {
+            member,
+            role: Role::named(&reply.role),
+            applied_index: Some(reply.applied_index),
+            reachable: true,
+            term: reply.term,
+            leader: Some(reply.leader).filter(|id| *id > 0),
+            voter,
+            filling: reply.abstains,
+            serves: reply.serves,
+            repair: Repair::read(reply.repair()),
+            trouble: Some(reply.trouble).filter(|why| !why.is_empty()),
+        }
+    }
+
     fn silent(member: Member, voter: bool) -> MemberStatus {
         MemberStatus {
             member,
@@ -95,6 +108,7 @@ impl MemberStatus {
 
 pub(crate) struct Members {
     pub raft: Raft,
+    pub handover: Handover,
     pub intake: Intake,
     pub id: u64,
     pub channels: Channels,
@@ -129,74 +143,34 @@ impl Members {
     async fn ask_one(&self, member: Member, deadline: Duration) -> MemberStatus {
         let voter = self.raft.server_metrics().borrow_watched().membership_config.voter_ids().any(|id| id == member.id);
         if member.id == self.id {
-            let trouble = self.trouble.why();
-            let filling = self.abstains.load(std::sync::atomic::Ordering::Relaxed);
-            let (serves, repair) = (self.trouble.serves(), self.trouble.repair());
-            let standing = self.standing.borrow();
-            let (role, applied_index) = (Some(standing.role), Some(standing.applied_index));
-            let (term, leader, reachable) = (standing.term, standing.leader, true);
-            return MemberStatus {
-                member,
-                role,
-                applied_index,
-                reachable,
-                term,
-                leader,
-                trouble,
-                voter,
-                filling,
-                serves,
-                repair,
-            };
+            return self.own(member, voter);
         }
         let mut client = self.channels.client(member.id, &member.peer_address, Lane::Control);
         match tokio::time::timeout(deadline, client.describe(DescribeRequest {})).await {
-            Ok(Ok(reply)) => {
-                let reply = reply.into_inner();
-                let (serves, repair) = (reply.serves, Repair::read(reply.repair()));
-                let (role, applied_index) = (Role::named(&reply.role), Some(reply.applied_index));
-                let trouble = Some(reply.trouble).filter(|why| !why.is_empty());
-                let (filling, reachable) = (reply.abstains, true);
-                let (term, leader) = (reply.term, Some(reply.leader).filter(|id| *id > 0));
-                MemberStatus {
-                    member,
-                    role,
-                    applied_index,
-                    reachable,
-                    term,
-                    leader,
-                    trouble,
-                    voter,
-                    filling,
-                    serves,
-                    repair,
-                }
-            }
+            Ok(Ok(reply)) => MemberStatus::told(member, voter, reply.into_inner()),
             Ok(Err(_)) | Err(_) => MemberStatus::silent(member, voter),
         }
     }
 
-    /// Returns once another replica leads, or this one does not; `false` when nobody took over in time.
-    pub async fn hand_over(&self, to: Option<u64>) -> bool {
-        let deadline = Instant::now() + HAND_OVER;
-        let mut standing = self.standing.clone();
-        if standing.borrow_and_update().role != Role::Leader {
-            return true;
+    fn own(&self, member: Member, voter: bool) -> MemberStatus {
+        let standing = self.standing.borrow().clone();
+        MemberStatus {
+            member,
+            role: Some(standing.role),
+            applied_index: Some(standing.applied_index),
+            reachable: true,
+            term: standing.term,
+            leader: standing.leader,
+            trouble: self.trouble.why(),
+            voter,
+            filling: self.abstains.load(std::sync::atomic::Ordering::Relaxed),
+            serves: self.trouble.serves(),
+            repair: self.trouble.repair(),
         }
-        let Some(to) = to.or_else(|| self.most_advanced()) else { return false };
-        if self.raft.trigger().transfer_leader(to).await.is_err() {
-            return true;
-        }
-        let taken = standing.wait_for(|now| now.role != Role::Leader && now.leader != Some(self.id));
-        matches!(tokio::time::timeout_at(deadline, taken).await, Ok(Ok(_)))
     }
 
-    /// The voter besides this one whose log reaches farthest.
-    fn most_advanced(&self) -> Option<u64> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let voters = metrics.membership_config.voter_ids().filter(|id| *id != self.id);
-        let matched = |id: &u64| metrics.replication.as_ref().and_then(|all| all.get(id)).and_then(|at| *at);
-        voters.max_by_key(|id| (matched(id), std::cmp::Reverse(*id)))
+    /// Returns once another replica leads, or this one does not; `false`: nobody can take over, or nobody did in time.
+    pub async fn hand_over(&self, to: Option<u64>) -> bool {
+        self.handover.run(to.map_or(Wish::Anyone, Wish::This)).await
     }
 }

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::disk::flusher::Flusher;
 use crate::disk::rocks::{self, Rocks};
 use crate::disk::room::Room;
-use crate::disk::{Disk, apart};
+use crate::disk::{Disk, Note, apart};
 use crate::identity::Identity;
 use crate::keepsake::Keepsake;
 use crate::log_store::{self, LogStore};
@@ -30,9 +30,9 @@ enum Remedy {
     Stop,
 }
 
-/// `vote`: is a copy of it readable?
-fn remedy(error: io::ErrorKind, members: usize, vote: bool) -> Remedy {
-    match error == io::ErrorKind::InvalidData && members > 1 && vote {
+/// `others`: has anybody else the data? `vote`: is a copy of it readable?
+fn remedy(error: io::ErrorKind, others: bool, vote: bool) -> Remedy {
+    match error == io::ErrorKind::InvalidData && others && vote {
         true => Remedy::Refill,
         false => Remedy::Stop,
     }
@@ -47,22 +47,38 @@ pub async fn open(
     owner: &Identity,
     emptied: bool,
 ) -> io::Result<(LogStore, Machine)> {
+    let others = others(config, kept(&*room.disk)?.as_ref());
     let tables = || -> io::Result<(LogStore, Machine)> {
         let reach = Arc::new(Reach::default());
         let log = LogStore::open(room.clone(), flusher.clone(), metrics.clone(), reach.clone())?;
-        log.belongs_to(owner.clone());
+        log.belongs_to(owner.clone(), others);
         let (room, window) = (room.clone(), config.history.clone());
-        Ok((log, Machine::open(room, flusher.clone(), metrics.clone(), window, reach)?))
+        let machine = Machine::open(room, flusher.clone(), metrics.clone(), window, reach)?;
+        flusher.mark().hold_against(log.last().max(machine.last_applied()))?;
+        Ok((log, machine))
     };
     // What was found while it ran may lie where a start does not look: in what a compaction has still to go through.
     let found = config.renewals.damage.as_ref().filter(|_| !emptied);
     let found = found.map(|what| io::Error::new(io::ErrorKind::InvalidData, what.clone()));
-    let error = match found.map_or_else(tables, Err) {
-        Ok(opened) => return Ok(opened),
-        Err(error) => error,
+    let opened = match found.map_or_else(tables, Err) {
+        Ok(opened) => opened,
+        Err(error) => {
+            set_aside(room, flusher, metrics, others, owner, error).await?;
+            tables()?
+        }
     };
-    set_aside(room, metrics, config.initial_members.len(), owner, error).await?;
-    tables()
+    opened.0.mend_vote().await?;
+    Ok(opened)
+}
+
+/// What is kept beside the tables, if that can be read.
+fn kept(disk: &dyn Disk) -> io::Result<Option<Keepsake>> {
+    Ok(Keepsake::read(disk.note(Note::Vote)?).ok().flatten())
+}
+
+/// Has anybody else the data, and does this replica know where to find him?
+fn others(config: &Config, kept: Option<&Keepsake>) -> bool {
+    config.initial_members.len() > 1 && kept.is_none_or(|kept| kept.others)
 }
 
 /// What the two copies of the identity say.
@@ -89,7 +105,7 @@ impl Whose {
 
 /// Touches nothing: the data may turn out to be another's.
 pub fn whose(disk: &dyn Disk) -> io::Result<Whose> {
-    let (stored, note) = (Identity::found(disk), disk.note()?);
+    let (stored, note) = (Identity::found(disk), disk.note(Note::Vote)?);
     told(stored, note.is_some(), Keepsake::read(note))
 }
 
@@ -116,7 +132,8 @@ pub async fn claim(
     match whose {
         Whose::Of(_) => return Ok(false),
         Whose::Emptied(_) => {
-            bootstrap::abstain(&*room.disk, owner)?;
+            flusher.mark().lower(None).await?;
+            bootstrap::abstain(room, owner).await?;
             return Ok(true);
         }
         Whose::Damaged(_) => {
@@ -135,21 +152,24 @@ pub async fn claim(
 /// Sets the tables aside that `error` tells of, where that is the remedy.
 async fn set_aside(
     room: &Room,
+    flusher: &Flusher,
     metrics: &Metrics,
-    members: usize,
+    others: bool,
     owner: &Identity,
     error: io::Error,
 ) -> io::Result<()> {
     Metrics::add(&metrics.checksum_failures, 1);
     let vote = log_store::kept_vote(&*room.disk).ok().flatten();
-    let (Remedy::Refill, Some(vote)) = (remedy(error.kind(), members, vote.is_some()), vote) else {
+    let (Remedy::Refill, Some(vote)) = (remedy(error.kind(), others, vote.is_some()), vote) else {
         return Err(error);
     };
     tracing::error!(%error, "the data is damaged: it is set aside, and the other replicas fill this one again");
     // The copy may be the damaged one.
-    room.disk.save_note(&Keepsake { vote, owner: Some(owner.clone()) }.encode())?;
+    room.disk.save_note(Note::Vote, &Keepsake { vote, owner: Some(owner.clone()), others }.encode(), true)?;
     apart(&room.disk, |disk| disk.set_aside()).await?;
-    bootstrap::abstain(&*room.disk, owner)
+    // Not before: it may be what told of the damage. A crash in between leaves tables that are known to be emptied.
+    flusher.mark().lower(None).await?;
+    bootstrap::abstain(room, owner).await
 }
 
 /// Opens the database; one that cannot be opened for its damage is treated like damaged tables.
@@ -159,8 +179,8 @@ pub fn database(config: &Config) -> Result<Rocks, OpenError> {
         Err(error @ rocks::Error::Damaged { .. }) => error,
         opened => return Ok(opened?),
     };
-    let kept = rocks::note(dir).and_then(Keepsake::read).ok().flatten();
-    match remedy(io::ErrorKind::InvalidData, config.initial_members.len(), kept.is_some()) {
+    let kept = rocks::note(dir, Note::Vote).and_then(Keepsake::read).ok().flatten();
+    match remedy(io::ErrorKind::InvalidData, others(config, kept.as_ref()), kept.is_some()) {
         Remedy::Stop => Err(error.into()),
         Remedy::Refill => {
             let wanted = Identity { cluster_id: config.cluster_id.clone(), replica: config.id };
@@ -181,7 +201,7 @@ mod tests {
     fn whose_data_it_is_is_told_by_either_copy() {
         let of = |cluster: &str| Identity { cluster_id: cluster.into(), replica: 3 };
         let vote = wire::vote_in(Some(proto::peer::Vote { term: 3, replica: 2, committed: true })).unwrap();
-        let kept = |owner: Option<Identity>| Ok(Some(Keepsake { vote, owner }));
+        let kept = |owner: Option<Identity>| Ok(Some(Keepsake { vote, owner, others: true }));
         let damage = |kind: io::ErrorKind| io::Error::new(kind, "meta record identity is corrupt");
         let rotten = || Err(damage(io::ErrorKind::InvalidData));
         let copy_rotten = || Err(damage(io::ErrorKind::InvalidData));
@@ -199,10 +219,10 @@ mod tests {
 
     #[test]
     fn damaged_data_is_refilled_only_where_others_have_it_and_the_vote_is_known() {
-        assert_eq!(remedy(io::ErrorKind::InvalidData, 3, true), Remedy::Refill);
-        assert_eq!(remedy(io::ErrorKind::InvalidData, 1, true), Remedy::Stop, "nobody else has it");
-        assert_eq!(remedy(io::ErrorKind::InvalidData, 3, false), Remedy::Stop, "it may have voted");
-        assert_eq!(remedy(io::ErrorKind::Other, 3, true), Remedy::Stop, "an error of the device is no damage");
-        assert_eq!(remedy(io::ErrorKind::Unsupported, 3, true), Remedy::Stop, "another version's data is no damage");
+        assert_eq!(remedy(io::ErrorKind::InvalidData, true, true), Remedy::Refill);
+        assert_eq!(remedy(io::ErrorKind::InvalidData, false, true), Remedy::Stop, "nobody else has it");
+        assert_eq!(remedy(io::ErrorKind::InvalidData, true, false), Remedy::Stop, "it may have voted");
+        assert_eq!(remedy(io::ErrorKind::Other, true, true), Remedy::Stop, "an error of the device is no damage");
+        assert_eq!(remedy(io::ErrorKind::Unsupported, true, true), Remedy::Stop, "another version's data is no damage");
     }
 }

@@ -67,6 +67,8 @@ mutants! {
     TruncationForgotten,
     /// Entries that a new leader has overruled stay in memory.
     TruncatedStayCached,
+    /// A log that has lost its end passes for one that was never longer.
+    MarkIgnored,
     /// A proposal of unknown outcome is proposed again.
     UnknownIsRetried,
     /// A proposal of unknown outcome is reported as refused.

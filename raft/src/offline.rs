@@ -25,6 +25,7 @@ use crate::members::{Member, used};
 use crate::mend::{self, Whose};
 use crate::metrics::Metrics;
 use crate::peer::channels::{self, Channels, Lane};
+use crate::peer::door;
 use crate::state::State;
 use crate::store::HistoryWindow;
 use crate::types::{LogId, Membership, SnapshotMeta, StoredMembership, Types, Vote, log_id, term_of};
@@ -99,7 +100,7 @@ pub async fn restore(file: &Path, new: &NewReplica, revision_jump: u64) -> Resul
     let written = async {
         let mut data = Data::open(disk.clone())?;
         let owner = Identity { cluster_id: new.cluster_id.clone(), replica: new.id };
-        data.log.belongs_to(owner.clone());
+        data.log.belongs_to(owner.clone(), new.members.len() > 1);
         let voters = places.keys().copied().collect();
         data.begin(at, state, voters, places, new.id).await?;
         owner.write(&*disk)?;
@@ -117,6 +118,8 @@ pub struct Inspection {
     pub replica: u64,
     pub last_term: u64,
     pub last_index: u64,
+    /// How far its log was durable once. Behind the last entry: it has lost its end.
+    pub durable_index: u64,
     /// Known to be on a majority; what is behind it may be or not.
     pub committed_index: u64,
     pub revision: u64,
@@ -164,7 +167,7 @@ pub async fn recover(dir: &Path, replica: u64) -> Result<String, Error> {
         // The identity first: whatever interrupts this, the replica never again speaks for the old cluster.
         let owner = Identity { cluster_id: cluster_id.clone(), replica };
         owner.write(&*disk)?;
-        data.log.belongs_to(owner);
+        data.log.belongs_to(owner, false);
         data.begin(at, state, [replica].into(), [(replica, own.place())].into(), replica).await?;
         data.flusher.durable(SYNC_DEADLINE).await
     };
@@ -207,6 +210,8 @@ impl Data {
         let membership = Membership::new(vec![voters], places).map_err(io::Error::other)?;
         let last_membership = StoredMembership::new(Some(at), membership);
         let meta = SnapshotMeta { last_log_id: Some(at), last_membership: last_membership.clone() };
+        // What lay behind it is given up.
+        self.flusher.mark().lower(Some(at)).await?;
         let image = Image { state, last_applied: Some(at), membership: last_membership, staged: None };
         self.machine.install_snapshot(&meta, image).await?;
         self.log.purge(at).await?;
@@ -263,6 +268,7 @@ impl Data {
             replica: identity.replica,
             last_term: last.as_ref().map_or(0, term_of),
             last_index: last.map_or(0, |at| at.index),
+            durable_index: self.flusher.mark().at().max(last).map_or(0, |at| at.index),
             committed_index: committed.max(applied).map_or(0, |at| at.index),
             revision: self.machine.published().state().revision(),
             voters: membership.voter_ids().collect(),
@@ -280,21 +286,25 @@ pub struct Answer {
     pub applied_index: u64,
 }
 
-/// Asks these members, by the identity of one of their own. Who does not answer in time is left out.
+/// Asks these members, by the identity of one of their own. Who does not answer in time is left out. `Err` in the map: the
+/// cluster lives on without the one who asks, and why.
 pub async fn ask(
     members: &[Member],
     cluster_id: &str,
     identity: &proto::tls::Identity,
     net: Arc<dyn proto::seam::Net>,
     within: Duration,
-) -> Result<BTreeMap<u64, Answer>, channels::Error> {
+) -> Result<BTreeMap<u64, Result<Answer, String>>, channels::Error> {
     let channels = Channels::new(net, identity, cluster_id)?;
     let asked = members.iter().map(|member| async {
         let mut client = channels.client(member.id, &member.peer_address, Lane::Control);
-        let reply = tokio::time::timeout(within, client.describe(DescribeRequest {})).await.ok()?.ok()?.into_inner();
+        let reply = match tokio::time::timeout(within, client.describe(DescribeRequest {})).await.ok()? {
+            Ok(reply) => reply.into_inner(),
+            Err(status) => return Some((member.id, Err(door::expelled(&status)?))),
+        };
         let last = reply.last.unwrap_or_default();
         let answer = Answer { last_term: last.term, last_index: last.index, applied_index: reply.applied_index };
-        Some((member.id, answer))
+        Some((member.id, Ok(answer)))
     });
     Ok(futures::future::join_all(asked).await.into_iter().flatten().collect())
 }

@@ -21,6 +21,7 @@ use crate::disk::flusher::Flusher;
 use crate::disk::room::Room;
 use crate::disk::space::Level;
 use crate::disk::{Disk, rocks};
+use crate::handover::Handover;
 use crate::identity::Identity;
 use crate::intake::Intake;
 use crate::machine::published::Published;
@@ -128,7 +129,8 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     let recall = Recall::new(log.vote().is_none() && (pristine || abstains.load(Relaxed)));
 
     let guard = Guard::open(room.clone(), metrics.clone()).map_err(unusable)?;
-    let accord = Accord::new(id, published.clone(), guard.clone(), room.level(), metrics.clone());
+    let reported = (room.level(), abstains.clone());
+    let accord = Accord::new(id, published.clone(), guard.clone(), reported, metrics.clone());
     let factory = Factory {
         channels: channels.clone(),
         metrics: metrics.clone(),
@@ -159,11 +161,14 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         shown: Shown::default(),
     };
     tasks.spawn(accord.clone().run(raft.clone(), cluster_sender, stop.clone()));
-    tasks.spawn(guard::hold(guard.clone(), raft.clone(), id, stop.clone()));
+    let handover = Handover { raft: raft.clone(), id, accord: accord.clone() };
+    tasks.spawn(guard::hold(guard.clone(), handover.clone(), stop.clone()));
+    tasks.spawn(handover.clone().while_room_is_short(room.level(), stop.clone()));
     tasks.spawn(room.clone().watch(rhythm));
     let (standing_sender, standing) = watch::channel(Standing::new(id));
     let members = Arc::new(Members {
         raft: raft.clone(),
+        handover,
         intake,
         id,
         channels: channels.clone(),
@@ -216,6 +221,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     tasks.spawn(silence::run(succession, ear.clone(), metrics.clone(), stop.clone()));
 
     let (removed_sender, removed) = watch::channel(None);
+    tasks.spawn(keep::note_others(log.clone(), raft.clone(), id, stop.clone()));
     tasks.spawn(keep::run(members.clone(), removed_sender, rhythm, stop.clone()));
     let sidelining = (guard.subscribe(), room.level());
     let following = standing::follow(
@@ -245,7 +251,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         channels: channels.clone(),
         reader: reader.clone(),
         proposer: proposer.clone(),
-        disk: disk.clone(),
+        room: room.clone(),
         abstains,
         recall,
     };

@@ -4,16 +4,19 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::command::{Change, Previous, Revision, Versioned};
-use crate::machine::apply;
 use crate::machine::published::Published;
+use crate::machine::{apply, history};
 use crate::state::State;
 use crate::store::Gone;
 
 /// Who looks back reads up to the whole history window: more at once would take the disk from everybody else.
 const AT_ONCE: usize = 2;
+/// Others run after so many changes were undone.
+const UNDO_STRIDE: usize = 1024;
 
 pub(crate) struct Past {
     published: Arc<Published>,
@@ -33,16 +36,17 @@ impl Past {
         prefix: &[u8],
         mut take: impl FnMut(Arc<Change>) -> ControlFlow<()>,
     ) -> Result<(), Gone> {
+        let prefix = Bytes::copy_from_slice(prefix);
         let mut reached = after;
         while reached < upto {
-            let (changes, to) = self.published.history.since(reached, upto, prefix)?;
+            let (changes, to) = history::since(&self.published, reached, upto, &prefix).await?;
             for change in changes {
                 if take(change).is_break() {
                     return Ok(());
                 }
             }
             reached = to;
-            // A long way on the disk: let others run in between.
+            // A long way: let others run in between.
             tokio::task::yield_now().await;
         }
         Ok(())
@@ -62,24 +66,33 @@ impl Past {
     }
 
     pub async fn state(&self, revision: Revision) -> Result<State, Gone> {
-        let _turn = self.turn().await;
         let mut state = self.present(revision)?;
+        if state.revision() == revision {
+            return Ok(state);
+        }
+        let _turn = self.turn().await;
         let mut changes = Vec::new();
         self.each(revision, state.revision(), b"", |change| {
             changes.push(change);
             ControlFlow::Continue(())
         })
         .await?;
-        for change in changes.iter().rev() {
-            apply::undo(&mut state, change).map_err(|_| self.gone(revision))?;
+        for some in changes.rchunks(UNDO_STRIDE) {
+            for change in some.iter().rev() {
+                apply::undo(&mut state, change).map_err(|_| self.gone(revision))?;
+            }
+            tokio::task::yield_now().await;
         }
         Ok(state)
     }
 
     /// What the first later change says stood there before it, or else what still stands there.
     pub async fn key(&self, key: &[u8], revision: Revision) -> Result<Option<Versioned>, Gone> {
-        let _turn = self.turn().await;
         let state = self.present(revision)?;
+        if state.revision() == revision {
+            return Ok(state.get(key).cloned());
+        }
+        let _turn = self.turn().await;
         let mut next = None;
         self.each(revision, state.revision(), key, |change| match change.key == key {
             true => {

@@ -1,6 +1,6 @@
 //! Linearizable reads by read index: one round to the leader for all that wait. Acts.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use openraft::ReadPolicy;
@@ -46,6 +46,8 @@ pub struct Reader {
     guard: Arc<Guard>,
     metrics: Arc<Metrics>,
     timeout: Duration,
+    /// The local state holds every write that was acknowledged before then.
+    confirmed: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Reader {
@@ -60,7 +62,7 @@ impl Reader {
     ) -> Reader {
         let (waiters, queue) = mpsc::channel(QUEUE);
         tokio::spawn(rounds(Rounds { raft, id, channels, standing, metrics: metrics.clone() }, queue));
-        Reader { waiters, applied, guard, metrics, timeout }
+        Reader { waiters, applied, guard, metrics, timeout, confirmed: Arc::default() }
     }
 
     /// Waits until the local state holds every write that was acknowledged before the call.
@@ -68,14 +70,28 @@ impl Reader {
         self.trusted()?;
         Metrics::add(&self.metrics.barriers, 1);
         let late = |_| ReadError::NoLeader(self.timeout);
-        let deadline = Instant::now() + self.timeout;
+        let began = Instant::now();
+        let deadline = began + self.timeout;
         let index = tokio::time::timeout_at(deadline, self.index()).await.map_err(late)?;
         let index = index.ok_or(ReadError::NoLeader(self.timeout))?;
         let mut applied = self.applied.clone();
         let reached = applied.wait_for(|at| at.is_some_and(|at| at.index >= index));
         match tokio::time::timeout_at(deadline, reached).await {
-            Ok(Ok(_)) => self.trusted(),
+            Ok(Ok(_)) => {
+                let mut confirmed = self.confirmed.lock().expect("no holder of a time panics");
+                *confirmed = (*confirmed).max(Some(began));
+                self.trusted()
+            }
             Ok(Err(_)) | Err(_) => Err(ReadError::NoLeader(self.timeout)),
+        }
+    }
+
+    /// [`Reader::barrier`], which one of the last `stale_max` stands for.
+    pub async fn barrier_within(&self, stale_max: Duration) -> Result<(), ReadError> {
+        let confirmed = *self.confirmed.lock().expect("no holder of a time panics");
+        match confirmed.is_some_and(|at| at.elapsed() <= stale_max) {
+            true => self.trusted(),
+            false => self.barrier().await,
         }
     }
 

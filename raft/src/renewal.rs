@@ -12,8 +12,8 @@ use proto::peer;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::disk::Disk;
 use crate::disk::space::Level;
+use crate::disk::{Disk, Note};
 use crate::log_store;
 use crate::members::plan::LAG_MAX;
 use crate::members::{MemberStatus, Members};
@@ -245,7 +245,7 @@ impl Renewal {
         if *self.level.borrow() != Level::Ample {
             return Some("there is little room on its disk".into());
         }
-        let vote = self.disk.note().ok().flatten().is_some_and(|note| log_store::is_vote(&note));
+        let vote = self.disk.note(Note::Vote).ok().flatten().is_some_and(|note| log_store::is_vote(&note));
         if !vote {
             return Some("the copy of its vote cannot be read".into());
         }

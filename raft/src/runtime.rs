@@ -8,11 +8,20 @@ use tokio::runtime::{Builder, Runtime};
 /// in between, which is most of what a single write costs. The other processors have enough to do: syncs and
 /// compactions run on threads of their own, and containers, their engine and the agent on the same host.
 ///
+/// Where there is one, it is tokio's runtime for one thread, which runs tasks in the order in which they were woken. The
+/// other kind runs the newest first: that is the connection's, after each frame of each stream, so that a hundred watchers
+/// cost a hundred writes to the socket.
+///
 /// `TOKIO_WORKER_THREADS` in the environment counts instead, as in any program on tokio.
 pub fn replica() -> std::io::Result<Runtime> {
-    let mut builder = Builder::new_multi_thread();
-    if std::env::var_os("TOKIO_WORKER_THREADS").is_none() {
-        builder.worker_threads(workers(available_parallelism().map_or(1, usize::from)));
+    let asked = std::env::var("TOKIO_WORKER_THREADS").ok().and_then(|asked| asked.parse().ok());
+    let workers = asked.unwrap_or_else(|| workers(available_parallelism().map_or(1, usize::from)));
+    let mut builder = match workers {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    if workers > 1 {
+        builder.worker_threads(workers);
     }
     builder.enable_all().build()
 }

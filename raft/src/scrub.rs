@@ -16,6 +16,8 @@ use crate::rhythm::Rhythm;
 const PIECE_BYTES: usize = 64 << 10;
 /// Between two passes it rests for so many of the pauses between pieces: a small disk need not be read all the time.
 const REST: u32 = 60;
+/// A piece that cannot be read so many times in a row is lost, whatever the reason: filled anew, it is written elsewhere.
+const TRIES: u32 = 3;
 /// Behind every key.
 const END: [u8; 9] = [0xff; 9];
 
@@ -69,6 +71,11 @@ fn piece(disk: &dyn Disk, place: &Place) -> io::Result<(usize, Place)> {
     Ok((rows.iter().map(|(_, row)| row.len()).sum(), place.after(rows.last().map(|(key, _)| key))))
 }
 
+/// The damage that a piece is which could not be read again and again.
+fn lost(error: &io::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{error} ({TRIES} times in a row)"))
+}
+
 /// A key as a person can read it: a number in the log and the history, text behind the generation otherwise.
 fn name(table: Table, key: &[u8]) -> String {
     match (table, <[u8; 8]>::try_from(key)) {
@@ -80,7 +87,7 @@ fn name(table: Table, key: &[u8]) -> String {
 
 /// Ends with `stop`, or with the first damage.
 pub async fn run(disk: Arc<dyn Disk>, metrics: Arc<Metrics>, every: Duration, rhythm: Rhythm, stop: CancellationToken) {
-    let (mut place, mut pause) = (Place::first(), every);
+    let (mut place, mut pause, mut failures) = (Place::first(), every, 0);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -94,22 +101,35 @@ pub async fn run(disk: Arc<dyn Disk>, metrics: Arc<Metrics>, every: Duration, rh
             Ok((bytes, next)) => {
                 Metrics::add(&metrics.scrubbed_bytes, bytes as u64);
                 pause = if next == Place::first() { every * REST } else { every };
-                place = next;
+                (place, failures) = (next, 0);
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 metrics.damage_found(&error);
                 return;
             }
-            // While the disk is full or closes; what fails for good, the raft node notices as well.
-            Err(error) => tracing::debug!(%error, "a piece of the disk was not checked"),
+            Err(_) if stop.is_cancelled() => return,
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                tracing::debug!(%error, "a piece of the disk is not checked yet");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a piece of the disk cannot be read");
+                (pause, failures) = (every, failures + 1);
+                if failures == TRIES {
+                    metrics.damage_found(&lost(&error));
+                    return;
+                }
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
     use super::*;
     use crate::disk::Batch;
+    use crate::disk::faulty::Faulty;
     use crate::disk::rocks::Rocks;
 
     fn filled() -> (tempfile::TempDir, Rocks) {
@@ -171,5 +191,40 @@ mod tests {
             };
             assert!(error.starts_with(named), "{error}");
         }
+    }
+
+    async fn scrubbed(fails: impl FnOnce(&Faulty)) -> Arc<Metrics> {
+        let (_dir, rocks) = filled();
+        let (disk, metrics, stop) =
+            (Faulty::new(Arc::new(rocks)), Arc::new(Metrics::default()), CancellationToken::new());
+        fails(&disk);
+        let every = Duration::from_millis(1);
+        let running = run(disk, metrics.clone(), every, Rhythm::begin(), stop.clone());
+        let enough = async {
+            while metrics.scrubbed_bytes.load(Relaxed) < 200_000 && metrics.rot().is_none() {
+                tokio::time::sleep(every).await;
+            }
+        };
+        let done = async {
+            tokio::select! { () = running => {}, () = enough => {} }
+        };
+        tokio::time::timeout(Duration::from_secs(20), done).await.expect("it goes on, or says why not");
+        metrics
+    }
+
+    #[tokio::test]
+    async fn a_piece_that_cannot_be_read_is_damage_at_the_third_try() {
+        let metrics = scrubbed(|disk| disk.fail_scans.store(u64::MAX, Relaxed)).await;
+        let said = "table log from its beginning: the sector is gone, says the test (3 times in a row)";
+        assert_eq!(metrics.rot().as_deref(), Some(said));
+        assert_eq!(metrics.device_failure(), None, "the rest of the disk may be well, and is where it is filled");
+        let metrics = scrubbed(|disk| disk.fail_scans.store(2, Relaxed)).await;
+        assert_eq!(metrics.rot(), None, "it could be read after all");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_no_damage() {
+        let metrics = scrubbed(|disk| disk.full_scans.store(9, Relaxed)).await;
+        assert_eq!(metrics.rot(), None);
     }
 }

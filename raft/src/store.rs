@@ -79,6 +79,13 @@ impl Store {
         self.inner.reader.barrier().await
     }
 
+    /// Waits until the local state holds every write that was acknowledged `stale_max` before the call, or earlier. Costs
+    /// nothing when a [`Store::barrier`] on this replica began since then, and a barrier otherwise: a replica that no leader
+    /// confirms does not pass.
+    pub async fn barrier_within(&self, stale_max: Duration) -> Result<(), ReadError> {
+        self.inner.reader.barrier_within(stale_max).await
+    }
+
     /// The local state as it stands: consistent, cheap, immutable. O(1).
     pub fn state(&self) -> State {
         self.inner.published.state()

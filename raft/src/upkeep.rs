@@ -51,12 +51,15 @@ pub async fn run(
         }
         if measured.is_none_or(|at| at.elapsed() >= MEASURE_EVERY) {
             measured = Some(Instant::now());
-            Metrics::set(&published.metrics.disk_bytes, disk.bytes());
+            if let Ok(bytes) = apart(&disk, |disk| Ok(disk.bytes())).await {
+                Metrics::set(&published.metrics.disk_bytes, bytes);
+            }
         }
         loop {
             // What the objects on the disk do not reach yet is written once more after a crash.
-            let revision = reach.now().revision;
-            match published.history.trim(clock.now_ms(), revision) {
+            let (now_ms, revision) = (clock.now_ms(), reach.now().revision);
+            let trimming = published.clone();
+            match apart(&disk, move |_| trimming.history.trim(now_ms, revision)).await {
                 Ok(true) => tokio::time::sleep(PAUSE).await,
                 Ok(false) => break,
                 Err(error) => {

@@ -6,9 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::accord::guard::{Fence, Guard};
 use crate::command::{Change, Revision};
+use crate::machine::history::{self, Stretch};
 use crate::machine::published::Published;
 use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
@@ -22,7 +24,7 @@ const SLOW: usize = 16;
 
 #[derive(Debug)]
 pub enum News {
-    /// In order; a command's changes arrive together.
+    /// In order; a command's changes arrive together. About 256 KiB at most, or one command.
     Changes(Vec<Arc<Change>>),
     /// Nothing for this watcher up to this revision. Sent now and then, for bookmarks.
     Progress(Revision),
@@ -37,6 +39,9 @@ pub struct Watcher {
     /// Up to here the caller knows it, and since when.
     told: Revision,
     told_at: Instant,
+    /// A read of the disk, which goes on where [`Watcher::next`] is cancelled. In a task of its own: it waits for its turn
+    /// among other reads, and a turn must not come to somebody who is not looking.
+    reading: Option<AbortOnDropHandle<Result<Stretch, Gone>>>,
     fence: watch::Receiver<Fence>,
 }
 
@@ -55,7 +60,8 @@ impl Watcher {
         Metrics::add(&published.metrics.watchers, 1);
         let revision = published.revision();
         let after = after + u64::from(after > 0 && mutants::on(Mutant::WatchResumesLate));
-        Ok(Watcher { published, prefix, revision, position: after, told: after, told_at: Instant::now(), fence })
+        let (told_at, reading) = (Instant::now(), None);
+        Ok(Watcher { published, prefix, revision, position: after, told: after, told_at, reading, fence })
     }
 
     /// Cancel safe. `Err` ends the watch: the caller fell behind the history window, or this replica's state
@@ -97,7 +103,7 @@ impl Watcher {
             if newest <= self.position {
                 return Ok(None);
             }
-            let (mut changes, reached) = self.published.history.since(self.position, newest, &self.prefix)?;
+            let (mut changes, reached) = self.since(newest).await?;
             self.position = reached;
             if mutants::on(Mutant::SlowWatcherLosesEvents) {
                 changes.drain(..changes.len().saturating_sub(SLOW));
@@ -107,10 +113,30 @@ impl Watcher {
                 return Ok(Some(changes));
             }
             if reached < newest {
-                // A long way through foreign changes on the disk: let others run in between.
+                // A long way through foreign changes: let others run in between.
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// What comes next, up to `newest` at most.
+    async fn since(&mut self, newest: Revision) -> Result<Stretch, Gone> {
+        let after = self.position;
+        let reading = match &mut self.reading {
+            Some(reading) => reading,
+            None => {
+                if let Some(found) = self.published.history.recent(after, newest, &self.prefix)? {
+                    return Ok(found);
+                }
+                let (published, prefix) = (self.published.clone(), self.prefix.clone());
+                let read = async move { history::since(&published, after, newest, &prefix).await };
+                self.reading.insert(AbortOnDropHandle::new(tokio::spawn(read)))
+            }
+        };
+        let read = reading.await;
+        self.reading = None;
+        // What cannot be read is as gone as what was trimmed.
+        read.unwrap_or(Err(Gone { asked: after, oldest: newest }))
     }
 
     fn tell(&mut self) {

@@ -90,6 +90,7 @@ fn print(report: &Report, seed: u64) {
         report.restarts
     );
     println!("one state on all replicas: {}", if report.state.is_empty() { "not reached" } else { &report.state });
+    print!("{}", report.leaks);
     report.failures.iter().for_each(|failure| println!("FAILED: {failure}"));
     if !report.failures.is_empty() {
         println!("the same faults again:  deploy/chaos-real.sh --seed {seed}");

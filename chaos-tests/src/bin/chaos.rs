@@ -119,7 +119,8 @@ fn one(seed: u64, args: &Args) -> Result<ExitCode, String> {
     };
     let code = if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if args.brief {
-        println!("{}", Outcome::of(&report).encode());
+        let outcome = Outcome::of(&report);
+        println!("{}", if args.trace { outcome.encode_with(&report.trace) } else { outcome.encode() });
         return Ok(code);
     }
     println!("seed {seed}");
@@ -152,7 +153,7 @@ fn many(args: &Args) -> Result<ExitCode, String> {
         totals.add(&outcome.totals);
         if !outcome.failures.is_empty() {
             println!("seed {} FAILED: {}", outcome.seed, shown(&outcome.failures).join("\n  "));
-            failed.push(outcome.seed);
+            failed.push(outcome);
         }
         failed.is_empty() || args.keep_going
     });
@@ -171,11 +172,7 @@ fn many(args: &Args) -> Result<ExitCode, String> {
         totals.whole
     );
     println!("{took:.1} s, {jobs} at once: {:.0} simulated seconds per core-second", simulated / took / jobs as f64);
-    for seed in &failed {
-        let needed = runner.reduce(*seed);
-        println!("\nseed {seed} fails with {} of its {} faults; again:", needed.len(), runner.subject.faults(*seed));
-        println!("  {}", runner.replay(*seed, Some(&needed)));
-    }
+    failed.iter().for_each(|outcome| println!("\n{}", runner.explain(outcome)));
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -1,11 +1,13 @@
 //! What must hold of a run, judged from what was seen. One promise per file. Pure.
 //!
 //! Of a store: [`changes`], [`linear`], [`members`], [`past`], [`recency`], [`replicas`], [`set`]. Of a cluster:
-//! [`bounds`], [`homes`], [`pods`], [`settled`], [`terms`], [`versions`]. How both name a change: [`words`].
+//! [`bounds`], [`homes`], [`identities`], [`pods`], [`settled`], [`terms`], [`versions`]. How both name a change:
+//! [`words`].
 
 pub mod bounds;
 pub mod changes;
 pub mod homes;
+pub mod identities;
 pub mod linear;
 pub mod members;
 pub mod past;

@@ -14,9 +14,10 @@ pub struct Replicas {
 impl Replicas {
     /// `true`: nobody knew of this leader before.
     pub fn leads(&mut self, term: u64, replica: u64) -> Result<bool, String> {
-        match self.leaders.insert(term, replica) {
-            Some(other) if other != replica => Err(format!("{other} and {replica} both lead term {term}")),
-            known => Ok(known.is_none()),
+        let known = self.leaders.len();
+        match *self.leaders.entry(term).or_insert(replica) {
+            first if first != replica => Err(format!("{first} and {replica} both lead term {term}")),
+            _ => Ok(self.leaders.len() > known),
         }
     }
 
@@ -25,8 +26,8 @@ impl Replicas {
     }
 
     pub fn state(&mut self, revision: Revision, checksum: u32, replica: u64) -> Result<(), String> {
-        match self.states.insert(revision, (checksum, replica)) {
-            Some((other, by)) if other != checksum => {
+        match *self.states.entry(revision).or_insert((checksum, replica)) {
+            (first, by) if first != checksum => {
                 Err(format!("replicas {by} and {replica} differ in the state at revision {revision}"))
             }
             _ => Ok(()),

@@ -1,5 +1,5 @@
 //! What must have come about in a cluster that is left alone: every node is ready, the Deployment is as it was wished,
-//! its Pods run where they were assigned to, and no node has containers of any other. Pure.
+//! its Pods and those with fixed names run where they were assigned to, and no node has containers of any other. Pure.
 
 use std::collections::BTreeSet;
 
@@ -25,18 +25,25 @@ pub struct Sight {
 #[derive(Clone, Debug)]
 pub struct Found {
     pub node: String,
+    /// Namespace and name, with a slash between.
+    pub pod: String,
     pub pod_uid: String,
     /// It is not the one that only holds the Pod's network.
     pub is_app: bool,
     pub runs: bool,
 }
 
-/// `nodes`: how many there are. Says what is still amiss.
-pub fn check(sight: &Sight, wish: &Wish, nodes: usize) -> Result<(), String> {
+/// `kept`: the names of the Pods that belong to no Deployment. `nodes`: how many there are. Says what is still amiss.
+pub fn check(sight: &Sight, wish: &Wish, kept: &[&str], nodes: usize) -> Result<(), String> {
     nodes_are_well(&sight.nodes, nodes)?;
     let [deployment] = &sight.deployments[..] else { return Err(format!("{} Deployments", sight.deployments.len())) };
     is_complete(deployment, wish)?;
-    pods_run(&sight.pods, wish)?;
+    let name = |pod: &&Pod| pod.metadata.name.clone().unwrap_or_default();
+    let (bare, owned): (Vec<&Pod>, Vec<&Pod>) = sight.pods.iter().partition(|pod| kept.contains(&name(pod).as_str()));
+    pods_run(&owned, wish)?;
+    if bare.len() != kept.len() || !bare.iter().all(|pod| runs(pod)) {
+        return Err(format!("{kept:?} are to run, there are {}", told(&bare)));
+    }
     containers_fit(sight)
 }
 
@@ -61,20 +68,32 @@ fn is_complete(deployment: &Deployment, wish: &Wish) -> Result<(), String> {
     }
 }
 
-fn pods_run(pods: &[Pod], wish: &Wish) -> Result<(), String> {
-    let told = |pod: &Pod| {
-        let (spec, status) = (pod.spec.clone().unwrap_or_default(), pod.status.clone().unwrap_or_default());
-        let image = spec.containers.first().and_then(|container| container.image.clone());
-        (pod.metadata.name.clone(), image, spec.node_name, status.phase, pod.metadata.deletion_timestamp.is_some())
-    };
-    let as_wanted = |pod: &Pod| {
-        let (_, image, node, phase, goes) = told(pod);
-        image.as_ref() == Some(&wish.image) && node.is_some() && phase.as_deref() == Some("Running") && !goes
-    };
+fn pods_run(pods: &[&Pod], wish: &Wish) -> Result<(), String> {
+    let as_wanted = |pod: &&Pod| image(pod).as_ref() == Some(&wish.image) && runs(pod);
     match pods.len() == wish.replicas as usize && pods.iter().all(as_wanted) {
         true => Ok(()),
-        false => Err(format!("{wish:?} is wanted, there are {:?}", pods.iter().map(told).collect::<Vec<_>>())),
+        false => Err(format!("{wish:?} is wanted, there are {}", told(pods))),
     }
+}
+
+fn image(pod: &Pod) -> Option<String> {
+    pod.spec.as_ref()?.containers.first()?.image.clone()
+}
+
+fn runs(pod: &Pod) -> bool {
+    let is_assigned = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    is_assigned && phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// In short.
+fn told(pods: &[&Pod]) -> String {
+    let one = |pod: &&Pod| {
+        let (spec, status) = (pod.spec.clone().unwrap_or_default(), pod.status.clone().unwrap_or_default());
+        let (name, goes) = (pod.metadata.name.clone().unwrap_or_default(), pod.metadata.deletion_timestamp.is_some());
+        format!("{name}: {:?} on {:?}, {:?}, deleted: {goes}", image(pod), spec.node_name, status.phase)
+    };
+    pods.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 fn containers_fit(sight: &Sight) -> Result<(), String> {
@@ -122,13 +141,18 @@ mod tests {
         });
         let spec = json!({"selector": {}, "template": {}});
         let deployment = json!({"metadata": {"generation": 3}, "spec": spec, "status": status});
-        let container =
-            |node: &str, uid: &str, is_app| Found { node: node.into(), pod_uid: uid.into(), is_app, runs: true };
+        let container = |node: &str, uid: &str, is_app| Found {
+            node: node.into(),
+            pod: format!("default/{uid}"),
+            pod_uid: uid.into(),
+            is_app,
+            runs: true,
+        };
         Sight {
             nodes: vec![node("a"), node("b")],
             deployments: vec![serde_json::from_value(deployment).unwrap()],
-            pods: vec![pod("1", "a"), pod("2", "b")],
-            containers: [("a", "1"), ("b", "2")]
+            pods: vec![pod("1", "a"), pod("2", "b"), pod("db-0", "a")],
+            containers: [("a", "1"), ("b", "2"), ("a", "db-0")]
                 .iter()
                 .flat_map(|(node, uid)| [container(node, uid, true), container(node, uid, false)])
                 .collect(),
@@ -138,9 +162,9 @@ mod tests {
     #[test]
     fn a_settled_cluster_is_taken_for_one() {
         let mut calm = sight();
-        check(&calm, &wish(), 2).unwrap();
+        check(&calm, &wish(), &["db-0"], 2).unwrap();
         calm.containers.push(Found { runs: false, ..calm.containers[0].clone() });
-        check(&calm, &wish(), 2).unwrap();
+        check(&calm, &wish(), &["db-0"], 2).unwrap();
     }
 
     #[test]
@@ -148,7 +172,7 @@ mod tests {
         let amiss = |what: &str, change: &dyn Fn(&mut Sight)| {
             let mut sight = sight();
             change(&mut sight);
-            assert!(check(&sight, &wish(), 2).is_err(), "{what}");
+            assert!(check(&sight, &wish(), &["db-0"], 2).is_err(), "{what}");
         };
         amiss("a node is missing", &|sight| drop(sight.nodes.pop()));
         amiss("a node is not ready", &|sight| {
@@ -168,6 +192,18 @@ mod tests {
         });
         amiss("a Pod too many", &|sight| sight.pods.push(sight.pods[0].clone()));
         amiss("a Pod is pending", &|sight| sight.pods[0].status.as_mut().unwrap().phase = Some("Pending".into()));
+        amiss("the Pod with a fixed name is missing", &|sight| {
+            sight.pods.pop();
+            sight.containers.truncate(4);
+        });
+        amiss("it is pending", &|sight| sight.pods[2].status.as_mut().unwrap().phase = Some("Pending".into()));
+        amiss("it is being deleted", &|sight| {
+            let node = sight.pods[2].metadata.clone();
+            sight.pods[2].metadata = serde_json::from_value(json!({
+                "name": node.name, "uid": node.uid, "deletionTimestamp": "2026-01-01T00:00:00Z",
+            }))
+            .unwrap();
+        });
         amiss("a container of no Pod", &|sight| {
             let left = Found { pod_uid: "3".into(), runs: false, ..sight.containers[0].clone() };
             sight.containers.push(left);

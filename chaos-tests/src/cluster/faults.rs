@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use raft::Store;
+
 use super::plan::{Kind, REPLICAS, USER, Who};
 use super::run::Run;
 use super::{processes, user};
 use crate::sim::links::{HostId, Loss};
+
+/// How long the operator takes.
+const RESTART: Duration = Duration::from_secs(1);
 
 impl Run {
     /// The fault with this number begins or ends.
@@ -26,7 +31,16 @@ impl Run {
                 }
                 host
             }
-            Kind::Transfer(host) | Kind::EngineHangs(host) | Kind::SlowDisk(host, _) | Kind::FullDisk(host) => host,
+            Kind::Transfer(host)
+            | Kind::EngineHangs(host)
+            | Kind::SlowDisk(host, _)
+            | Kind::FullDisk(host)
+            | Kind::FailSync(host)
+            | Kind::FailWrite(host)
+            | Kind::OneWay(host, _)
+            | Kind::Bridge(host, _)
+            | Kind::Flap(host, ..)
+            | Kind::Compact(host) => host,
             Kind::Slow(_) => USER,
         };
         let word = if begins { "begins" } else { "ends" };
@@ -36,14 +50,14 @@ impl Run {
             (Kind::Crash(..), false) => self.boot(host),
             (Kind::Freeze(_), true) => self.world.freeze(host),
             (Kind::Freeze(_), false) => self.world.thaw(host),
-            (Kind::CutOff(_, loss), true) => self.others(host, |run, other| {
-                run.world.cut(host, other, loss);
-                run.world.cut(other, host, loss);
-            }),
-            (Kind::CutOff(..), false) => self.others(host, |run, other| {
-                run.world.heal(host, other);
-                run.world.heal(other, host);
-            }),
+            (Kind::CutOff(_, loss) | Kind::Flap(_, _, loss), cut) => {
+                self.others(host, |run, other| run.part(host, other, loss, cut));
+            }
+            (Kind::Bridge(_, loss), cut) => {
+                self.part((host + 1) % REPLICAS, (host + 2) % REPLICAS, loss, cut);
+            }
+            (Kind::OneWay(_, to), true) => self.world.cut(host, to, Loss::Lost),
+            (Kind::OneWay(_, to), false) => self.world.heal(host, to),
             (Kind::Deaf(_), true) => self.others(host, |run, other| run.world.cut(other, host, Loss::Lost)),
             (Kind::Deaf(_), false) => self.others(host, |run, other| run.world.heal(other, host)),
             (Kind::Transfer(to), true) => self.transfer(to),
@@ -56,6 +70,10 @@ impl Run {
                 self.platters[host].set(|faults| faults.slower_ms = if begins { by_ms } else { 0 });
             }
             (Kind::FullDisk(_), full) => self.platters[host].set(|faults| faults.full = full),
+            (Kind::FailSync(_), fails) => self.platters[host].set(|faults| faults.fail_sync = fails),
+            (Kind::FailWrite(_), fails) => self.platters[host].set(|faults| faults.fail_write = fails),
+            (Kind::Compact(_), true) => self.with_store(host, |store| async move { store.compact_log().await }),
+            (Kind::Compact(_), false) => {}
             (Kind::Clock(_, offset_ms), begins) => {
                 self.world.set_clock_offset(host, if begins { offset_ms } else { 0 });
             }
@@ -73,6 +91,7 @@ impl Run {
         if !self.world.runs(host) {
             return;
         }
+        self.restart_at.remove(&host);
         let store = self.shared.lock().stores.remove(&host);
         self.world.kill(host, powered);
         drop(store);
@@ -105,9 +124,26 @@ impl Run {
 
     fn transfer(&mut self, to: HostId) {
         let Some(leader) = self.leader() else { return };
-        let store = self.shared.lock().stores.get(&leader).cloned();
-        let Some(store) = store else { return };
-        self.world.spawn(leader, async move { drop(store.transfer_leadership(Some(to as u64 + 1)).await) });
+        self.with_store(leader, move |store| async move {
+            drop(store.transfer_leadership(Some(to as u64 + 1)).await);
+        });
+    }
+
+    fn with_store<F: Future<Output = ()> + Send + 'static>(&self, host: HostId, task: impl FnOnce(Store) -> F) {
+        let store = self.shared.lock().stores.get(&host).cloned();
+        if let Some(store) = store {
+            self.world.spawn(host, task(store));
+        }
+    }
+
+    /// Both ways, or heals that.
+    fn part(&mut self, one: HostId, other: HostId, loss: Loss, cut: bool) {
+        for (from, to) in [(one, other), (other, one)] {
+            match cut {
+                true => self.world.cut(from, to, loss),
+                false => self.world.heal(from, to),
+            }
+        }
     }
 
     fn slow(&mut self, by_ms: u64) {
@@ -118,6 +154,21 @@ impl Run {
 
     fn others(&mut self, host: HostId, each: impl Fn(&mut Run, HostId)) {
         (0..=USER).filter(|other| *other != host).for_each(|other| each(self, other));
+    }
+
+    /// What an operator does: a replica that trusts its disk no longer is started anew, for it would not do so by itself.
+    pub fn supervise(&mut self) {
+        let stores: Vec<_> = self.shared.lock().stores.iter().map(|(host, store)| (*host, store.clone())).collect();
+        for (host, store) in stores {
+            let Err(why) = store.health() else { continue };
+            let now = self.world.now();
+            if now >= *self.restart_at.entry(host).or_insert(now + RESTART) {
+                self.world.note(format_args!("host {host} is started anew: {why}"));
+                drop(store);
+                self.crash(host, true);
+                self.boot(host);
+            }
+        }
     }
 
     /// Everything is well again.

@@ -4,13 +4,14 @@
 //! - [`plan`]: what goes wrong, and when (pure);
 //! - [`setting`]: certificates and configurations;
 //! - [`processes`]: what runs on each host;
-//! - [`user`]: who changes the Deployment and watches;
+//! - [`user`]: who changes the Deployment and watches; [`keeper`]: who keeps Pods with fixed names;
 //! - [`seen`]: what was seen;
 //! - [`run`]: one seed from beginning to end;
 //! - [`faults`]: what a plan's faults do to the world;
 //! - [`verdict`]: all promises held against what was seen.
 
 pub mod faults;
+pub mod keeper;
 pub mod plan;
 pub mod processes;
 pub mod run;

@@ -47,17 +47,32 @@ pub enum Kind {
     /// Of a replica.
     SlowDisk(HostId, u64),
     FullDisk(HostId),
+    FailSync(HostId),
+    FailWrite(HostId),
+    /// Nothing goes from the first to the second.
+    OneWay(HostId, HostId),
+    /// The two other replicas do not hear each other, and all else does.
+    Bridge(HostId, Loss),
+    /// It is cut off and back again, for so many milliseconds each.
+    Flap(HostId, u64, Loss),
+    /// A replica's log is purged up to what is applied: who lags needs a snapshot.
+    Compact(HostId),
 }
 
 const BEGINS_MS: u64 = 6_000;
 const ENDS_MS: u64 = 30_000;
 const FAULTS: (u64, u64) = (3, 9);
+/// On top of those, of the kinds that break links and disks.
+const BREAKS: (u64, u64) = (0, 4);
 
 impl Plan {
     pub fn new(seed: u64) -> Plan {
         let random = Random::from_seed(seed ^ 0x0063_6c75_7374_6572);
         let count = FAULTS.0 + random.below(FAULTS.1 - FAULTS.0);
         let mut faults: Vec<Fault> = (0..count).map(|_| fault(&random)).collect();
+        let random = Random::from_seed(seed ^ 0x6272_6561_6b73);
+        let count = BREAKS.0 + random.below(BREAKS.1 - BREAKS.0);
+        faults.extend((0..count).map(|_| broken(&random)));
         faults.sort_by_key(|fault| fault.at_ms);
         Plan { seed, faults, ends_ms: ENDS_MS }
     }
@@ -68,11 +83,20 @@ impl Plan {
         Plan { faults, ..self.clone() }
     }
 
-    /// When each fault, by its number, begins (`true`) and ends.
+    /// When each fault, by its number, begins (`true`) and ends. One that flaps does both again and again.
     pub fn moments(&self) -> Vec<(u64, usize, bool)> {
-        let both = |(n, fault): (usize, &Fault)| [(fault.at_ms, n, true), (fault.at_ms + fault.for_ms, n, false)];
-        let mut moments: Vec<_> = self.faults.iter().enumerate().flat_map(both).collect();
-        moments.retain(|(at, _, begins)| *begins || *at <= self.ends_ms);
+        let of = |(n, fault): (usize, &Fault)| {
+            let (from, to) = (fault.at_ms, fault.at_ms + fault.for_ms);
+            match fault.kind {
+                Kind::Flap(_, period_ms, _) => (from..to)
+                    .step_by(2 * period_ms as usize)
+                    .flat_map(|at| [(at, n, true), (at + period_ms, n, false)])
+                    .collect(),
+                _ => vec![(from, n, true), (to, n, false)],
+            }
+        };
+        let mut moments: Vec<_> = self.faults.iter().enumerate().flat_map(of).collect();
+        moments.retain(|(at, ..)| *at <= self.ends_ms);
         moments.sort_unstable();
         moments
     }
@@ -106,6 +130,29 @@ fn fault(random: &Random) -> Fault {
         14 => Kind::SlowDisk(replica(), 10 + random.below(300)),
         _ => Kind::FullDisk(replica()),
     };
+    timed(random, kind)
+}
+
+fn broken(random: &Random) -> Fault {
+    let replica = || random.below(REPLICAS as u64) as usize;
+    let host = || random.below(USER as u64) as usize;
+    let loss = || if random.below(2) == 0 { Loss::Held } else { Loss::Lost };
+    let kind = match random.below(6) {
+        0 => Kind::FailSync(replica()),
+        1 => Kind::FailWrite(replica()),
+        2 => {
+            let one = host();
+            Kind::OneWay(one, (one + 1 + random.below(USER as u64 - 1) as usize) % USER)
+        }
+        3 => Kind::Bridge(replica(), loss()),
+        4 => Kind::Flap(host(), 50 + random.below(1_000), loss()),
+        _ => Kind::Compact(replica()),
+    };
+    timed(random, kind)
+}
+
+/// At some time, for some time.
+fn timed(random: &Random, kind: Kind) -> Fault {
     let for_ms = match random.below(3) {
         0 => 50 + random.below(1_000),
         1 => 1_000 + random.below(4_000),
@@ -129,6 +176,16 @@ mod tests {
                 plan.faults.iter().map(|fault| std::mem::discriminant(&fault.kind)).map(|it| format!("{it:?}")),
             );
         }
-        assert_eq!(kinds.len(), 11, "{kinds:?}");
+        assert_eq!(kinds.len(), 17, "{kinds:?}");
+    }
+
+    #[test]
+    fn what_flaps_begins_and_ends_in_turns() {
+        let fault = Fault { at_ms: 7_000, for_ms: 500, kind: Kind::Flap(4, 100, Loss::Held) };
+        let plan = Plan { seed: 0, faults: vec![fault.clone()], ends_ms: 7_450 };
+        let turns = [(7_000, true), (7_100, false), (7_200, true), (7_300, false), (7_400, true)];
+        assert_eq!(plan.moments(), turns.map(|(at, begins)| (at, 0, begins)), "all else ends with the run");
+        let whole = Plan { ends_ms: 30_000, ..plan };
+        assert_eq!(whole.moments().last(), Some(&(7_500, 0, false)));
     }
 }

@@ -20,6 +20,8 @@ const RESTART: Duration = Duration::from_secs(1);
 pub async fn replica(dir: PathBuf, host: HostId, platters: Platters, env: Env, shared: Shared) {
     let env = setting::marked(env, host);
     supervise(host, &shared, || async {
+        // As in a crash, of what the run before has not synced only a beginning is there.
+        platters.crash();
         let (disk, opened) = (platters.open(), shared.clone());
         let open = move |config, env| async move {
             let store = Store::open_on(disk, config, env).await?;

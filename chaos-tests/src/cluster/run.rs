@@ -13,8 +13,9 @@ use raft::{News, Role};
 
 use super::plan::{NODES, Plan, REPLICAS, USER};
 use super::seen::Shared;
-use super::{setting, user, verdict};
+use super::{keeper, setting, user, verdict};
 use crate::check::homes::Homes;
+use crate::check::identities::Identities;
 use crate::check::replicas::{Replicas, checksum};
 use crate::check::terms::Terms;
 use crate::runner::Report;
@@ -30,8 +31,11 @@ const SETTLE: Duration = Duration::from_secs(120);
 const STAYS: Duration = Duration::from_secs(2);
 /// Processes that are told to end have ended after this, and so have all their tasks: the store may take five seconds.
 const STOP: Duration = Duration::from_secs(15);
-/// Steps between two looks at all objects and containers.
+/// Steps between two looks at all objects.
 const LOOK_EVERY: u64 = 25;
+/// Steps between two looks at all containers: about as long as an engine takes to start or to end one.
+const LOOK_AT_CONTAINERS_EVERY: u64 = 5;
+const SUPERVISE_EVERY: u64 = 50;
 const ENGINE_LATENCY: Duration = Duration::from_millis(20);
 
 pub struct Run {
@@ -41,11 +45,14 @@ pub struct Run {
     pub dir: PathBuf,
     pub platters: Vec<Platters>,
     pub engines: Vec<Fake>,
+    /// Replicas that will be started anew.
+    pub restart_at: BTreeMap<HostId, Duration>,
     /// Whom the faults under way met.
     pub met: BTreeMap<usize, HostId>,
     pub replicas: Replicas,
     pub terms: Terms,
     pub homes: Homes,
+    pub identities: Identities,
     pub snapshots: u64,
     steps: u64,
 }
@@ -98,11 +105,28 @@ impl Run {
             let engine = Fake::with_latency(world.env(REPLICAS + number).clock, ENGINE_LATENCY);
             let images = (1..=user::IMAGES).map(user::image).chain([setting::PAUSE_IMAGE.into()]);
             images.for_each(|image| engine.add_image(&image));
+            keeper::add_images(&engine);
             engine
         };
         let engines = (0..NODES).map(engine).collect();
-        let (met, replicas, terms, homes) = Default::default();
-        Run { plan, world, shared, dir, platters, engines, met, replicas, terms, homes, snapshots: 0, steps: 0 }
+        let (restart_at, met, replicas, terms, homes, identities) = Default::default();
+        let (snapshots, steps) = (0, 0);
+        Run {
+            plan,
+            world,
+            shared,
+            dir,
+            platters,
+            engines,
+            restart_at,
+            met,
+            replicas,
+            terms,
+            homes,
+            identities,
+            snapshots,
+            steps,
+        }
     }
 
     fn play(mut self) -> Report {
@@ -146,6 +170,12 @@ impl Run {
             if self.steps.is_multiple_of(LOOK_EVERY) {
                 self.look();
             }
+            if self.steps.is_multiple_of(LOOK_AT_CONTAINERS_EVERY) {
+                self.look_at_containers();
+            }
+            if self.steps.is_multiple_of(SUPERVISE_EVERY) && !self.shared.stop.is_cancelled() {
+                self.supervise();
+            }
         }
     }
 
@@ -177,25 +207,31 @@ impl Run {
         self.shared.judge(wrong.map_or(Ok(()), Err));
     }
 
-    /// What must hold at every moment.
+    /// What must hold of the states at every moment.
     fn look(&mut self) {
         let stores: Vec<_> = self.shared.lock().stores.iter().map(|(host, store)| (*host, store.state())).collect();
         for (host, state) in stores {
             let checksum = checksum(state.range(b"", None));
             self.shared.judge(self.replicas.state(state.revision(), checksum, host as u64 + 1));
         }
-        for found in verdict::containers(self) {
+    }
+
+    fn look_at_containers(&mut self) {
+        let containers = verdict::containers(self);
+        for found in &containers {
             self.shared.judge(self.homes.see(&found.pod_uid, &found.node));
         }
+        self.shared.judge(self.identities.look(&containers));
     }
 
     /// Reads one replica's history, from the cluster's first change on, and how often a snapshot was installed.
     fn collect(&mut self) {
         let seen = self.shared.lock();
         self.snapshots = seen.stores.values().map(|store| store.metrics().snapshots_installed.load(Relaxed)).sum();
-        let first = seen.stores.iter().next().map(|(host, store)| (*host, store.clone()));
+        let farthest = seen.stores.iter().max_by_key(|(_, store)| store.state().revision());
+        let farthest = farthest.map(|(host, store)| (*host, store.clone()));
         drop(seen);
-        let Some((host, store)) = first else { return };
+        let Some((host, store)) = farthest else { return };
         let shared = self.shared.clone();
         self.world.spawn(host, async move {
             let newest = store.state().revision();

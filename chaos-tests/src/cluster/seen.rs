@@ -57,9 +57,13 @@ impl Shared {
         self.trace.lock().expect("no holder of the trace panics").line(os::now().as_millis() as u64, what);
     }
 
+    /// What is found again and again is said once.
     pub fn violated(&self, why: String) {
-        self.note(format_args!("VIOLATED {why}"));
-        self.lock().violations.push(why);
+        let violations = &mut self.lock().violations;
+        if !violations.contains(&why) {
+            self.note(format_args!("VIOLATED {why}"));
+            violations.push(why);
+        }
     }
 
     pub fn judge(&self, verdict: Result<(), String>) {

@@ -1,5 +1,5 @@
-//! The user, over the SDK: makes a Deployment, changes its image and its size every now and then, deletes a Pod, and
-//! watches. Acts.
+//! The user, over the SDK: makes a Deployment, changes its image and its size every now and then, deletes a Pod, keeps
+//! others with fixed names, and watches. Acts.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use proto::seam::{Env, Random};
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use super::keeper::{self, Keeper};
 use super::seen::Shared;
 use super::setting;
 use crate::check::changes::Told;
@@ -22,7 +23,7 @@ pub const DEPLOYMENTS: &str = "apps/deployments/default/";
 pub const SETS: &str = "apps/replicasets/default/";
 pub const PODS: &str = "core/pods/default/";
 const DEPLOYMENT: &str = "web";
-const NAMESPACE: &str = "default";
+pub const NAMESPACE: &str = "default";
 pub const IMAGES: u64 = 4;
 const REPLICAS: (u64, u64) = (2, 6);
 const PAUSE_MS: (u64, u64) = (500, 4_000);
@@ -39,6 +40,10 @@ pub async fn main(env: Env, shared: Shared) {
     tasks.spawn(watch::<Pod>(client.clone(), shared.clone(), PODS));
     tasks.spawn(watch::<ReplicaSet>(client.clone(), shared.clone(), SETS));
     tasks.spawn(watch::<Deployment>(client.clone(), shared.clone(), DEPLOYMENTS));
+    for name in keeper::PODS {
+        let (client, random) = (client.clone(), Random::from_seed(random.u64()));
+        tasks.spawn(Keeper { client, shared: shared.clone(), random, name }.keep());
+    }
     tasks.spawn(User { client, shared: shared.clone(), random }.work());
     shared.stop.cancelled().await;
     tasks.shutdown().await;
@@ -132,10 +137,11 @@ impl User {
         api.update(DEPLOYMENT, &deployment).await.map(drop)
     }
 
-    /// Once, with whatever success.
+    /// One of the Deployment's, once, with whatever success.
     async fn delete_pod(&self) {
         let api: Api<Pod> = self.client.namespaced(NAMESPACE);
-        let Ok(list) = api.list(&ListOptions::default()).await else { return };
+        let options = ListOptions { label_selector: format!("app={DEPLOYMENT}"), ..ListOptions::default() };
+        let Ok(list) = api.list(&options).await else { return };
         if list.items.is_empty() {
             return;
         }

@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
+use super::actions::Action;
 use super::disk;
-use super::plan::{Action, Host};
+use super::plan::Host;
 
 /// For one verb of the script: an engine takes its time.
 const VERB_MAX: Duration = Duration::from_secs(120);
+/// For a question to an engine.
+const ENGINE_MAX: Duration = Duration::from_secs(10);
 /// A killed process is gone within this.
 const GONE_MAX: Duration = Duration::from_secs(10);
 
@@ -23,6 +26,15 @@ pub struct Hosts {
     pub net: u8,
     pub count: u64,
     pub small_disk: Option<Host>,
+}
+
+/// A container that runs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Container {
+    /// Its Pod's uid.
+    pub pod: String,
+    /// What it is for: app, pause.
+    pub role: String,
 }
 
 impl Hosts {
@@ -65,11 +77,11 @@ impl Hosts {
         if let Some(host) = self.small_disk {
             self.act(&Action::Free(host)).await?;
         }
-        for host in 1..=self.count {
+        let starts = (1..=self.count).map(|host| async move {
             self.signal(host, "CONT").await?;
-            self.verb(&["start", &host.to_string()]).await?;
-        }
-        Ok(())
+            self.verb(&["start", &host.to_string()]).await
+        });
+        futures::future::try_join_all(starts).await.map(drop)
     }
 
     /// The hosts whose replica does not run.
@@ -86,6 +98,34 @@ impl Hosts {
             format!("\n  replica {host} does not run: {}", tail.into_iter().rev().collect::<Vec<_>>().join("\n    "))
         };
         self.ended().into_iter().map(words).collect()
+    }
+
+    /// What a host's own engine runs.
+    pub async fn containers(&self, host: Host) -> Result<Vec<Container>, String> {
+        let mut command = Command::new("docker");
+        command.arg("-H").arg(format!("unix:///run/kontiki{}-{host}/docker.sock", self.net));
+        let format = r#"{{.Label "io.kontiki.pod.uid"}} {{.Label "io.kontiki.container.kind"}}"#;
+        command.args(["ps", "--format", format]).stdin(Stdio::null()).kill_on_drop(true);
+        let output = match tokio::time::timeout(ENGINE_MAX, command.output()).await {
+            Ok(Ok(output)) if output.status.success() => output.stdout,
+            Ok(Ok(output)) => {
+                return Err(format!("the engine of host {host}: {}", String::from_utf8_lossy(&output.stderr)));
+            }
+            Ok(Err(error)) => return Err(format!("docker: {error}")),
+            Err(_) => return Err(format!("the engine of host {host} says nothing within {ENGINE_MAX:?}")),
+        };
+        let lines = String::from_utf8_lossy(&output).into_owned();
+        let container = |line: &str| {
+            let (pod, role) = line.split_once(' ').unwrap_or((line, ""));
+            Container { pod: pod.into(), role: role.into() }
+        };
+        Ok(lines.lines().map(container).collect())
+    }
+
+    /// The processes of ours that run: replicas and agents, by their names.
+    pub fn processes(&self) -> Vec<(String, u32)> {
+        let names = (1..=self.count).flat_map(|host| ["replica", "node"].map(|kind| format!("{kind}-{host}")));
+        names.filter_map(|name| self.pid_of(&name).map(|pid| (name, pid))).collect()
     }
 
     async fn verb(&self, args: &[&str]) -> Result<(), String> {
@@ -118,7 +158,11 @@ impl Hosts {
 
     /// Of the replica, if it runs.
     fn pid(&self, host: Host) -> Option<u32> {
-        let pid: u32 = std::fs::read_to_string(self.replica(host).join("pid")).ok()?.trim().parse().ok()?;
+        self.pid_of(&format!("replica-{host}"))
+    }
+
+    fn pid_of(&self, name: &str) -> Option<u32> {
+        let pid: u32 = std::fs::read_to_string(self.dir.join(name).join("pid")).ok()?.trim().parse().ok()?;
         let program = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
         program.starts_with(self.dir.join("bin")).then_some(pid)
     }

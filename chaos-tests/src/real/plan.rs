@@ -3,6 +3,8 @@
 
 use proto::seam::Random;
 
+use super::actions::{self, Action};
+
 /// From 1 on, as `deploy/hosts.sh` counts them.
 pub type Host = u64;
 
@@ -14,6 +16,8 @@ pub struct World {
     pub small_disk: Option<Host>,
     /// Who led when the episode began: the favourite victim.
     pub leader: Host,
+    /// Containers run on the hosts.
+    pub engines: bool,
 }
 
 pub type Fault = crate::fault::Fault<Kind>;
@@ -33,9 +37,20 @@ pub enum Kind {
     SwitchOff(Host),
     FullDisk(Host),
     /// So many bytes are missing at the end of the write-ahead log when the replica comes back.
-    TornLog(Host, u64),
+    TornLog(Host, u64, Then),
     /// Of a file of the database, at so many thousandths of its length.
     FlippedBit(Host, File, u64),
+}
+
+/// What comes after a log was torn. Nothing may be lost by it: the leader's disk is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    Nothing,
+    /// The torn replica is back at once, and so long after it the leader (this one) is killed: there is an election before
+    /// the log is filled again.
+    LeaderDies(Host, u64),
+    /// The same, and the others were cut off before: what was acknowledged then, only the leader still has.
+    OthersLag(Host, u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,67 +59,62 @@ pub enum File {
     Table,
 }
 
-/// One thing to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    Kill(Host),
-    Start(Host),
-    Freeze(Host),
-    Thaw(Host),
-    /// No packet from the one reaches the other.
-    Cut(Vec<(Host, Host)>),
-    Mend(Vec<(Host, Host)>),
-    Transfer(Host),
-    SwitchOff(Host),
-    Fill(Host),
-    Free(Host),
-    Tear(Host, u64),
-    Flip(Host, File, u64),
-}
-
 pub struct Episode {
     pub number: u64,
     pub faults: Vec<Fault>,
 }
 
 const KINDS: u64 = 14;
+const SWITCH_OFF: u64 = 9;
 /// What is done to a replica's files takes what it acknowledged from it. Together with another fault that may be more
 /// than a majority can make good, so these come alone.
 const ALONE: [u64; 3] = [11, 12, 13];
 const BEGINS_MS_MAX: u64 = 3_000;
-/// Between a kill and the start that follows, in a storm.
-const STORM_MS: u64 = 700;
-const FILL_EVERY_MS: u64 = 800;
+/// So much of a log is torn off: within the last record, or some dozens of them.
+const TORN_BYTES_MAX: [u64; 2] = [400, 48_000];
+/// The leader is killed so long after a replica with a torn log was started, which takes up to half of that.
+const LEADER_DIES_MS_MAX: u64 = 600;
+/// Containers on a node that is silent are given up after nine seconds: half of the hosts that go take longer.
+const AWAY_MS: (u64, u64) = (10_000, 8_000);
 
 impl Episode {
     /// Every kind has come up as the first of an episode after as many episodes as there are kinds.
     pub fn draw(seed: u64, number: u64, world: &World) -> Episode {
-        let first = deck(seed, number / KINDS)[(number % KINDS) as usize];
+        let first = deck(seed, number / KINDS, world)[(number % KINDS) as usize];
         let random = Random::from_seed(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x7265_616c);
+        // Where containers run, it begins with a host that is away until they are given up there.
+        let is_away = world.engines && number == 0;
         let mut kinds = vec![first];
-        if !ALONE.contains(&first) {
+        if !is_away && !ALONE.contains(&first) {
             let more = (0..random.below(3)).map(|_| random.below(KINDS - ALONE.len() as u64));
             kinds.extend(more);
         }
         let mut faults: Vec<Fault> = kinds.into_iter().filter_map(|kind| fault(&random, kind, world)).collect();
+        if is_away {
+            faults[0].for_ms = AWAY_MS.0 + random.below(AWAY_MS.1);
+        }
         faults.sort_by_key(|fault| fault.at_ms);
         Episode { number, faults }
     }
 
     /// In the order of their times.
     pub fn actions(&self, hosts: u64) -> Vec<(u64, Action)> {
-        let mut actions: Vec<(u64, Action)> = self.faults.iter().flat_map(|fault| fault.expand(hosts)).collect();
+        let mut actions: Vec<(u64, Action)> = self.faults.iter().flat_map(|fault| actions::of(fault, hosts)).collect();
         actions.sort_by_key(|(at, _)| *at);
         actions
     }
 }
 
 /// The kinds in an order of the seed's own, another one for each round through them.
-fn deck(seed: u64, round: u64) -> Vec<u64> {
+fn deck(seed: u64, round: u64, world: &World) -> Vec<u64> {
     let random = Random::from_seed(seed.wrapping_add(round) ^ 0x6465_636b);
     let mut kinds: Vec<u64> = (0..KINDS).collect();
     for last in (1..kinds.len()).rev() {
         kinds.swap(last, random.below(last as u64 + 1) as usize);
+    }
+    if world.engines && round == 0 {
+        let place = kinds.iter().position(|kind| *kind == SWITCH_OFF);
+        kinds.swap(0, place.expect("every kind is there"));
     }
     kinds
 }
@@ -118,6 +128,7 @@ fn fault(random: &Random, kind: u64, world: &World) -> Option<Fault> {
     let other = |one: Host| (one + random.below(world.hosts - 1)) % world.hosts + 1;
     let at_ms = random.below(BEGINS_MS_MAX);
     let for_ms = match random.below(3) {
+        _ if kind == SWITCH_OFF && world.engines && random.below(2) == 0 => AWAY_MS.0 + random.below(AWAY_MS.1),
         0 => 100 + random.below(900),
         _ => 1_000 + random.below(5_000),
     };
@@ -136,52 +147,23 @@ fn fault(random: &Random, kind: u64, world: &World) -> Option<Fault> {
         }
         7 => Kind::Isolate(victim()),
         8 => Kind::Transfer(any()),
-        9 => Kind::SwitchOff(victim()),
+        SWITCH_OFF => Kind::SwitchOff(victim()),
         10 => Kind::FullDisk(world.small_disk?),
-        11 => Kind::TornLog(any(), 1 + random.below(4_000)),
+        11 => torn_log(random, world),
         12 => Kind::FlippedBit(any(), File::Log, random.below(1_000)),
         _ => Kind::FlippedBit(any(), File::Table, random.below(1_000)),
     };
     Some(Fault { at_ms, for_ms, kind })
 }
 
-impl Fault {
-    fn expand(&self, hosts: u64) -> Vec<(u64, Action)> {
-        let (from, to) = (self.at_ms, self.at_ms + self.for_ms);
-        let links = |pairs: Vec<(Host, Host)>| vec![(from, Action::Cut(pairs.clone())), (to, Action::Mend(pairs))];
-        let both = |one: Host, other: Host| [(one, other), (other, one)];
-        match self.kind {
-            Kind::Kill(host) => vec![(from, Action::Kill(host)), (to, Action::Start(host))],
-            Kind::KillAll => {
-                let kills = (1..=hosts).map(|host| (from, Action::Kill(host)));
-                kills.chain((1..=hosts).map(|host| (to + 50 * host, Action::Start(host)))).collect()
-            }
-            Kind::RestartStorm(host, times) => (0..times)
-                .flat_map(|turn| {
-                    let at = from + turn * STORM_MS;
-                    [(at, Action::Kill(host)), (at + 50, Action::Start(host))]
-                })
-                .collect(),
-            Kind::Freeze(host) => vec![(from, Action::Freeze(host)), (to, Action::Thaw(host))],
-            Kind::Cut(one, other) => links(both(one, other).to_vec()),
-            Kind::OneWay(one, other) => links(vec![(one, other)]),
-            Kind::Isolate(host) => {
-                links((1..=hosts).filter(|other| *other != host).flat_map(|other| both(host, other)).collect())
-            }
-            Kind::Transfer(host) => vec![(from, Action::Transfer(host))],
-            Kind::SwitchOff(host) => vec![(from, Action::SwitchOff(host)), (to, Action::Start(host))],
-            // The replica gives its reserve back and goes on with it: that is filled as well.
-            Kind::FullDisk(host) => {
-                let fills = (from..to).step_by(FILL_EVERY_MS as usize).map(|at| (at, Action::Fill(host)));
-                fills.chain([(to, Action::Free(host))]).collect()
-            }
-            Kind::TornLog(host, bytes) => {
-                vec![(from, Action::Kill(host)), (from, Action::Tear(host, bytes)), (to, Action::Start(host))]
-            }
-            Kind::FlippedBit(host, file, place) => {
-                vec![(from, Action::Kill(host)), (from, Action::Flip(host, file, place)), (to, Action::Start(host))]
-            }
-        }
+fn torn_log(random: &Random, world: &World) -> Kind {
+    let bytes = 1 + random.below(TORN_BYTES_MAX[random.below(2) as usize]);
+    let (leader, after_ms) = (world.leader, random.below(LEADER_DIES_MS_MAX));
+    let follower = (leader + random.below(world.hosts - 1)) % world.hosts + 1;
+    match random.below(4) {
+        0 => Kind::TornLog(follower, bytes, Then::LeaderDies(leader, after_ms)),
+        1 => Kind::TornLog(follower, bytes, Then::OthersLag(leader, after_ms)),
+        _ => Kind::TornLog(1 + random.below(world.hosts), bytes, Then::Nothing),
     }
 }
 
@@ -191,7 +173,7 @@ mod tests {
 
     use super::*;
 
-    const WORLD: World = World { hosts: 3, small_disk: Some(3), leader: 2 };
+    const WORLD: World = World { hosts: 3, small_disk: Some(3), leader: 2, engines: false };
 
     #[test]
     fn the_same_seed_has_the_same_episodes_and_all_kinds_come_up_once_around() {
@@ -228,6 +210,36 @@ mod tests {
                 assert!(actions[place..].iter().any(|(_, later)| ends(later)), "episode {number}: {action:?}");
             }
         }
+    }
+
+    #[test]
+    fn where_engines_run_a_host_is_away_for_long_at_first() {
+        let world = World { engines: true, ..WORLD };
+        for seed in 0..50 {
+            let first = Episode::draw(seed, 0, &world).faults;
+            assert!(first.len() == 1 && matches!(first[0].kind, Kind::SwitchOff(_)), "{first:?}");
+            assert!(first[0].for_ms >= AWAY_MS.0, "{first:?}");
+            let kinds: BTreeSet<_> = deck(seed, 0, &world).into_iter().collect();
+            assert_eq!(kinds.len() as u64, KINDS);
+        }
+    }
+
+    #[test]
+    fn a_leader_dies_after_half_of_the_torn_logs() {
+        let (mut mild, mut hard) = (0, 0);
+        for number in 0..2000 {
+            for fault in Episode::draw(3, number, &WORLD).faults {
+                let Kind::TornLog(host, _, then) = fault.kind else { continue };
+                match then {
+                    Then::Nothing => mild += 1,
+                    Then::LeaderDies(leader, _) | Then::OthersLag(leader, _) => {
+                        hard += 1;
+                        assert!(leader == WORLD.leader && host != leader, "{fault:?}");
+                    }
+                }
+            }
+        }
+        assert!(mild > 40 && hard > 40, "{mild} {hard}");
     }
 
     #[test]

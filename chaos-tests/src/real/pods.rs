@@ -1,18 +1,26 @@
 //! A Deployment that must be whole whenever all is well: where engines run, a host that is gone takes containers along. Acts
-//! (asks); [`missing`] decides.
+//! (asks); [`missing`] and [`astray`] decide.
 
 use std::time::Duration;
 
-use client::{Client, Error};
+use client::Client;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use tokio::time::{Instant, sleep};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::hosts::{Container, Hosts};
+use super::plan::Host;
 
 const NAMESPACE: &str = "default";
 const NAME: &str = "chaos";
 /// A node is given up, its Pods are deleted and made elsewhere, and a host that is back starts what it must run.
 const WHOLE_MAX: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Of the image's web server.
+const PORT: u16 = 8080;
+const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 pub async fn create(client: &Client, count: u32) -> Result<(), String> {
     let object = serde_json::json!({
@@ -36,29 +44,33 @@ pub async fn create(client: &Client, count: u32) -> Result<(), String> {
 }
 
 /// Waits until it is whole.
-pub async fn whole(client: &Client, count: u32) -> Result<(), String> {
+pub async fn whole(client: &Client, hosts: &Hosts, count: u32) -> Result<(), String> {
     let deadline = Instant::now() + WHOLE_MAX;
     loop {
-        let why = match look(client, count).await {
-            Ok(None) => return Ok(()),
-            Ok(Some(why)) => why,
-            Err(error) => error.to_string(),
-        };
-        if Instant::now() > deadline {
-            return Err(format!("{WHOLE_MAX:?} after all else was well: {why}"));
+        match look(client, hosts, count).await {
+            Ok(()) => return Ok(()),
+            Err(why) if Instant::now() > deadline => {
+                return Err(format!("{WHOLE_MAX:?} after all else was well: {why}"));
+            }
+            Err(_) => sleep(LOOK_EVERY).await,
         }
-        sleep(LOOK_EVERY).await;
     }
 }
 
-async fn look(client: &Client, count: u32) -> Result<Option<String>, Error> {
-    let deployment = client.namespaced::<Deployment>(NAMESPACE).get(NAME).await?;
-    let pods = client.namespaced::<Pod>(NAMESPACE).list(&Default::default()).await?;
-    Ok(missing(&deployment, &pods.items, count))
+/// As the API has it, as the engines have it, and as somebody sees it who asks the Pods.
+async fn look(client: &Client, hosts: &Hosts, count: u32) -> Result<(), String> {
+    let deployment = client.namespaced::<Deployment>(NAMESPACE).get(NAME).await.map_err(|error| error.to_string())?;
+    let pods =
+        client.namespaced::<Pod>(NAMESPACE).list(&Default::default()).await.map_err(|error| error.to_string())?;
+    missing(&deployment, &pods.items, count)?;
+    for host in 1..=hosts.count {
+        astray(&pods.items, host, hosts.containers(host).await?)?;
+    }
+    futures::future::try_join_all(pods.items.iter().map(answers)).await.map(drop)
 }
 
-/// Why it is not whole: as many Pods as there must be, each ready, and none besides.
-fn missing(deployment: &Deployment, pods: &[Pod], count: u32) -> Option<String> {
+/// As many Pods as there must be, each ready, and none besides.
+fn missing(deployment: &Deployment, pods: &[Pod], count: u32) -> Result<(), String> {
     let available = deployment.status.as_ref().and_then(|status| status.available_replicas).unwrap_or_default();
     let ready = |pod: &&Pod| {
         let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
@@ -67,8 +79,42 @@ fn missing(deployment: &Deployment, pods: &[Pod], count: u32) -> Option<String> 
     };
     let ready = pods.iter().filter(ready).count();
     let whole = available == count as i32 && ready == count as usize && pods.len() == ready;
-    (!whole)
-        .then(|| format!("of {count} Pods {available} are available; there are {}, {ready} of them ready", pods.len()))
+    let found = pods.len();
+    let why = || format!("of {count} Pods {available} are available; there are {found}, {ready} of them ready");
+    whole.then_some(()).ok_or_else(why)
+}
+
+/// On each host run the containers of the Pods that are assigned to it, each once, and no others.
+fn astray(pods: &[Pod], host: Host, mut running: Vec<Container>) -> Result<(), String> {
+    let node = format!("node-{host}");
+    let here = |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&node);
+    let containers = |pod: &Pod| {
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        ["app", "pause"].map(|role| Container { pod: uid.clone(), role: role.into() })
+    };
+    let mut wanted: Vec<Container> = pods.iter().filter(here).flat_map(containers).collect();
+    wanted.sort();
+    running.sort();
+    let why = || format!("on host {host} should run {wanted:?}, and there run {running:?}");
+    (wanted == running).then_some(()).ok_or_else(why)
+}
+
+/// Over the network, at the address that the API names.
+async fn answers(pod: &Pod) -> Result<(), String> {
+    let address = pod.status.as_ref().and_then(|status| status.pod_ip.clone()).unwrap_or_default();
+    let ask = async {
+        let mut stream = TcpStream::connect((address.as_str(), PORT)).await?;
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.map(|_| answer)
+    };
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    match timeout(ANSWER_MAX, ask).await {
+        Ok(Ok(answer)) if answer.contains(&format!("pod ip: {address}\n")) => Ok(()),
+        Ok(Ok(answer)) => Err(format!("Pod {name} at {address} answers {answer:?}")),
+        Ok(Err(error)) => Err(format!("Pod {name} at {address}: {error}")),
+        Err(_) => Err(format!("Pod {name} at {address} does not answer within {ANSWER_MAX:?}")),
+    }
 }
 
 #[cfg(test)]
@@ -86,9 +132,26 @@ mod tests {
             serde_json::from_value::<Pod>(json!({"status": {"conditions": conditions}})).unwrap()
         };
         let (well, unwell) = (pod("True"), pod("False"));
-        assert_eq!(missing(&deployment(2), &[well.clone(), well.clone()], 2), None);
-        assert!(missing(&deployment(1), &[well.clone(), unwell.clone()], 2).is_some());
-        assert!(missing(&deployment(2), &[well.clone(), well.clone(), well.clone()], 2).is_some());
-        assert!(missing(&deployment(2), &[well.clone(), well, unwell], 2).is_some(), "one that should be gone");
+        assert_eq!(missing(&deployment(2), &[well.clone(), well.clone()], 2), Ok(()));
+        assert!(missing(&deployment(1), &[well.clone(), unwell.clone()], 2).is_err());
+        assert!(missing(&deployment(2), &[well.clone(), well.clone(), well.clone()], 2).is_err());
+        assert!(missing(&deployment(2), &[well.clone(), well, unwell], 2).is_err(), "one that should be gone");
+    }
+
+    #[test]
+    fn containers_are_where_their_pods_are_and_once() {
+        let pod = |uid: &str, node: &str| {
+            let pod = json!({"metadata": {"uid": uid}, "spec": {"nodeName": node, "containers": []}});
+            serde_json::from_value::<Pod>(pod).unwrap()
+        };
+        let container = |pod: &str, role: &str| Container { pod: pod.into(), role: role.into() };
+        let pods = [pod("a", "node-1"), pod("b", "node-2")];
+        let (app, pause) = (container("a", "app"), container("a", "pause"));
+        assert_eq!(astray(&pods, 1, vec![pause.clone(), app.clone()]), Ok(()));
+        assert_eq!(astray(&pods, 3, Vec::new()), Ok(()));
+        assert!(astray(&pods, 1, vec![pause.clone()]).is_err(), "it does not run");
+        assert!(astray(&pods, 1, vec![pause.clone(), app.clone(), app.clone()]).is_err(), "it runs twice");
+        assert!(astray(&pods, 2, vec![pause, app]).is_err(), "another host's");
+        assert!(astray(&pods, 3, vec![container("gone", "pause")]).is_err(), "of a Pod that is no more");
     }
 }

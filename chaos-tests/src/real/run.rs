@@ -15,10 +15,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::actions::Action;
 use super::ending::{self, Unwell};
 use super::gaps::Gaps;
 use super::hosts::Hosts;
-use super::plan::{Action, Episode, Kind, World};
+use super::leaks::Leaks;
+use super::plan::{Episode, Kind, World};
 use super::watchers::{self, Watcher};
 use super::{clients, plan, pods};
 use crate::sim::trace::Trace;
@@ -67,6 +69,7 @@ pub struct Report {
     pub gap: (Duration, String),
     pub settled: Duration,
     pub state: String,
+    pub leaks: Leaks,
     pub failures: Vec<String>,
 }
 
@@ -124,7 +127,7 @@ impl Run {
         self.settle(shared).await?;
         if self.options.pods > 0 {
             pods::create(&self.clients[0], self.options.pods).await?;
-            pods::whole(&self.clients[0], self.options.pods).await?;
+            pods::whole(&self.clients[0], &self.hosts, self.options.pods).await?;
         }
         let first = self.begin(namespace).await?;
         let gaps = Gaps::default();
@@ -162,7 +165,10 @@ impl Run {
         let joined = tokio::time::timeout(JOIN_MAX, async { while watching.join_next().await.is_some() {} });
         joined.await.map_err(|_| format!("{JOIN_MAX:?} after the last write not all watchers were told of it"))?;
         self.report.state = ending::one_state(&self.clients).await?;
-        Ok(())
+        self.report.leaks.look(&self.hosts.processes())?;
+        // So that the next round has as much to hold as this one.
+        let gone = self.clients[0].cluster::<Namespace>().delete(namespace, &Default::default()).await;
+        gone.map_err(|error| format!("to delete the namespace {namespace}: {error}"))
     }
 
     /// Which episode comes next.
@@ -192,7 +198,12 @@ impl Run {
         let leader = self.settle(shared).await?;
         tokio::time::sleep(CALM).await;
         gaps.take();
-        let world = World { hosts: self.hosts.count, small_disk: self.hosts.small_disk, leader };
+        let world = World {
+            hosts: self.hosts.count,
+            small_disk: self.hosts.small_disk,
+            leader,
+            engines: self.options.pods > 0,
+        };
         let episode = Episode::draw(self.options.seed, number, &world);
         let faults: Vec<String> = episode.faults.iter().map(ToString::to_string).collect();
         let faults = faults.join("; ");
@@ -215,7 +226,7 @@ impl Run {
         self.hosts.end_faults().await?;
         let settled = self.settle(shared).await.map_err(|why| format!("episode {number} ({faults}): {why}"));
         if settled.is_ok() && self.options.pods > 0 {
-            pods::whole(&self.clients[0], self.options.pods).await?;
+            pods::whole(&self.clients[0], &self.hosts, self.options.pods).await?;
         }
         let (gap, settling) = (gaps.take(), ended.elapsed());
         println!(

@@ -1,6 +1,6 @@
 //! A disk that forgets what was not synced when its host crashes, and fails, fills up or dawdles when told to. Acts.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,10 +10,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use imbl::OrdMap;
 use proto::seam::Random;
-use raft::{Batch, Disk, Row, Table, Write};
+use raft::{Batch, Disk, Note, Row, Table, Write};
 
 /// Immutable once made: a version of all tables costs only what changed in it.
 type Tables = [OrdMap<Bytes, Bytes>; Table::ALL.len()];
+
+/// So many synced batches at most a disk can lose that it had made durable.
+const LOST_MAX: usize = 16;
 
 /// The platters of one host. They outlive its crashes; a [`Handle`] does not.
 #[derive(Clone)]
@@ -25,6 +28,8 @@ pub struct Platters {
 #[derive(Default)]
 struct Inner {
     durable: Tables,
+    /// What was durable before the newest synced batches, oldest first.
+    earlier: VecDeque<Tables>,
     /// What stands after each batch that no sync has made durable yet, oldest first.
     unsynced: VecDeque<Tables>,
     /// Batches ever written, and ever synced.
@@ -32,8 +37,8 @@ struct Inner {
     synced: u64,
     /// The handle that may use the platters.
     opened: u64,
-    /// Durable at once, and apart from the tables.
-    note: Option<Vec<u8>>,
+    /// Apart from the tables: what is durable of each, and what was saved since, oldest first.
+    notes: BTreeMap<Note, Vec<Vec<u8>>>,
     faults: Faults,
     /// A sync has failed: the kernel forgot which pages were dirty, so later syncs succeed and make nothing durable.
     forgetful: bool,
@@ -63,6 +68,13 @@ impl Inner {
     fn newest(&self) -> &Tables {
         self.unsynced.back().unwrap_or(&self.durable)
     }
+
+    fn make_durable(&mut self, tables: Tables) {
+        self.earlier.push_back(std::mem::replace(&mut self.durable, tables));
+        if self.earlier.len() > LOST_MAX {
+            self.earlier.pop_front();
+        }
+    }
 }
 
 impl Platters {
@@ -90,10 +102,27 @@ impl Platters {
         let surviving = self.random.below(inner.unsynced.len() as u64 + 1) as usize;
         let lost = inner.unsynced.len() - surviving;
         if surviving > 0 {
-            inner.durable = inner.unsynced[surviving - 1].clone();
+            let tables = inner.unsynced[surviving - 1].clone();
+            inner.make_durable(tables);
         }
         inner.unsynced.clear();
+        for versions in inner.notes.values_mut() {
+            let surviving = self.random.below(versions.len() as u64) as usize;
+            *versions = vec![versions.swap_remove(surviving)];
+        }
         (inner.synced, inner.forgetful) = (inner.written, false);
+        lost
+    }
+
+    /// The disk loses the newest of the batches that it had made durable. Only while no process uses it. Returns how many.
+    pub fn lose_end(&self) -> usize {
+        let mut inner = self.lock();
+        let kept = self.random.below(inner.earlier.len().max(1) as u64) as usize;
+        let lost = inner.earlier.len() - kept;
+        if lost > 0 {
+            inner.durable = inner.earlier[kept].clone();
+            inner.earlier.truncate(kept);
+        }
         lost
     }
 
@@ -174,7 +203,8 @@ impl Disk for Handle {
             return Err(io::Error::other("the simulated disk cannot sync"));
         }
         while !inner.forgetful && inner.synced < upto {
-            inner.durable = inner.unsynced.pop_front().expect("as many are unsynced as were written since");
+            let tables = inner.unsynced.pop_front().expect("as many are unsynced as were written since");
+            inner.make_durable(tables);
             inner.synced += 1;
         }
         Ok(())
@@ -187,17 +217,28 @@ impl Disk for Handle {
         }
     }
 
-    fn save_note(&self, note: &[u8]) -> io::Result<()> {
+    /// One that takes the place of another needs no room.
+    fn save_note(&self, note: Note, bytes: &[u8], durable: bool) -> io::Result<()> {
         let mut inner = self.opened()?;
-        if inner.faults.full {
-            return Err(no_room());
+        let Faults { full, fail_sync, fail_write, .. } = inner.faults;
+        let versions = inner.notes.entry(note).or_default();
+        match versions.is_empty() {
+            true if full => return Err(no_room()),
+            _ if fail_write => return Err(io::Error::other("the simulated disk cannot write")),
+            _ => versions.push(bytes.into()),
         }
-        inner.note = Some(note.into());
+        if durable && fail_sync {
+            return Err(io::Error::other("the simulated disk cannot sync"));
+        }
+        // The first one comes with a sync of its directory in any case.
+        if durable || versions.len() == 1 {
+            versions.drain(..versions.len() - 1);
+        }
         Ok(())
     }
 
-    fn note(&self) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.opened()?.note.clone())
+    fn note(&self, note: Note) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.opened()?.notes.get(&note).and_then(|versions| versions.last().cloned()))
     }
 
     fn set_aside(&self) -> io::Result<()> {
@@ -206,6 +247,7 @@ impl Disk for Handle {
             return Err(no_room());
         }
         inner.durable = Tables::default();
+        inner.earlier.clear();
         inner.unsynced.clear();
         inner.synced = inner.written;
         Ok(())
@@ -330,6 +372,43 @@ mod tests {
         disk.sync().await.unwrap();
         platters.crash();
         assert_eq!(keys(&*platters.open()), ["c"]);
+    }
+
+    #[tokio::test]
+    async fn it_can_lose_what_was_durable_but_not_the_notes() {
+        let platters = Platters::new(Random::from_seed(3));
+        let disk = platters.open();
+        assert_eq!(platters.lose_end(), 0, "there is nothing yet");
+        for key in ["a", "b", "c"] {
+            put(&*disk, key);
+            disk.sync().await.unwrap();
+        }
+        disk.save_note(Note::Mark, b"c", true).unwrap();
+        platters.crash();
+        let lost = platters.lose_end();
+        assert!((1..=3).contains(&lost), "{lost}");
+        let disk = platters.open();
+        assert_eq!(keys(&*disk)[..], ["a", "b", "c"][..3 - lost]);
+        assert_eq!(disk.note(Note::Mark).unwrap().as_deref(), Some(&b"c"[..]));
+    }
+
+    #[tokio::test]
+    async fn a_note_that_is_not_durable_may_be_the_old_one_after_a_crash() {
+        let mut found = std::collections::BTreeSet::new();
+        for seed in 0..30 {
+            let platters = Platters::new(Random::from_seed(seed));
+            let disk = platters.open();
+            disk.save_note(Note::Vote, b"old", true).unwrap();
+            disk.save_note(Note::Vote, b"new", false).unwrap();
+            assert_eq!(disk.note(Note::Vote).unwrap().as_deref(), Some(&b"new"[..]));
+            platters.crash();
+            found.insert(platters.open().note(Note::Vote).unwrap());
+            let disk = platters.open();
+            disk.save_note(Note::Vote, b"durable", true).unwrap();
+            platters.crash();
+            assert_eq!(platters.open().note(Note::Vote).unwrap().as_deref(), Some(&b"durable"[..]));
+        }
+        assert_eq!(found.len(), 2);
     }
 
     #[tokio::test]

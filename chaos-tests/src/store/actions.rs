@@ -23,12 +23,16 @@ pub enum Action {
     Compact(Host),
     NewDisk(Host),
     Rot(Host),
+    /// Of a host that is down.
+    LoseEnd(Host),
 }
 
 /// Between two starts after all have lost their power; whoever lost it first is the first to be back.
 const BALLOT_APART_MS: u64 = 400;
 /// How long a host is away that is struck down once more.
 pub const AGAIN_MS: u64 = 100;
+/// By when those who were back first have elected one of them, if they can.
+const LATE_MS: u64 = 3_000;
 
 impl Plan {
     /// In the order of their times; those of one time in the order of their faults.
@@ -120,6 +124,19 @@ impl Plan {
                     .collect()
             }
             Kind::Rot(host) => vec![(from, Action::Rot(*host))],
+            Kind::LoseEnd(host) => {
+                let lagging: Vec<Host> = (1..=self.replicas / 2).map(|on| (host + on) % self.replicas).collect();
+                let pairs = self.across(&lagging);
+                let cut = during(Action::Cut(pairs.clone(), Loss::Lost), Action::Heal(pairs));
+                let crash = (0..self.hosts()).map(|host| (to, Action::Crash(host, true)));
+                let swift = |at: &Host| at == host || lagging.contains(at);
+                let boot = (0..self.hosts()).map(|at| {
+                    let back = if swift(&at) { AGAIN_MS } else { LATE_MS };
+                    (to + back, Action::Boot(at))
+                });
+                let boot: Vec<_> = boot.collect();
+                cut.into_iter().chain(crash).chain([(to, Action::LoseEnd(*host))]).chain(boot).collect()
+            }
             // Driven by what stands in the membership.
             Kind::Guest | Kind::Replace(..) => Vec::new(),
             Kind::NewDisk(host) => {

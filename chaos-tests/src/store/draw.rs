@@ -23,7 +23,7 @@ const SHORT_EVERY: u64 = 3;
 const WINDOW_BYTES: (u64, u32) = (2_000, 7);
 const SAVE_MS: u64 = 300;
 const WINDOW_MS: (u64, u64) = (300, 6_000);
-/// One of so many seeds has a disk that rots, unless another one is lost.
+/// One of so many seeds has a disk that rots, or loses the end of its log, unless another one is lost.
 const ROT_EVERY: u64 = 4;
 /// One of so many seeds, but none of those, has a host that is filled and struck down again.
 const REFILL_EVERY: u64 = 4;
@@ -60,10 +60,14 @@ impl Plan {
         }
         if seed % ROT_EVERY == ROT_EVERY - 1 && new_disks == 0 {
             let (at_ms, host) = (BEGINS_MS + random.below(9_000), random.below(replicas as u64) as usize);
-            // Read when the replica starts again, if not before.
-            faults.push(Fault { at_ms, for_ms: 0, kind: Kind::Rot(host) });
-            let again = Kind::Crash(host, random.below(2) == 0);
-            faults.push(Fault { at_ms: at_ms + random.below(3_000), for_ms: 100, kind: again });
+            if seed / ROT_EVERY % 2 == 0 {
+                // Read when the replica starts again, if not before.
+                faults.push(Fault { at_ms, for_ms: 0, kind: Kind::Rot(host) });
+                let again = Kind::Crash(host, random.below(2) == 0);
+                faults.push(Fault { at_ms: at_ms + random.below(3_000), for_ms: 100, kind: again });
+            } else {
+                faults.push(Fault { at_ms, for_ms: 150 + random.below(600), kind: Kind::LoseEnd(host) });
+            }
         }
         faults.extend((seed % BALLOT_EVERY == BALLOT_EVERY - 2).then(|| ballot(seed, replicas)));
         faults.extend(seed.is_multiple_of(CROWD_EVERY).then(|| overrule(seed, replicas)));
@@ -71,7 +75,7 @@ impl Plan {
         // While a founder is gone and nobody has taken his place, one lost disk of the others may be a lost majority.
         if let Some(Fault { kind: Kind::Replace(founder, First::Leave), .. }) = replaced {
             for fault in &mut faults {
-                if let Kind::NewDisk(host) | Kind::Rot(host) = &mut fault.kind {
+                if let Kind::NewDisk(host) | Kind::Rot(host) | Kind::LoseEnd(host) = &mut fault.kind {
                     *host = founder;
                 }
             }

@@ -39,6 +39,12 @@ impl Run {
                 self.with_store(*host, |store| async move { store.compact_log().await });
             }
             Action::NewDisk(host) => self.platters[*host].replace(),
+            Action::LoseEnd(host) if !self.world.runs(*host) => {
+                let lost = self.platters[*host].lose_end();
+                self.world.note(format_args!("host {host} has lost {lost} batches that were durable"));
+            }
+            // It was started again at this very moment.
+            Action::LoseEnd(_) => {}
             Action::Rot(host) => {
                 if let Some((table, key)) = self.platters[*host].rot() {
                     self.world.note(format_args!("a bit of {} {key:?} at host {host} turns over", table.name()));

@@ -44,3 +44,22 @@ fn writes_go_on_within_a_second_of_the_leader_s_freezing() {
         }
     });
 }
+
+#[test]
+fn also_when_the_others_were_started_anew_while_it_led() {
+    in_a_calm_world(12, |run| {
+        let (frozen, _) = leader(run);
+        for host in (0..3).filter(|host| *host != frozen) {
+            run.crash(host, true);
+            run.boot(host);
+            run.until(run.world.now() + 2 * SECOND);
+        }
+        let since = run.world.now();
+        assert_eq!(leader(run).0, frozen, "it has led all the time");
+        run.world.freeze(frozen);
+        while leader(run).0 == frozen {
+            run.step();
+            assert!(run.world.now() - since < REPLACED_MAX, "nobody replaces replica {}", frozen + 1);
+        }
+    });
+}

@@ -63,7 +63,7 @@ pub async fn look_back(store: Store, shared: Shared, random: Random) {
         tokio::time::sleep(Duration::from_millis(pause)).await;
         let (oldest, newest) = (store.oldest(), store.state().revision());
         let from = oldest.saturating_sub(TOO_FAR);
-        let revision = from + random.below((newest - from).max(1));
+        let revision = from + random.below(newest.saturating_sub(from).max(1));
         let shown = match random.below(3) {
             0 => store.state_at(revision).await.map(|state| Shown::State(checksum(state.range(b"", None)))),
             1 => {

@@ -4,13 +4,14 @@
 //! - [`replica`]: one host's process: the store of production and those who use it;
 //! - [`clients`], [`watchers`], [`historian`], [`leader`]: the users;
 //! - [`seen`]: what they saw;
-//! - [`run`]: one seed from beginning to end;
+//! - [`run`]: one seed from beginning to end; [`ending`]: its end;
 //! - [`faults`]: what a plan's actions do to the world; [`operator`]: replicas come and go;
 //! - [`verdict`]: all promises held against what was seen.
 
 pub mod actions;
 pub mod clients;
 pub mod draw;
+pub mod ending;
 pub mod faults;
 pub mod historian;
 pub mod leader;

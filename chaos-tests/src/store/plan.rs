@@ -63,6 +63,9 @@ pub enum Kind {
     Overrule(Host, u64, u64),
     /// A bit of one record turns over. Not where a disk is lost as well.
     Rot(Host),
+    /// All lose their power, and one disk the end of what it had made durable; those who lagged are the first to be back, with
+    /// that one: what it has forgotten they never had. Not where a disk is lost as well.
+    LoseEnd(Host),
     /// A new replica joins, is promoted once it is filled, and is removed in the end. At most one in a plan.
     Guest,
     /// A new replica takes a founder's place for good. At most one in a plan, and not with a guest.
@@ -115,7 +118,7 @@ impl Plan {
     }
 
     pub fn rots(&self) -> bool {
-        self.faults.iter().any(|fault| matches!(fault.kind, Kind::Rot(_)))
+        self.faults.iter().any(|fault| matches!(fault.kind, Kind::Rot(_) | Kind::LoseEnd(_)))
     }
 }
 
@@ -134,6 +137,6 @@ mod tests {
                 text.split('(').next().map(str::to_owned)
             }));
         }
-        assert_eq!(kinds.len(), 24, "{kinds:?}");
+        assert_eq!(kinds.len(), 25, "{kinds:?}");
     }
 }

@@ -7,6 +7,7 @@ use proto::pki::{Authority, PEER_NAME, Request};
 use proto::seam::{Env, Random};
 use proto::tls::Identity;
 use raft::{Config, Disk, HistoryWindow, Member, Store, Timing};
+use tokio::task::JoinSet;
 
 use super::clients::Client;
 use super::seen::Shared;
@@ -93,16 +94,22 @@ pub async fn main(own: Member, setting: Setting, disk: Arc<dyn Disk>, env: Env, 
     shared.lock().open_failures.remove(&id);
     shared.lock().stores.insert(id, store.clone());
     let fork = || Random::from_seed(random.u64());
+    let mut users = JoinSet::new();
     for _ in 0..CLIENTS {
         let (store, shared, clock) = (store.clone(), shared.clone(), clock.clone());
         let client = Client { store, shared, random: fork(), clock, in_crowd: setting.is_crowded };
-        tokio::spawn(client.run());
+        users.spawn(client.run());
     }
-    tokio::spawn(watchers::serve(store.clone(), shared.clone(), fork()));
-    tokio::spawn(watchers::serve(store.clone(), shared.clone(), fork()));
+    users.spawn(watchers::serve(store.clone(), shared.clone(), fork()));
+    users.spawn(watchers::serve(store.clone(), shared.clone(), fork()));
     if setting.is_studied {
-        tokio::spawn(historian::follow(store.clone(), shared.clone()));
-        tokio::spawn(historian::look_back(store.clone(), shared.clone(), fork()));
+        users.spawn(historian::follow(store.clone(), shared.clone()));
+        users.spawn(historian::look_back(store.clone(), shared.clone(), fork()));
     }
-    tokio::spawn(leader::run(store, shared, fork(), clock));
+    users.spawn(leader::run(store.clone(), shared.clone(), fork(), clock));
+    shared.stop.cancelled().await;
+    users.shutdown().await;
+    store.shutdown().await;
+    shared.note(format_args!("replica {id} has ended"));
+    shared.lock().stores.remove(&id);
 }

@@ -6,10 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use proto::seam::Random;
-use raft::{Action, Change, Command, Gone, News, Outcome, Precondition, Revision, Role, Standing, Store};
+use raft::{Action, Command, Outcome, Precondition, Role, Standing, Store};
 
 use super::clients::op;
-use super::historian;
 use super::plan::{Host, Plan};
 use super::replica;
 use super::seen::Shared;
@@ -29,6 +28,8 @@ const AFTERWARDS: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_secs(40);
 /// Who was removed is given so long to disturb.
 const CALM: Duration = Duration::from_secs(3);
+/// Of one process. TODO measured
+const TASKS_MAX: usize = 1000;
 const MONITOR_EVERY: u64 = 5;
 const SUPERVISE_EVERY: u64 = 50;
 const COMPARE_EVERY: u64 = 150;
@@ -48,6 +49,9 @@ pub struct Run {
     pub members: Members,
     /// The replica on the host behind all others.
     pub newcomer: Option<u64>,
+    pub snapshots: u64,
+    /// That one process has had at a time.
+    pub tasks_most: usize,
     steps: u64,
 }
 
@@ -96,7 +100,19 @@ impl Run {
         };
         shared.lock().idle_watches = PREFIXES.iter().enumerate().map(watch).collect();
         let (restart_at, replicas, members) = Default::default();
-        Run { plan, world, shared, platters, restart_at, replicas, members, newcomer: None, steps: 0 }
+        Run {
+            plan,
+            world,
+            shared,
+            platters,
+            restart_at,
+            replicas,
+            members,
+            newcomer: None,
+            snapshots: 0,
+            tasks_most: 0,
+            steps: 0,
+        }
     }
 
     fn play(mut self) -> Report {
@@ -114,6 +130,7 @@ impl Run {
             self.stay_calm();
         }
         self.collect();
+        self.stop();
         verdict::report(self)
     }
 
@@ -153,6 +170,7 @@ impl Run {
         }
         if self.steps.is_multiple_of(COMPARE_EVERY) {
             self.compare_states();
+            self.count_tasks();
         }
     }
 
@@ -186,6 +204,16 @@ impl Run {
                  times, takes its own for odd {own}, and doubts {doubts}{why}",
                 store.id()
             ));
+        }
+    }
+
+    fn count_tasks(&mut self) {
+        for host in 0..self.plan.hosts() {
+            let tasks = self.world.tasks(host);
+            self.tasks_most = self.tasks_most.max(tasks);
+            if tasks > TASKS_MAX {
+                self.shared.violated(format!("a process has more than {TASKS_MAX} tasks, on host {host}"));
+            }
         }
     }
 
@@ -274,52 +302,6 @@ impl Run {
             });
         }
     }
-
-    /// Reads every replica's history as far back as it goes.
-    fn collect(&mut self) {
-        for host in self.plan.settled() {
-            let (Some(id), shared) = (self.id_at(host), self.shared.clone()) else { continue };
-            self.with_store(host, move |store| read_all(id, store, shared));
-        }
-        for _ in 0..50 {
-            self.world.step();
-        }
-    }
-}
-
-/// A replica's history as far back as it goes, which may be cut off meanwhile.
-async fn read_all(id: u64, store: Store, shared: Shared) {
-    let newest = store.state().revision();
-    loop {
-        let oldest = store.oldest();
-        let mut told = Told { id: 0, prefix: String::new(), after: oldest, upto: oldest, revisions: Vec::new() };
-        let gone = match read(&store, &shared, &mut told, newest).await {
-            Ok(()) => {
-                shared.lock().histories.insert(id, (oldest, newest));
-                return;
-            }
-            Err(gone) => gone,
-        };
-        historian::judge(&store, &shared, told.upto, &gone);
-        if store.oldest() == oldest {
-            return shared.violated(format!("replica {id}'s history ends: {gone}"));
-        }
-    }
-}
-
-async fn read(store: &Store, shared: &Shared, told: &mut Told, upto: Revision) -> Result<(), Gone> {
-    let mut watcher = store.watch(Default::default(), told.after)?;
-    while told.upto < upto {
-        if let News::Changes(changes) = watcher.next().await? {
-            let changes: Vec<Change> = changes.iter().map(|change| (**change).clone()).collect();
-            let taken = shared.lock().agreed.take(told, &changes);
-            if let Err(why) = taken {
-                shared.violated(format!("replica {}'s history: {why}", store.id()));
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

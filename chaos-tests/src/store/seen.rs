@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use raft::{Change, Revision, Store};
+use raft::{Change, Revision, State, Store};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::check::changes::{Agreed, Told};
 use crate::check::linear::{self, Effect, Value};
@@ -24,6 +25,8 @@ pub struct Shared {
     next_value: Arc<AtomicU64>,
     /// Users end what they have begun, and begin nothing more.
     pub quiet: Arc<AtomicBool>,
+    /// Every process is to end.
+    pub stop: CancellationToken,
     /// A record on some disk rots.
     pub rots: bool,
 }
@@ -52,6 +55,8 @@ pub struct Seen {
     pub finished: BTreeMap<u64, Revision>,
     /// From where to where each replica's own history goes.
     pub histories: BTreeMap<u64, (Revision, Revision)>,
+    /// What each replica held in the end.
+    pub finals: BTreeMap<u64, State>,
     pub violations: Vec<String>,
     pub operations: u64,
     pub unknown: u64,
@@ -77,8 +82,8 @@ pub struct Pending {
 
 impl Shared {
     pub fn new(trace: Arc<Mutex<Trace>>, epoch: Instant, rots: bool) -> Shared {
-        let (inner, quiet) = (Arc::default(), Arc::default());
-        Shared { inner, trace, epoch, next_value: Arc::default(), quiet, rots }
+        let (inner, quiet, stop) = Default::default();
+        Shared { inner, trace, epoch, next_value: Arc::default(), quiet, stop, rots }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -103,9 +108,13 @@ impl Shared {
         self.trace.lock().expect("no holder of the trace panics").line(self.now() / 1000, what);
     }
 
+    /// What is found again and again is said once.
     pub fn violated(&self, why: String) {
         self.note(format_args!("VIOLATED {why}"));
-        self.lock().violations.push(why);
+        let violations = &mut self.lock().violations;
+        if !violations.contains(&why) {
+            violations.push(why);
+        }
     }
 
     pub fn begin(&self, key: &str, intent: Effect) -> Pending {

@@ -1,4 +1,4 @@
-//! All promises, held against what was seen in a run. Pure, but for looking at the stores' final states.
+//! All promises, held against what was seen in a run. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,16 +16,11 @@ pub fn report(run: Run) -> Report {
     failures.extend(judge(&seen).and_then(|()| judge_inside(&seen)).err());
     failures.extend(run.members.check().err());
     let whole = u64::from(is_complete(&seen));
-    let snapshots = seen
-        .stores
-        .values()
-        .map(|store| store.metrics().snapshots_installed.load(std::sync::atomic::Ordering::Relaxed));
-    let snapshots = snapshots.sum();
     let (operations, unknown) = (seen.operations, seen.unknown);
     drop(seen);
     let trace = run.world.trace().lock().expect("no holder of the trace panics").text();
     let (simulated_ms, terms) = (run.world.now().as_millis() as u64, run.replicas.terms() as u64);
-    let (seed, faults) = (run.plan.seed, run.plan.faults.len() as u64);
+    let (seed, faults, snapshots) = (run.plan.seed, run.plan.faults.len() as u64, run.snapshots);
     let report = Report { seed, faults, failures, trace, simulated_ms, operations, unknown, terms, snapshots, whole };
     let stores = std::mem::take(&mut run.shared.lock().stores);
     drop((run, stores));
@@ -102,8 +97,7 @@ fn acknowledged_are_there(seen: &Seen) -> Result<(), String> {
 }
 
 fn states_follow_from_changes(seen: &Seen) -> Result<(), String> {
-    for (id, store) in &seen.stores {
-        let state = store.state();
+    for (id, state) in &seen.finals {
         let mut expected = BTreeMap::new();
         for change in seen.agreed.all().filter(|change| change.revision <= state.revision()) {
             match &change.value {

@@ -10,6 +10,7 @@ mod explain;
 mod harness;
 mod kubectl;
 mod lessons;
+mod operator;
 mod pods;
 mod starting;
 mod story;

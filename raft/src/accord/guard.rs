@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
-use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::room::Room;
 use crate::disk::{Batch, Table};
+use crate::handover::{Handover, Wish};
 use crate::metrics::Metrics;
 use crate::record;
-use crate::types::Raft;
 
 const FENCED: Bytes = Bytes::from_static(b"fenced");
 
@@ -135,22 +134,14 @@ impl Franchise {
 }
 
 /// Once the fence is shut: no more elections, and no more leadership. Ends then, or with `stop`.
-pub async fn hold(guard: Arc<Guard>, raft: Raft, id: u64, stop: CancellationToken) {
+pub async fn hold(guard: Arc<Guard>, handover: Handover, stop: CancellationToken) {
     let mut fence = guard.subscribe();
     tokio::select! {
         () = stop.cancelled() => return,
         shut = fence.wait_for(Fence::is_shut) => if shut.is_err() { return },
     }
-    raft.runtime_config().elect(false);
-    let others = {
-        let metrics = raft.server_metrics();
-        let metrics = metrics.borrow_watched();
-        let leads = metrics.current_leader == Some(id);
-        leads.then(|| metrics.membership_config.voter_ids().filter(|other| *other != id).collect::<Vec<_>>())
-    };
-    // Whoever takes over first; without heartbeats the others elect somebody in any case.
-    for other in others.unwrap_or_default() {
-        let _ = raft.trigger().transfer_leader(other).await;
-    }
-    raft.runtime_config().heartbeat(false);
+    handover.raft.runtime_config().elect(false);
+    // Without heartbeats the others elect somebody in any case.
+    handover.run(Wish::Anyone).await;
+    handover.raft.runtime_config().heartbeat(false);
 }

@@ -6,6 +6,7 @@ pub mod guard;
 pub mod judge;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -26,14 +27,15 @@ use crate::types::Raft;
 const QUESTION_AGE_MAX: Duration = Duration::from_millis(400);
 /// What a replica said of its disk holds for so long.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
-/// Between two attempts to hand the leadership to a replica with more room.
-const HAND_OVER_PAUSE: Duration = Duration::from_secs(10);
+/// Who answered no longer ago than this, two heartbeats and a little more, is there.
+const PRESENT_MAX: Duration = Duration::from_millis(500);
 
 pub struct Accord {
     id: u64,
     published: Arc<Published>,
     guard: Arc<Guard>,
     level: watch::Receiver<Level>,
+    abstains: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
     inner: Mutex<Inner>,
     /// All have answered the question.
@@ -63,6 +65,7 @@ impl Question {
 
 struct Peer {
     level: Level,
+    abstains: bool,
     heard_at: Instant,
 }
 
@@ -77,10 +80,11 @@ impl Accord {
         id: u64,
         published: Arc<Published>,
         guard: Arc<Guard>,
-        level: watch::Receiver<Level>,
+        (level, abstains): (watch::Receiver<Level>, Arc<AtomicBool>),
         metrics: Arc<Metrics>,
     ) -> Arc<Accord> {
-        Arc::new(Accord { id, published, guard, level, metrics, inner: Mutex::default(), complete: Notify::new() })
+        let (inner, complete) = Default::default();
+        Arc::new(Accord { id, published, guard, level, abstains, metrics, inner, complete })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -103,7 +107,8 @@ impl Accord {
     pub fn answered(&self, target: u64, report: &peer::Report) {
         let mut inner = self.inner();
         let level = Level::numbered(report.level.into());
-        inner.peers.insert(target, Peer { level, heard_at: Instant::now() });
+        let abstains = report.abstains;
+        inner.peers.insert(target, Peer { level, abstains, heard_at: Instant::now() });
         let Some(question) = &mut inner.question else { return };
         for at in &report.digests {
             if let Some(digests) = question.digests.get_mut(&at.index) {
@@ -130,7 +135,8 @@ impl Accord {
             let digest = trail.at(*index)?;
             Some(peer::DigestAt { index: *index, digest })
         });
-        peer::Report { digests: known.collect(), level: self.level.borrow().number() as u32 }
+        let (level, abstains) = (self.level.borrow().number() as u32, self.abstains.load(Relaxed));
+        peer::Report { digests: known.collect(), level, abstains }
     }
 
     /// How short of room the cluster is that this replica leads.
@@ -151,7 +157,7 @@ impl Accord {
                 question.digests.iter().map(|(index, digests)| (*index, judge(voters, digests))).collect();
             let took_part: BTreeSet<u64> = question.digests.values().flat_map(|all| all.keys().copied()).collect();
             let over = question.is_complete() || question.asked_at.elapsed() >= QUESTION_AGE_MAX;
-            self.conclude(&mut inner, &verdicts, &took_part, over);
+            self.conclude(&mut inner, voters, &verdicts, &took_part, over);
             if over {
                 inner.question = None;
             }
@@ -165,7 +171,14 @@ impl Accord {
         self.cluster_level(&inner, voters)
     }
 
-    fn conclude(&self, inner: &mut Inner, verdicts: &[(u64, Verdict)], took_part: &BTreeSet<u64>, over: bool) {
+    fn conclude(
+        &self,
+        inner: &mut Inner,
+        voters: &BTreeSet<u64>,
+        verdicts: &[(u64, Verdict)],
+        took_part: &BTreeSet<u64>,
+        over: bool,
+    ) {
         Metrics::add(&self.metrics.comparisons, u64::from(over && took_part.len() > 1));
         let mut undecided = None;
         for (index, verdict) in verdicts {
@@ -196,31 +209,29 @@ impl Accord {
                 inner.words.entry(*id).or_insert_with(|| Word::Doubt(why.clone()));
             }
             self.guard.doubt(Some(&why));
-        } else if over {
+        } else if over && took_part.len() * 2 > voters.len() {
+            // A doubt is not over because those fall silent who had other states.
             inner.words.retain(|_, word| matches!(word, Word::Odd(_)));
             self.guard.doubt(None);
         }
     }
 
-    /// A voter with room, where this leader has little.
-    fn roomier(&self, voters: &BTreeSet<u64>) -> Option<u64> {
-        if *self.level.borrow() == Level::Ample {
-            return None;
-        }
+    /// The other voters that could lead: they answered just now, they vote, and nobody doubts their state. With each: is there
+    /// enough room on its disk?
+    pub fn able(&self, voters: &BTreeSet<u64>) -> Vec<(u64, bool)> {
         let inner = self.inner();
-        let fit = |id: &&u64| {
-            let peer = inner.peers.get(*id);
-            let ample = peer.is_some_and(|peer| peer.level == Level::Ample && peer.heard_at.elapsed() < SILENCE_MAX);
-            ample && !inner.words.contains_key(*id)
+        let able = |id: &u64| {
+            let peer = inner.peers.get(id).filter(|peer| !peer.abstains && peer.heard_at.elapsed() < PRESENT_MAX)?;
+            let fit = peer.level != Level::Out && !inner.words.contains_key(id);
+            fit.then_some((*id, peer.level == Level::Ample))
         };
-        voters.iter().filter(|id| **id != self.id).find(fit).copied()
+        voters.iter().filter(|id| **id != self.id).filter_map(able).collect()
     }
 
     /// Looks at the answers while this replica leads. `cluster` shows how short of room the cluster is. Ends with
     /// `stop`.
     pub async fn run(self: Arc<Self>, raft: Raft, cluster: watch::Sender<Level>, stop: CancellationToken) {
         let (mut metrics, mut level) = (raft.server_metrics(), self.level.clone());
-        let mut handed_over: Option<Instant> = None;
         loop {
             let (leads, voters) = {
                 let now = metrics.borrow_watched();
@@ -229,12 +240,6 @@ impl Accord {
             };
             if leads {
                 cluster.send_replace(self.step(&voters));
-                let due = handed_over.is_none_or(|at| at.elapsed() > HAND_OVER_PAUSE);
-                if let Some(to) = self.roomier(&voters).filter(|_| due) {
-                    tracing::warn!(to, "there is little room on the disk here: another replica shall lead");
-                    handed_over = Some(Instant::now());
-                    let _ = raft.trigger().transfer_leader(to).await;
-                }
             } else {
                 *self.inner() = Inner::default();
             }

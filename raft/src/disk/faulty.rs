@@ -7,11 +7,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use async_trait::async_trait;
 
-use super::{Batch, Disk, Free, Row, Table};
+use super::{Batch, Disk, Free, Note, Row, Table};
 
 pub struct Faulty {
     pub below: Arc<dyn Disk>,
     pub fail_sync: AtomicBool,
+    /// The next write fails, and not for lack of room.
+    pub fail_write: AtomicBool,
+    /// So many of the next scans fail; so many of those after them find no room.
+    pub fail_scans: AtomicU64,
+    pub full_scans: AtomicU64,
     /// Of the file system, the reserve not counted.
     pub free: Mutex<u64>,
     /// It does not tell how much is free.
@@ -31,6 +36,9 @@ impl Faulty {
         Arc::new(Faulty {
             below,
             fail_sync: false.into(),
+            fail_write: false.into(),
+            fail_scans: 0.into(),
+            full_scans: 0.into(),
             free: Mutex::new(total),
             silent: AtomicBool::new(false),
             total,
@@ -43,10 +51,6 @@ impl Faulty {
     pub fn set_free(&self, bytes: u64) {
         *self.free.lock().unwrap() = bytes;
     }
-
-    pub fn reserved(&self) -> u64 {
-        *self.reserved.lock().unwrap()
-    }
 }
 
 fn full() -> io::Error {
@@ -56,6 +60,9 @@ fn full() -> io::Error {
 #[async_trait]
 impl Disk for Faulty {
     fn write(&self, batch: &Batch) -> io::Result<()> {
+        if self.fail_write.swap(false, Relaxed) {
+            return Err(io::Error::other("the cable is loose, says the test"));
+        }
         let mut free = self.free.lock().unwrap();
         if self.sick.load(Relaxed) || *free < batch.bytes as u64 {
             self.sick.store(true, Relaxed);
@@ -96,12 +103,16 @@ impl Disk for Faulty {
         Ok(())
     }
 
-    fn save_note(&self, note: &[u8]) -> io::Result<()> {
-        self.below.save_note(note)
+    fn reserved(&self) -> io::Result<u64> {
+        Ok(*self.reserved.lock().unwrap())
     }
 
-    fn note(&self) -> io::Result<Option<Vec<u8>>> {
-        self.below.note()
+    fn save_note(&self, note: Note, bytes: &[u8], durable: bool) -> io::Result<()> {
+        self.below.save_note(note, bytes, durable)
+    }
+
+    fn note(&self, note: Note) -> io::Result<Option<Vec<u8>>> {
+        self.below.note(note)
     }
 
     fn get(&self, table: Table, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
@@ -109,7 +120,12 @@ impl Disk for Faulty {
     }
 
     fn scan(&self, table: Table, from: &[u8], to: &[u8], bytes_max: usize) -> io::Result<Vec<Row>> {
-        self.below.scan(table, from, to, bytes_max)
+        let one_of = |count: &AtomicU64| count.fetch_update(Relaxed, Relaxed, |count| count.checked_sub(1)).is_ok();
+        match () {
+            () if one_of(&self.fail_scans) => Err(io::Error::other("the sector is gone, says the test")),
+            () if one_of(&self.full_scans) => Err(full()),
+            () => self.below.scan(table, from, to, bytes_max),
+        }
     }
 
     fn bytes(&self) -> u64 {

@@ -5,24 +5,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::storage::IOFlushed;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::room::Room;
+use super::space::Level;
+use crate::mark::Mark;
 use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
-use crate::types::Types;
+use crate::types::{LogId, Types};
 
-/// Who waits for a sync that begins after now.
-pub enum Waiter {
+/// Waits for a sync that begins after now.
+struct Waiter {
+    /// Where the log, or a state in its place, ends with what waits.
+    upto: Option<LogId>,
+    who: Who,
+}
+
+enum Who {
     Log(IOFlushed<Types>),
-    Vote(oneshot::Sender<io::Result<()>>),
+    Other(oneshot::Sender<io::Result<()>>),
 }
 
 /// openraft bounds the appends under way, so the queue stays short; unbounded because `append` may not block.
 #[derive(Clone)]
 pub struct Flusher {
     waiters: mpsc::UnboundedSender<Waiter>,
+    mark: Arc<Mark>,
+    level: watch::Receiver<Level>,
 }
 
 /// How many are taken from the queue for one sync.
@@ -32,7 +42,9 @@ const BROKEN: &str = "an earlier sync of the disk failed";
 
 impl Flusher {
     pub fn start(room: Arc<Room>, metrics: Arc<Metrics>) -> Flusher {
-        let (waiters, mut queue) = mpsc::unbounded_channel();
+        let (waiters, mut queue) = mpsc::unbounded_channel::<Waiter>();
+        let mark = Arc::new(Mark::open(room.clone(), &metrics));
+        let (marking, level) = (mark.clone(), room.level());
         tokio::spawn(async move {
             let mut waiting = Vec::new();
             let mut broken = false;
@@ -44,6 +56,12 @@ impl Flusher {
                     false => sync(&room).await,
                 };
                 metrics.synced(started.elapsed());
+                let upto = waiting.iter().filter_map(|waiter| waiter.upto).max();
+                let synced = match (synced, upto) {
+                    // Before anybody is told.
+                    (Ok(()), Some(upto)) => marking.raise(upto).await,
+                    (synced, _) => synced,
+                };
                 if let Err(error) = &synced {
                     broken = true;
                     metrics.disk_failed(error);
@@ -51,28 +69,55 @@ impl Flusher {
                 for waiter in waiting.drain(..) {
                     let result =
                         synced.as_ref().map(|_| ()).map_err(|error| io::Error::new(error.kind(), error.to_string()));
-                    match waiter {
-                        Waiter::Log(callback) => callback.io_completed(result),
-                        Waiter::Vote(answer) => drop(answer.send(result)),
+                    match waiter.who {
+                        Who::Log(callback) => callback.io_completed(result),
+                        Who::Other(answer) => drop(answer.send(result)),
                     }
+                }
+                if let Err(error) = marking.settle().await {
+                    broken = true;
+                    tracing::error!(%error, "how far the log is durable could not be kept");
                 }
             }
         });
-        Flusher { waiters }
+        Flusher { waiters, mark, level }
     }
 
-    pub fn enqueue(&self, waiter: Waiter) -> io::Result<()> {
+    /// How far the log was durable at the start, and is now.
+    pub fn mark(&self) -> &Mark {
+        &self.mark
+    }
+
+    /// Entries up to `last` were written; `done` hears when they are durable.
+    pub fn appended(&self, last: Option<LogId>, done: IOFlushed<Types>) -> io::Result<()> {
+        self.enqueue(Waiter { upto: last, who: Who::Log(done) })
+    }
+
+    fn enqueue(&self, waiter: Waiter) -> io::Result<()> {
         self.waiters.send(waiter).map_err(|_| io::Error::other("the flusher has stopped"))
     }
 
     /// Waits until everything written before the call is durable.
     pub async fn durable(&self, within: Duration) -> io::Result<()> {
+        self.durable_upto(None, within).await
+    }
+
+    /// The same; among what was written is a state that stands for the log up to here.
+    pub async fn durable_upto(&self, upto: Option<LogId>, within: Duration) -> io::Result<()> {
         let (answer, result) = oneshot::channel();
-        self.enqueue(Waiter::Vote(answer))?;
-        match tokio::time::timeout(within, result).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(io::Error::other("the flusher has stopped")),
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("the disk did not sync within {within:?}"))),
+        self.enqueue(Waiter { upto, who: Who::Other(answer) })?;
+        let mut result = result;
+        loop {
+            match tokio::time::timeout(within, &mut result).await {
+                Ok(Ok(result)) => return result,
+                Ok(Err(_)) => return Err(io::Error::other("the flusher has stopped")),
+                // It waits for room, which may take any time.
+                Err(_) if *self.level.borrow() == Level::Out => {}
+                Err(_) => {
+                    let message = format!("the disk did not sync within {within:?}");
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+                }
+            }
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The seam to the disk: four ordered tables, atomic batches, one sync. Production keeps them in RocksDB, the
 //! simulation in memory that forgets what was not synced. Decides nothing.
 
+mod aside;
 #[cfg(test)]
 pub mod faulty;
 pub mod flusher;
 mod leftovers;
 mod note;
+mod options;
 pub mod rocks;
 pub mod room;
 pub mod space;
@@ -75,6 +77,26 @@ impl Batch {
     }
 }
 
+/// A few bytes in a file of their own beside the tables, so that damage to these leaves them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Note {
+    /// The vote, and whose data it is.
+    Vote,
+    /// How far the log was durable.
+    Mark,
+}
+
+impl Note {
+    pub const ALL: [Note; 2] = [Note::Vote, Note::Mark];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Note::Vote => "vote",
+            Note::Mark => "mark",
+        }
+    }
+}
+
 /// A key with its value, as a scan gives them.
 pub type Row = (Bytes, Vec<u8>);
 
@@ -105,17 +127,24 @@ pub trait Disk: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Keeps a few bytes apart from the tables, so that damage to these leaves them. Durable on return.
-    fn save_note(&self, _note: &[u8]) -> io::Result<()> {
+    /// How much is kept now, also since before a restart.
+    fn reserved(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    /// Takes the place of what was saved as this note before: after a crash it is the one or the other. `durable`: on return;
+    /// otherwise at some time, but no later than with the next one that is.
+    fn save_note(&self, _note: Note, _bytes: &[u8], _durable: bool) -> io::Result<()> {
         Ok(())
     }
 
     /// What was saved last, if this disk keeps any.
-    fn note(&self) -> io::Result<Option<Vec<u8>>> {
+    fn note(&self, _note: Note) -> io::Result<Option<Vec<u8>>> {
         Ok(None)
     }
 
-    /// Moves all tables to where a person can find them, and begins with empty ones. The note stays. May take long.
+    /// Moves all tables to where a person can find them, and begins with empty ones. The notes stay. May take long.
+    /// A crash in the middle loses nothing: the next start finishes it.
     fn set_aside(&self) -> io::Result<()> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "this disk cannot set its tables aside"))
     }

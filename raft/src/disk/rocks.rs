@@ -3,34 +3,29 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use rocksdb::properties::ESTIMATE_NUM_KEYS;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBCompressionType,
-    DBRecoveryMode, IteratorMode, Options, ReadOptions, WriteBatch,
+    ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, IteratorMode, Options, ReadOptions, WriteBatch,
 };
 
 use super::leftovers::Leftovers;
-use super::{Batch, Disk, Free, Row, Table, Write, note};
-
-/// Small, because a replica keeps its state in memory anyway and reads the disk for history and lagging peers.
-const BLOCK_CACHE_BYTES: usize = 4 << 20;
-const WRITE_BUFFER_BYTES: usize = 8 << 20;
-/// All tables' buffers together: the largest is flushed when they exceed it.
-const WRITE_BUFFERS_BYTES: usize = 16 << 20;
-/// So many deletions among so many rows in a row make a file worth compacting.
-const DELETIONS_WINDOW: usize = 4096;
-const DELETIONS_MAX: usize = 2048;
-/// A full write-ahead log forces the column families that hold it back to flush.
-const WAL_BYTES_MAX: u64 = 64 << 20;
+use super::{Batch, Disk, Free, Note, Row, Table, Write, aside, note, options};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot make the data directory {path}")]
     Directory {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the damaged database in {path} cannot be set aside")]
+    Aside {
         path: PathBuf,
         #[source]
         source: io::Error,
@@ -47,20 +42,23 @@ pub enum Error {
 const RESERVE: &str = "reserve";
 /// A reopening writes the tables out of the log, and some small files beside.
 const HEAL_BYTES: u64 = 1 << 20;
+/// A database that is not closed within this has a disk that does not answer. Nobody waits for it any longer.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 
 pub struct Rocks {
     path: PathBuf,
-    /// `None` after [`Disk::close`], and while a database without room waits for its reopening.
+    /// `None` after [`Disk::close`]. One that could not be opened anew for lack of room can be read only.
     db: Arc<RwLock<Option<DB>>>,
     closed: AtomicBool,
-    /// A write found no room: RocksDB takes no other until it was opened anew.
-    full: AtomicBool,
+    /// A write found no room: no other is tried until the database was opened anew.
+    full: Arc<AtomicBool>,
     leftovers: Mutex<Leftovers>,
 }
 
 impl Rocks {
     pub fn open(path: &Path) -> Result<Rocks, Error> {
-        std::fs::create_dir_all(path).map_err(|source| Error::Directory { path: path.into(), source })?;
+        make(path).map_err(|source| Error::Directory { path: path.into(), source })?;
+        aside::resume(path).map_err(|source| Error::Aside { path: path.into(), source })?;
         let db = match open(path) {
             Err(Error::Open { message, .. }) if no_space(&message) && path.join(RESERVE).exists() => {
                 tracing::warn!("there is no room to open the database: the reserve is given back");
@@ -71,15 +69,18 @@ impl Rocks {
             opened => opened?,
         };
         let db = Arc::new(RwLock::new(Some(db)));
-        let (closed, full, leftovers) = (AtomicBool::new(false), AtomicBool::new(false), Mutex::default());
+        let (closed, full, leftovers) = (AtomicBool::new(false), Arc::default(), Mutex::default());
         Ok(Rocks { path: path.into(), db, closed, full, leftovers })
     }
 
     fn with<T>(&self, run: impl FnOnce(&DB) -> Result<T, rocksdb::Error>) -> io::Result<T> {
-        let db = read(&self.db);
-        match &*db {
+        // Not behind somebody who waits for a disk that hangs.
+        if self.closed.load(SeqCst) {
+            return Err(closed());
+        }
+        match &*read(&self.db) {
             Some(db) => run(db).map_err(|error| self.explain(error)),
-            None => Err(self.absent()),
+            None => Err(closed()),
         }
     }
 
@@ -87,27 +88,62 @@ impl Rocks {
         self.leftovers.lock().expect("no holder of the leftovers panics")
     }
 
-    fn absent(&self) -> io::Error {
-        match self.closed.load(SeqCst) {
-            true => io::Error::other("the database is closed"),
-            false => io::Error::new(io::ErrorKind::StorageFull, "the database waits for room to be opened again"),
-        }
-    }
-
     fn explain(&self, error: rocksdb::Error) -> io::Error {
         let message = error.to_string();
         let kind = match error.kind() {
             rocksdb::ErrorKind::Corruption => io::ErrorKind::InvalidData,
-            _ if no_space(&message) => io::ErrorKind::StorageFull,
+            _ if found_no_room(&message) => io::ErrorKind::StorageFull,
             _ => io::ErrorKind::Other,
         };
         io::Error::new(kind, format!("{}: {message}", self.path.display()))
     }
 
+    /// What an attempt to open the database anew comes to.
+    fn reopened(&self, db: &mut Option<DB>, opened: Result<DB, Error>) -> io::Result<()> {
+        let error = match opened {
+            Ok(opened) => {
+                *db = Some(opened);
+                self.full.store(false, SeqCst);
+                tracing::info!("the database takes writes again");
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        // The log is read for others and the history for watchers meanwhile.
+        *db = open_to_read(&self.path)
+            .inspect_err(|error| tracing::warn!(%error, "the database cannot even be read"))
+            .ok();
+        let kind = match &error {
+            Error::Open { message, .. } if found_no_room(message) => io::ErrorKind::StorageFull,
+            Error::Damaged { .. } => io::ErrorKind::InvalidData,
+            _ => io::ErrorKind::Other,
+        };
+        Err(io::Error::new(kind, error))
+    }
+
+    /// Returns whether it was done in time. It is done in any case once the disk answers.
+    fn close_within(&self, within: Duration) -> bool {
+        self.closed.store(true, SeqCst);
+        let db = self.db.clone();
+        let (done, closed) = mpsc::channel();
+        std::thread::spawn(move || {
+            // So that a compaction that somebody waits for comes to its end.
+            if let Some(db) = &*read(&db) {
+                db.cancel_all_background_work(false);
+            }
+            let db = write(&db).take();
+            if let Some(db) = db {
+                db.cancel_all_background_work(true);
+            }
+            let _ = done.send(());
+        });
+        closed.recv_timeout(within).is_ok()
+    }
+
     /// What RocksDB's log takes, all of which a reopening may have to write once more.
     fn log_bytes(&self) -> u64 {
         let Ok(entries) = std::fs::read_dir(&self.path) else { return 0 };
-        let logs = entries.flatten().filter(|entry| entry.path().extension().is_some_and(|kind| kind == "log"));
+        let logs = entries.flatten().filter(|entry| has_kind(&entry.path(), "log"));
         logs.filter_map(|entry| entry.metadata().ok()).map(|found| found.len()).sum()
     }
 }
@@ -116,57 +152,95 @@ fn no_space(message: &str) -> bool {
     message.contains("No space left") || message.contains("Space limit reached")
 }
 
-/// The system call itself, and not RocksDB's refusal to try it.
-fn failed_sync(message: &str) -> bool {
-    message.contains("fsync") || message.contains("fdatasync")
+/// A write that found no room. A full disk that shows only in a sync is a failed sync like any other.
+fn found_no_room(message: &str) -> bool {
+    no_space(message) && !message.contains("fsync") && !message.contains("fdatasync")
+}
+
+/// RocksDB's refusal of a sync for a write that failed before, or because it cannot write at all: it did not try.
+fn untried(message: &str) -> bool {
+    found_no_room(message) || message.contains("Writer has previous error") || message.contains("read only mode")
+}
+
+fn full(message: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, message.into())
+}
+
+fn closed() -> io::Error {
+    io::Error::other("the database is closed")
+}
+
+/// Makes the directory, so that it is there after a crash, too.
+fn make(path: &Path) -> io::Result<()> {
+    let above = |path: &Path| match path.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    let missing: Vec<&Path> = path.ancestors().take_while(|dir| *dir != Path::new("") && !dir.exists()).collect();
+    std::fs::create_dir_all(path)?;
+    missing.into_iter().try_for_each(|dir| aside::sync(&above(dir)))
 }
 
 fn open(path: &Path) -> Result<DB, Error> {
-    let families = Table::ALL.map(|table| ColumnFamilyDescriptor::new(table.name(), table_options(table)));
-    DB::open_cf_descriptors(&database_options(path), path, families).map_err(|error| {
-        let message = error.to_string();
-        // RocksDB has no error kind of its own for a held LOCK file: it reports the system's message.
-        match message.contains("/LOCK") && message.contains("lock") {
-            true => Error::InUse { path: path.into() },
-            false if error.kind() == rocksdb::ErrorKind::Corruption => Error::Damaged { path: path.into(), message },
-            false => Error::Open { path: path.into(), message },
-        }
-    })
+    if lost_its_head(path) {
+        return Err(Error::Damaged { path: path.into(), message: "CURRENT is missing, and tables are there".into() });
+    }
+    DB::open_cf_descriptors(&database(path), path, families()).map_err(|error| failure(path, &error))
+}
+
+/// RocksDB would take it for a new database, and delete the tables.
+fn lost_its_head(path: &Path) -> bool {
+    let Ok(mut entries) = std::fs::read_dir(path) else { return false };
+    let is_table = |entry: io::Result<std::fs::DirEntry>| entry.is_ok_and(|entry| has_kind(&entry.path(), "sst"));
+    !path.join("CURRENT").exists() && entries.any(is_table)
+}
+
+fn has_kind(path: &Path, kind: &str) -> bool {
+    path.extension().is_some_and(|found| found == kind)
+}
+
+fn open_to_read(path: &Path) -> Result<DB, Error> {
+    let opened = DB::open_cf_descriptors_read_only(&database(path), path, families(), false);
+    opened.map_err(|error| failure(path, &error))
+}
+
+fn database(path: &Path) -> Options {
+    options::database(free(path).map_or(u64::MAX, |free| free.total_bytes))
+}
+
+fn families() -> [ColumnFamilyDescriptor; Table::ALL.len()] {
+    Table::ALL.map(|table| ColumnFamilyDescriptor::new(table.name(), options::table(table)))
+}
+
+fn failure(path: &Path, error: &rocksdb::Error) -> Error {
+    let message = error.to_string();
+    let corrupt = error.kind() == rocksdb::ErrorKind::Corruption;
+    // A file that another one names. What is not there at all is made.
+    let lost = message.contains("No such file") && path.join("CURRENT").exists();
+    // RocksDB has no error kind of its own for a held LOCK file: it reports the system's message.
+    match message.contains("/LOCK") && message.contains("lock") {
+        true => Error::InUse { path: path.into() },
+        false if corrupt || lost => Error::Damaged { path: path.into(), message },
+        false => Error::Open { path: path.into(), message },
+    }
 }
 
 /// The note in a directory whose database is not open.
-pub fn note(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    note::load(path)
+pub fn note(path: &Path, note: Note) -> io::Result<Option<Vec<u8>>> {
+    note::load(path, note)
 }
-
-/// Where damaged tables go; what was there before is dropped.
-const ASIDE: &str = "damaged";
-/// What stays in its place.
-const OURS: [&str; 4] = [RESERVE, ASIDE, "vote", "vote.new"];
 
 /// Only while the database is not open.
 pub fn set_aside(path: &Path) -> io::Result<()> {
-    let aside = path.join(ASIDE);
-    // With CURRENT goes the meaning of all the other files: after a crash in the middle the rest is no database.
-    let current = path.join("CURRENT");
-    if current.exists() && aside.exists() {
-        std::fs::remove_dir_all(&aside)?;
-    }
-    std::fs::create_dir_all(&aside)?;
-    if current.exists() {
-        std::fs::rename(current, aside.join("CURRENT"))?;
-    }
-    for entry in std::fs::read_dir(path)? {
-        let name = entry?.file_name();
-        if !OURS.iter().any(|ours| name == *ours) {
-            std::fs::rename(path.join(&name), aside.join(&name))?;
-        }
-    }
-    std::fs::File::open(path)?.sync_all()
+    aside::set_aside(path)
 }
 
 fn read(db: &RwLock<Option<DB>>) -> RwLockReadGuard<'_, Option<DB>> {
     db.read().expect("no holder of the database panics")
+}
+
+fn write(db: &RwLock<Option<DB>>) -> RwLockWriteGuard<'_, Option<DB>> {
+    db.write().expect("no holder of the database panics")
 }
 
 fn family(db: &DB, table: Table) -> &ColumnFamily {
@@ -176,6 +250,9 @@ fn family(db: &DB, table: Table) -> &ColumnFamily {
 #[async_trait]
 impl Disk for Rocks {
     fn write(&self, batch: &Batch) -> io::Result<()> {
+        if self.full.load(SeqCst) {
+            return Err(full("the database waits for room to be opened again"));
+        }
         self.with(|db| {
             let mut out = WriteBatch::with_capacity_bytes(batch.bytes + 32 * batch.writes.len());
             for write in &batch.writes {
@@ -187,7 +264,7 @@ impl Disk for Rocks {
             }
             let written = db.write(out);
             // Told while the database is held, so that no reopening comes in between.
-            if written.as_ref().is_err_and(|error| no_space(error.as_ref())) {
+            if written.as_ref().is_err_and(|error| found_no_room(error.as_ref())) {
                 self.full.store(true, SeqCst);
             }
             if written.is_ok() {
@@ -198,44 +275,46 @@ impl Disk for Rocks {
     }
 
     async fn sync(&self) -> io::Result<()> {
-        let db = self.db.clone();
-        let synced = tokio::task::spawn_blocking(move || read(&db).as_ref().map(|db| db.flush_wal(true)));
-        match synced.await.map_err(io::Error::other)? {
-            Some(Ok(())) => Ok(()),
-            // A log whose write failed refuses the sync without trying it.
-            Some(Err(error)) if self.full.load(SeqCst) && !failed_sync(error.as_ref()) => {
-                Err(io::Error::new(io::ErrorKind::StorageFull, error.to_string()))
-            }
-            Some(Err(error)) => Err(io::Error::other(format!("{}: {error}", self.path.display()))),
-            None => Err(self.absent()),
+        if self.closed.load(SeqCst) {
+            return Err(closed());
         }
+        let (db, full, path) = (self.db.clone(), self.full.clone(), self.path.clone());
+        let sync = move || {
+            let db = read(&db);
+            let Some(db) = &*db else { return Err(closed()) };
+            let Err(error) = db.flush_wal(true) else { return Ok(()) };
+            // Told, and looked at, while the database is held.
+            if found_no_room(error.as_ref()) {
+                full.store(true, SeqCst);
+            }
+            let kind = match full.load(SeqCst) && untried(error.as_ref()) {
+                true => io::ErrorKind::StorageFull,
+                false => io::ErrorKind::Other,
+            };
+            Err(io::Error::new(kind, format!("{}: {error}", path.display())))
+        };
+        tokio::task::spawn_blocking(sync).await.map_err(io::Error::other)?
     }
 
     /// Opens the database anew: that reads the log back, writes all it holds into tables, and syncs these.
     fn heal(&self) -> io::Result<()> {
-        let mut db = self.db.write().expect("no holder of the database panics");
-        if self.closed.load(SeqCst) {
-            return Err(self.absent());
-        }
-        if db.is_some() && !self.full.load(SeqCst) {
+        if !self.full.load(SeqCst) {
             return Ok(());
         }
-        let full = |message: String| io::Error::new(io::ErrorKind::StorageFull, message);
         let (free, needed) = (self.free()?.map_or(u64::MAX, |free| free.bytes), self.log_bytes() + HEAL_BYTES);
         if free < needed {
             return Err(full(format!("{free} bytes are free, {needed} are needed to open the database again")));
         }
-        drop(db.take());
-        match open(&self.path) {
-            Ok(opened) => {
-                *db = Some(opened);
-                self.full.store(false, SeqCst);
-                tracing::info!("the database takes writes again");
-                Ok(())
-            }
-            Err(Error::Open { message, .. }) if no_space(&message) => Err(full(message)),
-            Err(error) => Err(io::Error::other(error.to_string())),
+        // A compaction that somebody waits for would keep everybody waiting, and the database goes anyway.
+        if let Some(db) = &*read(&self.db) {
+            db.cancel_all_background_work(false);
         }
+        let mut db = write(&self.db);
+        if self.closed.load(SeqCst) {
+            return Err(closed());
+        }
+        drop(db.take());
+        self.reopened(&mut db, open(&self.path))
     }
 
     fn free(&self) -> io::Result<Option<Free>> {
@@ -262,16 +341,23 @@ impl Disk for Rocks {
         }
     }
 
-    fn save_note(&self, bytes: &[u8]) -> io::Result<()> {
-        note::save(&self.path, bytes)
+    fn reserved(&self) -> io::Result<u64> {
+        match std::fs::metadata(self.path.join(RESERVE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            found => found.map(|found| found.len()),
+        }
     }
 
-    fn note(&self) -> io::Result<Option<Vec<u8>>> {
-        note::load(&self.path)
+    fn save_note(&self, note: Note, bytes: &[u8], durable: bool) -> io::Result<()> {
+        note::save(&self.path, note, bytes, durable)
+    }
+
+    fn note(&self, note: Note) -> io::Result<Option<Vec<u8>>> {
+        note::load(&self.path, note)
     }
 
     fn set_aside(&self) -> io::Result<()> {
-        let mut db = self.db.write().expect("no holder of the database panics");
+        let mut db = write(&self.db);
         drop(db.take());
         set_aside(&self.path)?;
         *db = Some(open(&self.path).map_err(|error| io::Error::other(error.to_string()))?);
@@ -306,6 +392,9 @@ impl Disk for Rocks {
     /// By compactions, which stop neither reads nor writes. Never by dropping files that lie in a deleted range: a newer
     /// row may lie there, in a file of its own.
     fn reclaim(&self) -> io::Result<()> {
+        if self.full.load(SeqCst) {
+            return Ok(());
+        }
         let mut options = CompactOptions::default();
         options.set_exclusive_manual_compaction(false);
         self.with(|db| {
@@ -328,14 +417,8 @@ impl Disk for Rocks {
     }
 
     fn close(&self) {
-        self.closed.store(true, SeqCst);
-        // So that a compaction that somebody waits for comes to its end.
-        if let Some(db) = &*read(&self.db) {
-            db.cancel_all_background_work(false);
-        }
-        let db = self.db.write().expect("no holder of the database panics").take();
-        if let Some(db) = db {
-            db.cancel_all_background_work(true);
+        if !self.close_within(CLOSE_DEADLINE) {
+            tracing::error!("the database is not closed: the disk does not answer");
         }
     }
 }
@@ -343,49 +426,6 @@ impl Disk for Rocks {
 fn free(path: &Path) -> io::Result<Free> {
     let found = rustix::fs::statvfs(path)?;
     Ok(Free { bytes: found.f_bavail * found.f_frsize, total_bytes: found.f_blocks * found.f_frsize })
-}
-
-fn database_options(path: &Path) -> Options {
-    let mut options = Options::default();
-    options.create_if_missing(true);
-    options.create_missing_column_families(true);
-    // Absolute consistency, except for a record torn at the very end of the log, which was never acknowledged.
-    // Logs before the last one are held against their sizes in the manifest.
-    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-    options.set_track_and_verify_wals_in_manifest(true);
-    options.set_paranoid_checks(true);
-    // On a small disk the log stays small, so that the reserve is enough for writing it out.
-    let total = free(path).map_or(u64::MAX, |free| free.total_bytes);
-    options.set_max_total_wal_size(WAL_BYTES_MAX.min(total / 32));
-    options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES);
-    options.set_max_background_jobs(2);
-    options.set_max_open_files(128);
-    options.set_bytes_per_sync(1 << 20);
-    options.set_keep_log_file_num(2);
-    options.set_max_log_file_size(1 << 20);
-    options.set_stats_dump_period_sec(0);
-    options.set_stats_persist_period_sec(0);
-    options.set_skip_stats_update_on_db_open(true);
-    options
-}
-
-fn table_options(table: Table) -> Options {
-    let mut options = Options::default();
-    options.set_write_buffer_size(match table {
-        Table::Meta => 1 << 20,
-        _ => WRITE_BUFFER_BYTES,
-    });
-    options.set_max_write_buffer_number(2);
-    if table == Table::Objects {
-        // Objects are deleted one by one: a file that holds little else than their marks is compacted before its turn.
-        options.add_compact_on_deletion_collector_factory(DELETIONS_WINDOW, DELETIONS_MAX, 0.5);
-    }
-    options.set_compression_type(DBCompressionType::Lz4);
-    let mut blocks = BlockBasedOptions::default();
-    blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE_BYTES / Table::ALL.len()));
-    blocks.set_cache_index_and_filter_blocks(true);
-    options.set_block_based_table_factory(&blocks);
-    options
 }
 
 #[cfg(test)]

@@ -85,3 +85,132 @@ async fn batches_survive_a_reopening() {
     assert_eq!(rocks.scan(Table::Log, b"a", b"z", 1).unwrap().len(), 1, "bounded by bytes");
     assert!(rocks.get(Table::Objects, b"b").unwrap().is_none(), "tables are apart");
 }
+
+/// Closed, with tables and a log.
+fn stopped() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let rocks = Rocks::open(dir.path()).unwrap();
+    write(&rocks, |batch| batch.put(Table::Log, Bytes::from_static(b"a"), vec![1]));
+    flush(&rocks);
+    write(&rocks, |batch| batch.put(Table::Log, Bytes::from_static(b"b"), vec![2]));
+    rocks.close();
+    dir
+}
+
+#[test]
+fn a_file_that_is_missing_or_misnamed_is_damage_and_no_failure() {
+    let rewrite = |dir: &Path, change: &dyn Fn(String) -> String| {
+        let current = dir.join("CURRENT");
+        std::fs::write(&current, change(std::fs::read_to_string(&current).unwrap())).unwrap();
+    };
+    let remove = |dir: &Path, wanted: &str| {
+        let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let gone = files.filter(|path| path.to_str().unwrap().contains(wanted)).map(std::fs::remove_file);
+        assert!(gone.map(Result::unwrap).count() > 0, "{wanted}");
+    };
+    let flip = |at: usize| {
+        move |dir: &Path| {
+            let mut bytes = std::fs::read(dir.join("CURRENT")).unwrap();
+            let at = at.min(bytes.len() - 1);
+            bytes[at] ^= 1;
+            std::fs::write(dir.join("CURRENT"), bytes).unwrap();
+        }
+    };
+    type Damage<'a> = &'a dyn Fn(&Path);
+    let damages: [(&str, Damage); 7] = [
+        ("a flipped letter", &flip(2)),
+        ("a flipped digit", &flip("MANIFEST-00000".len())),
+        ("a flipped end", &flip(usize::MAX)),
+        ("nothing in it", &|dir| rewrite(dir, &|_| String::new())),
+        ("no manifest", &|dir| remove(dir, "MANIFEST")),
+        ("no table", &|dir| remove(dir, ".sst")),
+        ("no CURRENT", &|dir| remove(dir, "CURRENT")),
+    ];
+    for (what, damage) in damages {
+        let dir = stopped();
+        damage(dir.path());
+        let error = Rocks::open(dir.path()).err().unwrap_or_else(|| panic!("{what}: it opens"));
+        assert!(matches!(error, Error::Damaged { .. }), "{what}: {error}");
+    }
+}
+
+#[test]
+fn what_rocksdb_says_of_a_full_disk_is_told_from_a_failed_sync() {
+    let appended = "IO error: No space left on device: While appending to file: /d/000012.log: No space left on device";
+    let synced = "IO error: No space left on device: While fdatasync: /d/000012.log: No space left on device";
+    let directory = "IO error: No space left on device: While fsync: /d: No space left on device";
+    let scratched = "IO error: While fdatasync: /d/000012.log: Input/output error";
+    let refused = "IO error: Writer has previous error.";
+    let told = |message| (found_no_room(message), untried(message));
+    assert_eq!(told(appended), (true, true));
+    assert_eq!(told(refused), (false, true), "a full disk only where a write found it full");
+    assert_eq!(told("Not implemented: Not supported operation in read only mode."), (false, true));
+    for failed in [synced, directory, scratched, "IO error: While appending to file: /d/000012.log: Input/output error"]
+    {
+        assert_eq!(told(failed), (false, false), "{failed}");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_room_to_be_opened_again_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let rocks = Rocks::open(dir.path()).unwrap();
+    write(&rocks, |batch| batch.put(Table::Log, Bytes::from_static(b"a"), vec![1]));
+    flush(&rocks);
+    write(&rocks, |batch| batch.put(Table::Meta, Bytes::from_static(b"b"), vec![2]));
+    rocks.sync().await.unwrap();
+    rocks.full.store(true, SeqCst);
+    let message = "IO error: No space left on device: While appending to file".into();
+    let no_room = Error::Open { path: dir.path().into(), message };
+    {
+        let mut db = super::write(&rocks.db);
+        drop(db.take());
+        let error = rocks.reopened(&mut db, Err(no_room)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+    assert_eq!(rocks.get(Table::Meta, b"b").unwrap().unwrap(), [2], "from the log");
+    assert_eq!(rocks.scan(Table::Log, b"a", b"z", 9).unwrap().len(), 1);
+    let mut batch = Batch::default();
+    batch.put(Table::Log, Bytes::from_static(b"c"), vec![3]);
+    assert_eq!(rocks.write(&batch).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(rocks.sync().await.unwrap_err().kind(), io::ErrorKind::StorageFull);
+    rocks.heal().unwrap();
+    rocks.write(&batch).unwrap();
+    rocks.sync().await.unwrap();
+    assert_eq!(rocks.scan(Table::Log, b"a", b"z", 9).unwrap().len(), 2);
+}
+
+#[test]
+fn a_reserve_outlives_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let rocks = Rocks::open(dir.path()).unwrap();
+    assert_eq!(rocks.reserved().unwrap(), 0);
+    rocks.reserve(1 << 20).unwrap();
+    rocks.close();
+    let rocks = Rocks::open(dir.path()).unwrap();
+    assert_eq!(rocks.reserved().unwrap(), 1 << 20);
+    rocks.reserve(0).unwrap();
+    assert_eq!(rocks.reserved().unwrap(), 0);
+}
+
+#[test]
+fn a_disk_that_hangs_does_not_keep_anybody_who_closes_or_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let rocks = Rocks::open(dir.path()).unwrap();
+    // As a sync that does not end.
+    let hangs = read(&rocks.db);
+    assert!(!rocks.close_within(Duration::from_millis(50)));
+    assert!(rocks.get(Table::Log, b"a").is_err(), "at once, though somebody waits for the database");
+    drop(hangs);
+    assert!(rocks.close_within(Duration::from_secs(20)));
+    Rocks::open(dir.path()).expect("it is closed");
+}
+
+#[test]
+fn a_data_directory_is_made_with_those_above_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a/b/c");
+    make(&path).unwrap();
+    make(&path).unwrap();
+    assert!(path.is_dir());
+}

@@ -27,8 +27,8 @@ pub struct Room {
     level: watch::Sender<Level>,
     /// Writes that wait for room now.
     waiting: AtomicUsize,
-    /// One at a time makes room. Is the reserve held?
-    reserve: Mutex<bool>,
+    /// One at a time makes room. How large is the reserve that is held?
+    reserve: Mutex<u64>,
     stop: CancellationToken,
 }
 
@@ -36,7 +36,9 @@ impl Room {
     /// Waiting writes end with an error at `stop`.
     pub fn new(disk: Arc<dyn Disk>, metrics: Arc<Metrics>, stop: CancellationToken) -> Arc<Room> {
         let level = watch::Sender::new(Level::Ample);
-        Arc::new(Room { disk, metrics, level, waiting: AtomicUsize::new(0), reserve: Mutex::new(false), stop })
+        // One from before a restart is held as well.
+        let reserve = Mutex::new(disk.reserved().unwrap_or(0));
+        Arc::new(Room { disk, metrics, level, waiting: AtomicUsize::new(0), reserve, stop })
     }
 
     pub fn level(&self) -> watch::Receiver<Level> {
@@ -49,10 +51,18 @@ impl Room {
 
     /// The same for much at once, which would hold up everybody else on this thread.
     pub async fn write_apart(&self, batch: Batch) -> io::Result<()> {
-        let batch = Arc::new(batch);
-        let writing = batch.clone();
-        let mut first = Some(apart(&self.disk, move |disk| disk.write(&writing)).await);
-        self.persist(|| first.take().unwrap_or_else(|| self.disk.write(&batch))).await
+        self.persist_apart(move |disk| disk.write(&batch)).await
+    }
+
+    /// [`Room::persist`] for what may take long.
+    pub async fn persist_apart(
+        &self,
+        write: impl Fn(&dyn Disk) -> io::Result<()> + Send + Sync + 'static,
+    ) -> io::Result<()> {
+        let write = Arc::new(write);
+        let writing = write.clone();
+        let mut first = Some(apart(&self.disk, move |disk| writing(disk)).await);
+        self.persist(|| first.take().unwrap_or_else(|| write(&*self.disk))).await
     }
 
     /// Runs `write` until it finds room. Any other error ends the trust in the disk.
@@ -93,11 +103,13 @@ impl Room {
     /// Gives the reserve back and lets the disk take writes again.
     async fn heal(&self) -> io::Result<()> {
         let mut held = self.reserve.lock().await;
-        if *held {
+        if *held > 0 {
             tracing::warn!("the disk is full: the reserve is given back");
-            apart(&self.disk, |disk| disk.reserve(0)).await?;
-            *held = false;
         }
+        // Whether or not it is known of.
+        apart(&self.disk, |disk| disk.reserve(0)).await?;
+        *held = 0;
+        Metrics::set(&self.metrics.disk_reserve_bytes, 0);
         apart(&self.disk, |disk| disk.heal()).await?;
         Metrics::add(&self.metrics.disk_heals, 1);
         Ok(())
@@ -131,14 +143,14 @@ impl Room {
         self.show(limits.level(was, bytes, waits));
         // A write that makes room goes first.
         let Ok(mut held) = self.reserve.try_lock() else { return Ok(()) };
-        let hold = limits.holds_reserve(*held, bytes);
-        if hold != *held {
+        let hold = limits.holds_reserve(*held > 0, bytes);
+        if hold != (*held > 0) {
             let reserve = if hold { limits.reserve } else { 0 };
             apart(&self.disk, move |disk| disk.reserve(reserve)).await?;
-            *held = hold;
+            *held = reserve;
             tracing::info!(reserve_bytes = reserve, free_bytes = bytes, "the reserve on the disk has changed");
         }
-        Metrics::set(&self.metrics.disk_reserve_bytes, if *held { limits.reserve } else { 0 });
+        Metrics::set(&self.metrics.disk_reserve_bytes, *held);
         Ok(())
     }
 

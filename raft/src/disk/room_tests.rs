@@ -28,10 +28,14 @@ async fn a_write_takes_the_reserve_and_then_waits_for_room() {
     let dir = tempfile::tempdir().unwrap();
     let (disk, room, _stop) = room(dir.path());
     room.look().await.unwrap();
-    assert_eq!(disk.reserved(), 32 * MIB);
+    assert_eq!(disk.reserved().unwrap(), 32 * MIB);
     disk.set_free(0);
     room.look().await.unwrap();
-    assert_eq!((disk.reserved(), *room.level().borrow()), (0, Level::Short), "given back before a write fails");
+    assert_eq!(
+        (disk.reserved().unwrap(), *room.level().borrow()),
+        (0, Level::Short),
+        "given back before a write fails"
+    );
     disk.set_free(0);
     let waits = tokio::spawn({
         let room = room.clone();
@@ -47,7 +51,7 @@ async fn a_write_takes_the_reserve_and_then_waits_for_room() {
     tokio::time::timeout(Duration::from_secs(5), waits).await.unwrap().unwrap().unwrap();
     assert_eq!(disk.below.get(Table::Objects, b"k").unwrap().unwrap().len() as u64, MIB);
     room.look().await.unwrap();
-    assert_eq!((disk.reserved(), *room.level().borrow()), (32 * MIB, Level::Ample), "healed by itself");
+    assert_eq!((disk.reserved().unwrap(), *room.level().borrow()), (32 * MIB, Level::Ample), "healed by itself");
     assert_eq!(room.metrics.disk_failure(), None, "a full disk is no untrusted one");
 }
 
@@ -56,10 +60,10 @@ async fn a_write_that_finds_no_room_goes_through_on_the_reserve() {
     let dir = tempfile::tempdir().unwrap();
     let (disk, room, _stop) = room(dir.path());
     room.look().await.unwrap();
-    assert_eq!(disk.reserved(), 32 * MIB);
+    assert_eq!(disk.reserved().unwrap(), 32 * MIB);
     disk.set_free(10);
     tokio::time::timeout(Duration::from_secs(5), room.write(&batch(MIB))).await.unwrap().unwrap();
-    assert_eq!((disk.reserved(), disk.heals.load(Relaxed)), (0, 1));
+    assert_eq!((disk.reserved().unwrap(), disk.heals.load(Relaxed)), (0, 1));
     assert_eq!(*room.level().borrow(), Level::Short);
 }
 
@@ -97,4 +101,19 @@ async fn a_disk_that_does_not_tell_its_room_is_short_only_while_a_write_waits() 
     tokio::time::timeout(Duration::from_secs(5), waits).await.unwrap().unwrap().unwrap();
     room.look().await.unwrap();
     assert_eq!(*room.level().borrow(), Level::Ample);
+}
+
+#[tokio::test]
+async fn a_reserve_from_before_a_restart_is_known_and_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, first, _stop) = room(dir.path());
+    first.look().await.unwrap();
+    assert_eq!(disk.reserved().unwrap(), 32 * MIB);
+    // More than a quarter of the reserve, and too little to set one aside.
+    disk.set_free(10 * MIB);
+    let again = Room::new(disk.clone(), Arc::new(Metrics::default()), CancellationToken::new());
+    again.look().await.unwrap();
+    assert_eq!(again.metrics.disk_reserve_bytes.load(Relaxed), 32 * MIB);
+    tokio::time::timeout(Duration::from_secs(5), again.write(&batch(20 * MIB))).await.expect("on the reserve").unwrap();
+    assert_eq!((disk.reserved().unwrap(), again.metrics.disk_reserve_bytes.load(Relaxed)), (0, 0));
 }

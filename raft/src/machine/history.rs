@@ -1,16 +1,22 @@
 //! The changes of the history window: the newest in memory, all of them on the disk, trimmed a little at a time. Their
 //! values lie in the log only. `trim` decides, `rows` reads; the rest acts.
+//!
+//! What is in memory is behind a lock that nobody holds while the disk works: entries are applied under it.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use super::published::Published;
 use super::reach::Reach;
 use super::row::{self, Place};
 use super::rows::{self, Missing, key};
 use super::trim::{self, Floors, Trimmed};
 use crate::command::{Change, Previous, Revision};
-use crate::disk::{Batch, Disk, Table};
+use crate::disk::{Batch, Disk, Table, apart};
 use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
 use crate::record;
@@ -23,8 +29,14 @@ const RING_BYTES: usize = 4 << 20;
 const NEAR_PART: u64 = 16;
 /// How many bytes of rows one trimming step looks at, so that none of them takes long.
 const TRIM_BYTES: usize = 64 << 10;
+/// So many may read it from the disk at once, each on a thread of its own. When a replica has restarted, its memory holds
+/// nothing, and all its watchers come at the same time: syncs need threads and the disk too.
+const READS_AT_ONCE: usize = 4;
 
 const TRIMMED: &[u8] = b"trimmed";
+
+/// Changes, and the revision up to which they are all there is.
+pub type Stretch = (Vec<Arc<Change>>, Revision);
 
 pub struct History {
     disk: Arc<dyn Disk>,
@@ -32,6 +44,9 @@ pub struct History {
     window: HistoryWindow,
     reach: Arc<Reach>,
     inner: Mutex<Inner>,
+    /// Held by who drops some of it. Taken before `inner`, never while that is held.
+    dropping: Mutex<()>,
+    turns: Arc<Semaphore>,
 }
 
 struct Inner {
@@ -40,6 +55,8 @@ struct Inner {
     newest: Revision,
     ring: VecDeque<Kept>,
     ring_bytes: usize,
+    /// Where the commands end whose changes are about to come into the ring.
+    ends: VecDeque<Revision>,
     floors: Floors,
 }
 
@@ -48,6 +65,28 @@ struct Kept {
     change: Arc<Change>,
     /// What had come in before it.
     position: u64,
+    /// See [`Place::ends_command`].
+    ends_command: bool,
+}
+
+/// [`History::since`], where a read of the disk holds up nobody. Cancelled, it leaves a read that has begun to end by itself.
+pub async fn since(
+    published: &Arc<Published>,
+    after: Revision,
+    upto: Revision,
+    prefix: &Bytes,
+) -> Result<Stretch, Gone> {
+    let history = &published.history;
+    if let Some(found) = history.recent(after, upto, prefix)? {
+        return Ok(found);
+    }
+    let turn = history.turns.clone().acquire_owned().await.expect("the turns are never closed");
+    let (there, prefix) = (published.clone(), prefix.clone());
+    let read = apart(&history.disk, move |_| {
+        let _turn = turn;
+        Ok(there.history.since(after, upto, &prefix))
+    });
+    read.await.unwrap_or_else(|error| Err(history.gone(after, upto, Missing::Damaged(error))))
 }
 
 impl History {
@@ -63,9 +102,10 @@ impl History {
         let trimmed = disk.get(Table::Meta, TRIMMED)?.map(|row| record::decode(&row, &what)).transpose()?;
         let trimmed: Trimmed = trimmed.unwrap_or_default();
         reach.relies_beyond(trimmed.entry());
-        let (ring, floors) = (VecDeque::new(), Floors::default());
-        let inner = Inner { trimmed, bytes_added, newest, ring, ring_bytes: 0, floors };
-        let history = History { disk, metrics, window, reach, inner: Mutex::new(inner) };
+        let (ring, ends, floors) = (VecDeque::new(), VecDeque::new(), Floors::default());
+        let inner = Mutex::new(Inner { trimmed, bytes_added, newest, ring, ring_bytes: 0, ends, floors });
+        let turns = Arc::new(Semaphore::new(READS_AT_ONCE));
+        let history = History { disk, metrics, window, reach, inner, dropping: Mutex::default(), turns };
         history.check()?;
         history.report(&history.inner());
         Ok(history)
@@ -82,6 +122,10 @@ impl History {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no holder of the history panics")
+    }
+
+    fn dropping(&self) -> MutexGuard<'_, ()> {
+        self.dropping.lock().expect("nobody who drops history panics")
     }
 
     fn report(&self, inner: &Inner) {
@@ -102,7 +146,7 @@ impl History {
     /// Puts the rows of an entry's changes into the batch of a round in which `before` bytes came in already. Returns
     /// the bytes of the rows.
     pub fn write(&self, batch: &mut Batch, entry: &LogId, changes: &[Change], before: u64) -> u64 {
-        let inner = self.inner();
+        let mut inner = self.inner();
         let (start, near_bytes) = (inner.bytes_added + before, self.near_bytes());
         let (mut bytes, mut values) = (0, 0);
         for (n, change) in changes.iter().enumerate() {
@@ -119,11 +163,12 @@ impl History {
             }
             batch.put(Table::History, key(change.revision), row);
         }
+        inner.ends.extend(changes.last().map(|last| last.revision));
         bytes
     }
 
     /// A round of entries is on the disk now, with so many bytes, which count also where nothing was changed: the log
-    /// keeps them for as long. Keeps the changes in memory too.
+    /// keeps them for as long. Keeps the changes in memory too; all of them went through [`History::write`].
     pub fn remember(&self, changes: Vec<Arc<Change>>, bytes: u64) {
         let mut inner = self.inner();
         // All as if they began where the first does: none counts as nearer than it is.
@@ -131,11 +176,12 @@ impl History {
         inner.bytes_added += bytes;
         for change in changes {
             inner.newest = change.revision;
+            let ends_command = inner.ends.pop_front_if(|end| *end == change.revision).is_some();
             if mutants::on(Mutant::DeleteLeavesNoEvent) && change.value.is_none() {
                 continue;
             }
             inner.ring_bytes += weight(&change);
-            inner.ring.push_back(Kept { change, position });
+            inner.ring.push_back(Kept { change, position, ends_command });
         }
         while inner.ring_bytes > RING_BYTES {
             inner.drop_oldest();
@@ -143,19 +189,32 @@ impl History {
         self.report(&inner);
     }
 
-    /// Changes after `after` up to `upto` to keys that begin with `prefix`, and the revision up to which that is
-    /// all there is: `upto`, or less when the rest is left for another call.
-    pub fn since(&self, after: Revision, upto: Revision, prefix: &[u8]) -> Result<(Vec<Arc<Change>>, Revision), Gone> {
-        {
-            let inner = self.inner();
-            if after < inner.trimmed.floor {
-                return Err(Gone { asked: after, oldest: inner.trimmed.floor });
+    /// Changes after `after` up to `upto` to keys that begin with `prefix`, about [`rows::READ_BYTES`] of them and whole
+    /// commands only. A watcher keeps for as long as it likes what it is given. `None`: memory does not reach back so far.
+    pub fn recent(&self, after: Revision, upto: Revision, prefix: &[u8]) -> Result<Option<Stretch>, Gone> {
+        let inner = self.inner();
+        if after < inner.trimmed.floor {
+            return Err(Gone { asked: after, oldest: inner.trimmed.floor });
+        }
+        let first = inner.ring.front().map(|first| first.change.revision);
+        let Some(skip) = first.and_then(|first| (after + 1).checked_sub(first)) else { return Ok(None) };
+        let (mut changes, mut bytes) = (Vec::new(), 0);
+        for kept in inner.ring.iter().skip(skip as usize).take((upto - after) as usize) {
+            if kept.change.key.starts_with(prefix) {
+                bytes += weight(&kept.change);
+                changes.push(kept.change.clone());
             }
-            if let Some(skip) = inner.ring.front().and_then(|first| (after + 1).checked_sub(first.change.revision)) {
-                let wanted = inner.ring.iter().skip(skip as usize).take((upto - after) as usize);
-                let wanted = wanted.filter(|kept| kept.change.key.starts_with(prefix));
-                return Ok((wanted.map(|kept| kept.change.clone()).collect(), upto));
+            if kept.ends_command && bytes >= rows::READ_BYTES {
+                return Ok(Some((changes, kept.change.revision)));
             }
+        }
+        Ok(Some((changes, upto)))
+    }
+
+    /// The same, from the disk where memory does not reach back so far; that may take long.
+    pub fn since(&self, after: Revision, upto: Revision, prefix: &[u8]) -> Result<Stretch, Gone> {
+        if let Some(found) = self.recent(after, upto, prefix)? {
+            return Ok(found);
         }
         Metrics::add(&self.metrics.watch_reads_from_disk, 1);
         let changes = rows::read(&*self.disk, after, upto).map_err(|missing| self.gone(after, upto, missing))?;
@@ -176,7 +235,7 @@ impl History {
     }
 
     /// Drops a little of what the window no longer covers, up to `revision` at most. Returns whether there may be more
-    /// to drop.
+    /// to drop. Works on the disk all the while.
     pub fn trim(&self, now_ms: u64, revision: Revision) -> io::Result<bool> {
         let (before, added) = {
             let inner = self.inner();
@@ -196,62 +255,74 @@ impl History {
                 None => (bytes, seen) = ((bytes * 4).max(TRIM_BYTES), rows.len()),
             }
         };
-        let mut inner = self.inner();
-        if inner.trimmed.floor != before.floor {
-            return Ok(true);
-        }
-        let trimmed = inner.floors.move_on(before, floor, self.near_bytes());
-        self.store(&mut inner, trimmed, Batch::default())?;
-        while inner.ring.front().is_some_and(|kept| kept.change.revision <= trimmed.floor) {
-            inner.drop_oldest();
-        }
+        let _alone = self.dropping();
+        let trimmed = {
+            let mut inner = self.inner();
+            if inner.trimmed.floor != before.floor {
+                return Ok(true);
+            }
+            let trimmed = inner.floors.move_on(before, floor, self.near_bytes());
+            // Who reads hears of it before the rows go.
+            (inner.trimmed.floor, inner.trimmed.position) = (trimmed.floor, trimmed.position);
+            while inner.ring.front().is_some_and(|kept| kept.change.revision <= trimmed.floor) {
+                inner.drop_oldest();
+            }
+            trimmed
+        };
+        self.store(trimmed, Batch::default(), |_| {})?;
         Ok(true)
     }
 
     /// When nothing is left to look back on, nothing relies on what lies behind it.
     fn rest(&self) -> io::Result<bool> {
-        let mut inner = self.inner();
-        let Trimmed { floor, position, cleared, .. } = inner.trimmed;
-        if floor < inner.newest {
-            return Ok(false);
-        }
-        let entry = self.reach.now().applied;
+        let _alone = self.dropping();
+        let (Trimmed { floor, position, cleared, .. }, entry) = {
+            let inner = self.inner();
+            if inner.trimmed.floor < inner.newest {
+                return Ok(false);
+            }
+            (inner.trimmed, self.reach.now().applied)
+        };
         if cleared < floor {
-            self.store(&mut inner, Trimmed::all(floor, position, entry), Batch::default())?;
+            self.store(Trimmed::all(floor, position, entry), Batch::default(), |_| {})?;
         }
         self.reach.relies_beyond(entry);
         Ok(false)
     }
 
-    /// Writes it down with what the caller has in the batch, and clears the rows.
-    fn store(&self, inner: &mut Inner, trimmed: Trimmed, mut batch: Batch) -> io::Result<()> {
+    /// Writes it down with what the caller has in the batch, and clears the rows. The caller holds `dropping`, and has
+    /// `then` done when that is on the disk.
+    fn store(&self, trimmed: Trimmed, mut batch: Batch, then: impl FnOnce(&mut Inner)) -> io::Result<()> {
+        let cleared = self.inner().trimmed.cleared;
         batch.put(Table::Meta, TRIMMED, record::encode(&trimmed));
-        if trimmed.cleared > inner.trimmed.cleared {
-            batch.delete_range(Table::History, key(inner.trimmed.cleared + 1), key(trimmed.cleared + 1));
+        if trimmed.cleared > cleared {
+            batch.delete_range(Table::History, key(cleared + 1), key(trimmed.cleared + 1));
         }
         self.disk.write(&batch)?;
+        let mut inner = self.inner();
         inner.trimmed = trimmed;
+        then(&mut inner);
         self.reach.relies_beyond(trimmed.entry());
-        self.report(inner);
+        self.report(&inner);
         Ok(())
     }
 
     /// A snapshot replaces everything up to the entry: the batch, which the caller fills with the new state, is written
     /// while nobody trims.
     pub fn replace(&self, batch: &Batch, revision: Revision, entry: Option<LogId>) -> io::Result<()> {
-        let mut inner = self.inner();
-        let floor = if mutants::on(Mutant::HistoryHoleAfterSnapshot) { inner.trimmed.floor } else { revision };
+        let _alone = self.dropping();
+        let floor = if mutants::on(Mutant::HistoryHoleAfterSnapshot) { self.floor() } else { revision };
         let mut batch = batch.clone();
         batch.delete_range(Table::History, key(0), key(u64::MAX));
-        let trimmed = Trimmed::all(floor, inner.bytes_added, entry);
-        self.store(&mut inner, trimmed, batch)?;
-        inner.newest = revision;
-        inner.floors.forget();
-        if !mutants::on(Mutant::RingKeptAcrossSnapshot) {
-            inner.ring.clear();
-            inner.ring_bytes = 0;
-        }
-        Ok(())
+        self.store(Trimmed::all(floor, self.bytes_added(), entry), batch, |inner| {
+            inner.newest = revision;
+            inner.floors.forget();
+            inner.ends.clear();
+            if !mutants::on(Mutant::RingKeptAcrossSnapshot) {
+                inner.ring.clear();
+                inner.ring_bytes = 0;
+            }
+        })
     }
 
     pub fn bytes_added(&self) -> u64 {

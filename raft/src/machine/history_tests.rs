@@ -1,6 +1,8 @@
 //! What was changed is what is read back, from memory and from the disk, as far as the window reaches.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use openraft::EntryPayload;
@@ -10,6 +12,7 @@ use super::super::row::Found;
 use super::*;
 use crate::command::{Action, Command, Op, Precondition};
 use crate::disk::rocks::Rocks;
+use crate::disk::{Row, Write};
 use crate::log_store;
 use crate::machine::apply::apply;
 use crate::state::State;
@@ -126,4 +129,158 @@ fn entries_that_change_nothing_take_room_in_the_window_too() {
     assert!(!history.trim(7, 1).unwrap());
     assert_eq!(history.reach.now().needless(), Some(log_id(1, 900)));
     assert_eq!(kept(&disk, Table::History), 0);
+}
+
+/// Somewhere on it takes its time.
+struct Slow {
+    rocks: Rocks,
+    readers: Mutex<Readers>,
+    /// Told when a write that drops history begins; it ends when the other is told.
+    dropping: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
+}
+
+#[derive(Default)]
+struct Readers {
+    now: usize,
+    at_once: usize,
+    ever: Vec<ThreadId>,
+}
+
+impl Slow {
+    fn new(rocks: Rocks) -> Arc<Slow> {
+        Arc::new(Slow { rocks, readers: Mutex::default(), dropping: Mutex::default() })
+    }
+}
+
+#[async_trait::async_trait]
+impl Disk for Slow {
+    fn write(&self, batch: &Batch) -> io::Result<()> {
+        let drops = batch.writes.iter().any(|write| matches!(write, Write::Put(Table::Meta, key, _) if key == TRIMMED));
+        if let Some((begun, end)) = self.dropping.lock().unwrap().take_if(|_| drops) {
+            begun.send(()).unwrap();
+            end.recv().unwrap();
+        }
+        self.rocks.write(batch)
+    }
+
+    async fn sync(&self) -> io::Result<()> {
+        self.rocks.sync().await
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        self.rocks.get(table, key)
+    }
+
+    fn scan(&self, table: Table, from: &[u8], to: &[u8], bytes_max: usize) -> io::Result<Vec<Row>> {
+        {
+            let mut readers = self.readers.lock().unwrap();
+            readers.ever.push(thread::current().id());
+            readers.now += 1;
+            readers.at_once = readers.at_once.max(readers.now);
+        }
+        thread::sleep(Duration::from_millis(20));
+        let rows = self.rocks.scan(table, from, to, bytes_max);
+        self.readers.lock().unwrap().now -= 1;
+        rows
+    }
+
+    fn bytes(&self) -> u64 {
+        0
+    }
+
+    fn close(&self) {}
+}
+
+/// Applies a command of one op, or of more, as a round of its own.
+fn apply_one(disk: &dyn Disk, history: &History, state: &mut State, index: u64, ops: Vec<Op>) -> u64 {
+    let command = Command { fence: None, proposed_at_ms: 7, author: "test".into(), ops };
+    let (mut batch, at) = (Batch::default(), log_id(1, index));
+    let payload = EntryPayload::Normal(Proposal(command.encode()));
+    batch.put(Table::Log, log_store::key(index), log_store::row(&Entry { log_id: at, payload }));
+    let (_, changes) = apply(state, 1, command);
+    let bytes = history.write(&mut batch, &at, &changes, 0);
+    disk.write(&batch).unwrap();
+    history.remember(changes.into_iter().map(Arc::new).collect(), bytes);
+    bytes
+}
+
+fn put(key: String, bytes: usize) -> Op {
+    Op { key: key.into(), precondition: Precondition::Any, action: Action::Put(vec![b'x'; bytes].into()) }
+}
+
+#[test]
+fn memory_hands_out_whole_commands_and_little_more_than_a_read_of_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Rocks::open(dir.path()).unwrap());
+    let (history, mut state) = (open(&disk, (0, 0)), State::default());
+    let (keys, bytes) = (["a/", "b/", "a/", "b/", "a/"], 10_000);
+    for index in 0..60 {
+        let ops = keys.iter().enumerate().map(|(n, key)| put(format!("{key}{index}/{n}"), bytes)).collect();
+        apply_one(&*disk, &history, &mut state, index, ops);
+    }
+    for (prefix, of_a_command) in [("", 5), ("a/", 3)] {
+        let (mut at, mut told) = (0, 0);
+        while at < state.revision() {
+            let (changes, reached) =
+                history.recent(at, state.revision(), prefix.as_bytes()).unwrap().expect("in memory");
+            assert!(reached.is_multiple_of(5) && changes.len().is_multiple_of(of_a_command), "{at} to {reached}");
+            let most = rows::READ_BYTES + (keys.len() + 1) * (bytes + 300);
+            assert!(changes.iter().map(|change| weight(change)).sum::<usize>() <= most, "{at} to {reached}");
+            told += changes.len();
+            at = reached;
+        }
+        assert_eq!(told, 60 * of_a_command);
+    }
+}
+
+#[tokio::test]
+async fn who_reads_the_disk_holds_up_nobody_and_few_do_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Slow::new(Rocks::open(dir.path()).unwrap());
+    let mut state = State::default();
+    let metrics = Arc::<Metrics>::default();
+    let anew = |reached| History::open(disk.clone(), metrics.clone(), WINDOW, Arc::default(), reached).unwrap();
+    let first = anew((0, 0));
+    let bytes = (1..10).map(|index| apply_one(&*disk, &first, &mut state, index, vec![put("a".into(), 10)])).sum();
+    // As after a restart, nothing is in memory.
+    let published = Published::new(state.clone(), None, anew((bytes, 9)), metrics.clone());
+    *disk.readers.lock().unwrap() = Default::default();
+    let prefix = Bytes::new();
+    let all = (0..20).map(|_| since(&published, 0, 9, &prefix));
+    for found in futures::future::join_all(all).await {
+        let (changes, reached) = found.unwrap();
+        assert_eq!((changes.len(), reached), (9, 9));
+    }
+    let readers = std::mem::take(&mut *disk.readers.lock().unwrap());
+    assert!(!readers.ever.contains(&thread::current().id()), "the thread of the tasks reads as well");
+    assert_eq!(readers.at_once, READS_AT_ONCE);
+}
+
+#[test]
+fn who_applies_does_not_wait_while_old_history_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Slow::new(Rocks::open(dir.path()).unwrap());
+    let history = History::open(disk.clone(), Arc::default(), WINDOW, Arc::default(), (0, 0)).unwrap();
+    let (history, mut state) = (Arc::new(history), State::default());
+    for index in 1..10 {
+        apply_one(&*disk, &history, &mut state, index, vec![put("a".into(), 10)]);
+    }
+    let ((begin, begun), (end, ending)) = (mpsc::channel(), mpsc::channel());
+    *disk.dropping.lock().unwrap() = Some((begin, ending));
+    let trimming = history.clone();
+    let trim = thread::spawn(move || trimming.trim(u64::MAX, 8).unwrap());
+    begun.recv().unwrap();
+    let (done, applied) = mpsc::channel();
+    let applying = history.clone();
+    let apply = thread::spawn(move || {
+        let gone = applying.recent(3, 9, b"").unwrap_err();
+        applying.remember(Vec::new(), 100);
+        done.send(gone.oldest).unwrap();
+    });
+    let oldest = applied.recv_timeout(Duration::from_secs(10));
+    end.send(()).unwrap();
+    assert_eq!(oldest, Ok(8), "what is about to be dropped is gone for readers");
+    assert!(trim.join().unwrap());
+    apply.join().unwrap();
+    assert_eq!(history.floor(), 8);
 }

@@ -127,6 +127,10 @@ impl Machine {
         self.published.clone()
     }
 
+    pub fn last_applied(&self) -> Option<LogId> {
+        self.last_applied
+    }
+
     pub fn reach(&self) -> Arc<Reach> {
         self.reach.clone()
     }
@@ -205,12 +209,13 @@ impl Machine {
         round.changes.extend(changes.into_iter().map(Arc::new));
     }
 
-    /// Brings the objects on the disk up to the state in memory.
+    /// Brings the objects on the disk up to the state in memory. One that fails, or is cancelled, leaves all of it to the
+    /// next: the digest is that of the whole state, and the log is cleared up to it.
     pub async fn save(&mut self) -> io::Result<()> {
         let mut batch = Batch::default();
-        for key in std::mem::take(&mut self.changed) {
-            let at = objects::key(self.generation, &key);
-            match self.state.get(&key) {
+        for key in &self.changed {
+            let at = objects::key(self.generation, key);
+            match self.state.get(key) {
                 Some(object) => batch.put(Table::Objects, at, record::encode_sized(object, 32 + object.value.len())),
                 None => batch.delete(Table::Objects, at),
             }
@@ -328,7 +333,7 @@ impl RaftStateMachine<Types> for Machine {
         staged.adopt();
         let (history, revision, entry) = (&self.published.history, self.state.revision(), self.last_applied);
         self.room.persist(|| history.replace(&batch, revision, entry)).await?;
-        self.flusher.durable(INSTALL_DEADLINE).await?;
+        self.flusher.durable_upto(meta.last_log_id, INSTALL_DEADLINE).await?;
         self.saved_all();
         if let Some(at) = self.last_applied {
             self.published.record(&[(at.index, self.state.digest())]);
@@ -361,3 +366,7 @@ fn snapshot(mut image: Image) -> Snapshot {
     }
     Snapshot { meta: image.meta(), snapshot: image }
 }
+
+#[cfg(test)]
+#[path = "save_tests.rs"]
+mod tests;

@@ -151,7 +151,8 @@ impl Members {
             return Answered::NotLeader;
         };
         let mut standing = self.standing.clone();
-        let known = standing.wait_for(|now| now.leader.is_some());
+        // What is shown here may still be this replica's own leadership.
+        let known = standing.wait_for(|now| now.leader.is_some_and(|leader| leader != self.id));
         let leader = tokio::time::timeout(COMMIT, known).await.ok().and_then(|now| now.ok()?.leader);
         match (leader, to) {
             (None, _) => Answered::Unknown("nobody is known to lead yet".into()),

@@ -13,9 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::change::out;
 use super::plan::MemberChange;
 use super::{Member, Members, Roster};
+use crate::log_store::LogStore;
 use crate::peer::channels::Lane;
 use crate::peer::door;
 use crate::rhythm::Rhythm;
+use crate::types::Raft;
 
 const EVERY: Duration = Duration::from_secs(1);
 const ASK: Duration = Duration::from_millis(700);
@@ -44,6 +46,26 @@ pub(crate) async fn run(
         tokio::select! {
             () = stop.cancelled() => return,
             () = rhythm.next(EVERY) => {}
+        }
+    }
+}
+
+/// Keeps beside the vote whether there are other voters. Ends with `stop`.
+pub(crate) async fn note_others(log: LogStore, raft: Raft, id: u64, stop: CancellationToken) {
+    let mut metrics = raft.server_metrics();
+    loop {
+        let others = {
+            let metrics = metrics.borrow_and_update();
+            let mut voters = metrics.membership_config.voter_ids().peekable();
+            voters.peek().is_some().then(|| voters.any(|voter| voter != id))
+        };
+        if let Some(others) = others {
+            // The disk's failure shows in whatever else is written.
+            let _ = log.note_others(others).await;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = metrics.changed() => if changed.is_err() { return },
         }
     }
 }

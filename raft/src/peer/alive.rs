@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver as _;
 use proto::peer::AliveRequest;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -42,18 +42,23 @@ impl Alive {
 
     /// Keeps a stream to every other member, as the membership changes. Ends with `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let mut watched: BTreeMap<u64, Place> = BTreeMap::new();
+        let mut watched: BTreeMap<u64, (Place, AbortHandle)> = BTreeMap::new();
         let mut links = JoinSet::new();
         let mut metrics = self.succession.raft.server_metrics();
         loop {
             let members = self.others();
-            if members != watched {
-                links.abort_all();
-                for (id, place) in &members {
-                    links.spawn(self.clone().link(*id, place.clone()));
+            watched.retain(|id, (place, link)| {
+                let stays = members.get(id) == Some(place);
+                if !stays {
+                    link.abort();
+                    self.mark(*id, false);
                 }
-                watched = members;
+                stays
+            });
+            for (id, place) in members {
+                watched.entry(id).or_insert_with(|| (place.clone(), links.spawn(self.clone().link(id, place))));
             }
+            while links.try_join_next().is_some() {}
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = metrics.changed() => if changed.is_err() { return },

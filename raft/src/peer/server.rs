@@ -248,7 +248,7 @@ impl Peer for Server {
             role: standing::role(metrics.state).name().into(),
             applied_index,
             // Entry 0 is the membership that a new replica gives itself; the next one comes from a leader.
-            in_motion: applied_index > 0,
+            in_motion: applied_index > 0 || last.as_ref().is_some_and(|last| last.index > 0),
             initialized: metrics.membership_config.nodes().next().is_some(),
             last: last.as_ref().map(wire::log_id_out),
             abstains: self.franchise.abstains.load(Relaxed),

@@ -31,8 +31,8 @@ pub async fn run(succession: Succession, ear: Arc<Ear>, metrics: Arc<Metrics>, s
             let Some(followed) = succession.followed() else { return changes.changed().await.is_ok() };
             let (term, Some(rank)) = (followed.term(), followed.rank) else { return changes.changed().await.is_ok() };
             let Some(due) = ear.patience_ends(term).map(|at| at + STAGGER * rank) else {
-                // Known from the disk, and not heard since the start.
-                return changes.changed().await.is_ok();
+                // Known from the disk, and not heard since the start. When it is heard, nothing changes here.
+                return !matches!(tokio::time::timeout(PAUSE, changes.changed()).await, Ok(Err(_)));
             };
             if Instant::now() < due {
                 wake(due).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use proto::peer::snapshot_part::Part;
 use proto::peer::{SnapshotChunk, SnapshotHead, SnapshotPart, SnapshotTail};
 use tokio_stream::wrappers::ReceiverStream;
@@ -97,7 +97,7 @@ fn encode(vote: Vote, snapshot: &Snapshot) -> impl Iterator<Item = SnapshotPart>
 
 /// Takes a snapshot in, onto the disk and into memory. Nothing of the present state changes.
 pub async fn receive(
-    parts: tonic::Streaming<SnapshotPart>,
+    parts: impl Stream<Item = Result<SnapshotPart, Status>> + Unpin,
     generations: &Arc<Generations>,
     metrics: &Metrics,
 ) -> Result<(Vote, Snapshot), Status> {
@@ -153,3 +153,7 @@ async fn take(stage: &mut Stage, chunk: &SnapshotChunk) -> Result<(), Status> {
 fn disk(error: std::io::Error) -> Status {
     Status::internal(error.to_string())
 }
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;

@@ -1,5 +1,6 @@
 //! Three replicas in one process: writes, reads, failover, catching up, the fence.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use kontiki_raft::{Action, Command, Op, OpenError, Outcome, Precondition, ProposeError, Role, Store};
@@ -109,6 +110,8 @@ async fn a_dead_leader_is_replaced_at_once_and_comes_back() {
     assert!(gap < Duration::from_secs(1), "the gap was {gap:?}: the death was not noticed");
     let leader = cluster.leader().await;
     assert!(leader.standing().borrow().leads_in_term > Some(term));
+    let noticed = |store: &Store| store.metrics().elections_after_reset.load(Relaxed);
+    assert!(cluster.stores.values().map(noticed).sum::<u64>() > 0, "silence was not waited for");
 
     cluster.start(dead).await;
     cluster.converged().await;
@@ -203,6 +206,25 @@ async fn the_leadership_is_handed_over_on_request_and_on_shutdown() {
 }
 
 #[tokio::test]
+async fn nothing_is_handed_over_to_who_cannot_take_it() {
+    let mut cluster = Cluster::started(3).await;
+    let leader = cluster.leader().await;
+    let mut others: Vec<u64> = cluster.stores.keys().copied().filter(|id| *id != leader.id()).collect();
+    let (dead, well) = (others.remove(0), others.remove(0));
+    cluster.kill(dead).await;
+    write(&leader, "a", "1").await;
+    // Until it is no longer counted among those who answered just now.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let term = leader.standing().borrow().term;
+    in_time("a refusal", leader.transfer_leadership(Some(dead))).await.expect_err("it is dead");
+    write(&leader, "a", "2").await;
+    let now = leader.standing().borrow().clone();
+    assert_eq!((now.term, now.leads_in_term), (term, Some(term)), "it goes on leading");
+    in_time("a hand-over", leader.transfer_leadership(None)).await.unwrap();
+    assert_eq!(cluster.leader().await.id(), well);
+}
+
+#[tokio::test]
 async fn members_tell_who_is_there() {
     let mut cluster = Cluster::started(3).await;
     let dead = cluster.follower().await.id();
@@ -263,7 +285,6 @@ async fn strangers_are_not_let_in() {
     // The third replica has a certificate of the right authority with a name that is no replica's.
     cluster.start(1).await;
     cluster.start(2).await;
-    cluster.leader().await;
     let config = Config { tls: cluster.identity("system:node:n1"), ..cluster.config(3) };
     let stranger = Store::open(config, Env::real()).await.unwrap();
     write(&cluster.leader().await, "secret", "x").await;

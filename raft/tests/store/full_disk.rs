@@ -38,6 +38,13 @@ impl Small {
         }
     }
 
+    /// The same, but for so many bytes.
+    fn fill_up_to(&self, left: u64) {
+        self.fill();
+        let filler = std::fs::OpenOptions::new().write(true).open(self.filler()).unwrap();
+        filler.set_len(filler.metadata().unwrap().len() - left).unwrap();
+    }
+
     fn filler(&self) -> PathBuf {
         self.0.join("filler")
     }
@@ -132,4 +139,42 @@ async fn a_replica_alone_refuses_growth_deletes_and_loses_nothing_acknowledged()
     assert_eq!(value(&store, "old-1"), None);
     assert_eq!(value(&store, "old-2").as_deref(), Some("changed"));
     write(&store, "new", "x").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reserve_from_before_a_restart_is_there_for_a_full_file_system() {
+    let mut cluster = Cluster::of(1);
+    let Some(small) = Small::mount(&cluster.dir(1)) else { return };
+    let reserved = async |store: &Store| {
+        let held = async || (store.metrics().disk_reserve_bytes.load(Relaxed) == 2 << 20).then_some(());
+        eventually("the reserve", held).await;
+    };
+    let store = cluster.start(1).await;
+    cluster.leader().await;
+    write(&store, "old", &"x".repeat(20_000)).await;
+    reserved(&store).await;
+    cluster.kill(1).await;
+    // Enough to start with, and too little to set a reserve aside.
+    small.fill_up_to(4 << 20);
+    let store = cluster.start(1).await;
+    cluster.leader().await;
+    reserved(&store).await;
+    small.fill();
+    // While the reserve is given back, nothing is taken.
+    let overwrite = async |value: &str| {
+        let command = || command(vec![put("old", value)]);
+        eventually("a write", async || store.propose(command()).await.ok()).await;
+    };
+    let deadline = Instant::now() + PATIENCE;
+    for n in 0.. {
+        let value = n.to_string().repeat(20_000);
+        overwrite(&value[..20_000]).await;
+        if !cluster.dir(1).join("reserve").exists() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "the reserve is not given back");
+    }
+    overwrite("after").await;
+    in_time("a read", store.barrier()).await.unwrap();
+    assert_eq!((value(&store, "old").as_deref(), store.metrics().disk_reserve_bytes.load(Relaxed)), (Some("after"), 0));
 }

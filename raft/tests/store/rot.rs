@@ -6,22 +6,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use kontiki_raft::{Config, Disk as _, MemberStatus, Renewals, Repair, Store, Table};
+use kontiki_raft::{Config, Disk as _, MemberStatus, Note, Renewals, Repair, Store, Table};
 use proto::seam::Env;
 
 use crate::common::disk::Memory;
-use crate::common::{Cluster, PATIENCE, eventually, in_time, value, write};
+use crate::common::{Cluster, PATIENCE, eventually, idles, in_time, value, write};
 
-type Disks = BTreeMap<u64, Arc<Memory>>;
+pub type Disks = BTreeMap<u64, Arc<Memory>>;
 
-async fn start_on(cluster: &mut Cluster, disks: &Disks, id: u64) -> Result<Store, String> {
+pub async fn start_on(cluster: &mut Cluster, disks: &Disks, id: u64) -> Result<Store, String> {
     let opened = Store::open_on(disks[&id].clone(), cluster.config(id), Env::real()).await;
     let store = opened.map_err(|error| error.to_string())?;
     cluster.stores.insert(id, store.clone());
     Ok(store)
 }
 
-async fn on_memory(size: u64) -> (Cluster, Disks) {
+pub async fn on_memory(size: u64) -> (Cluster, Disks) {
     let mut cluster = Cluster::of(size);
     let disks: Disks = (1..=size).map(|id| (id, Memory::new())).collect();
     for id in 1..=size {
@@ -54,7 +54,7 @@ async fn rots(damage: impl Fn(&Memory)) -> (Cluster, Store) {
 }
 
 /// It has everything again, and its vote counts.
-async fn takes_part(mut cluster: Cluster, store: Store) {
+pub async fn takes_part(mut cluster: Cluster, store: Store) {
     cluster.converged().await;
     assert_eq!(value(&store, "key-7").as_deref(), Some("x"));
     let whole = async || store.members(PATIENCE).await.iter().all(|member| member.trouble.is_none()).then_some(());
@@ -167,7 +167,7 @@ async fn another_cluster_s_data_is_refused_though_its_identity_is_damaged() {
     disks[&id].rot(Table::Meta, |key| key == b"identity").unwrap();
     let open = async |cluster_id: &str, note: bool| {
         if !note {
-            disks[&id].rot_note();
+            disks[&id].rot_note(Note::Vote);
         }
         let config = Config { cluster_id: cluster_id.into(), ..cluster.config(id) };
         let opened = Store::open_on(disks[&id].clone(), config, Env::real()).await;
@@ -182,14 +182,25 @@ async fn another_cluster_s_data_is_refused_though_its_identity_is_damaged() {
 
 #[tokio::test]
 async fn one_rotten_copy_of_the_vote_is_made_good_by_the_other() {
-    let (cluster, store) = rots(|disk| {
-        assert!(disk.rot(Table::Meta, |key| key == b"vote").is_some());
-    })
-    .await;
-    assert_eq!(store.metrics().checksum_failures.load(Relaxed), 0, "nothing was set aside");
-    takes_part(cluster, store).await;
-    let (cluster, store) = rots(Memory::rot_note).await;
-    takes_part(cluster, store).await;
+    type Damage = fn(&Memory);
+    let stored: Damage = |disk| assert!(disk.rot(Table::Meta, |key| key == b"vote").is_some());
+    let note: Damage = |disk| disk.rot_note(Note::Vote);
+    // The other copy, once the first is made good.
+    for [first, then] in [[stored, note], [note, stored]] {
+        let (mut cluster, disks) = on_memory(3).await;
+        write(&cluster.stores[&1], "key-7", "x").await;
+        cluster.converged().await;
+        let id = cluster.follower().await.id();
+        let mut store = cluster.stores[&id].clone();
+        for damage in [first, then] {
+            cluster.kill(id).await;
+            damage(&disks[&id]);
+            store = start_on(&mut cluster, &disks, id).await.unwrap();
+            assert_eq!(store.metrics().checksum_failures.load(Relaxed), 1);
+            assert!(!disks[&id].keys(Table::Log).is_empty(), "nothing was set aside");
+        }
+        takes_part(cluster, store).await;
+    }
 }
 
 #[tokio::test]
@@ -201,7 +212,7 @@ async fn without_a_readable_vote_a_replica_does_not_start() {
     saved(&disks[&id], "a").await;
     cluster.kill(id).await;
     disks[&id].rot(Table::Meta, |key| key == b"vote").unwrap();
-    disks[&id].rot_note();
+    disks[&id].rot_note(Note::Vote);
     let refused = start_on(&mut cluster, &disks, id).await.err().expect("it may have voted for anybody");
     assert!(refused.contains("vote is corrupt"), "{refused}");
     assert!(!disks[&id].keys(Table::Objects).is_empty(), "nothing was thrown away");
@@ -235,6 +246,7 @@ async fn fails_a_sync(cluster: &Cluster, disks: &Disks, broken: Store) {
     let trouble = members.iter().find(|member| member.member.id == broken.id()).unwrap().trouble.clone();
     assert!(trouble.is_some_and(|why| why.contains("scratched")), "it is named by the others");
     assert_eq!(broken.standing().borrow().leads_in_term, None);
+    idles().await;
 }
 
 #[tokio::test]
@@ -250,7 +262,7 @@ async fn a_failed_sync_ends_a_leadership_for_good_and_is_told() {
 }
 
 /// The tables and logs of RocksDB in a directory.
-fn files(dir: PathBuf, kind: &str) -> Vec<PathBuf> {
+pub fn files(dir: PathBuf, kind: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.extension().is_some_and(|found| found == kind)).collect()
 }

@@ -1,8 +1,10 @@
 //! Watches: every change once, in order, over failover and restart; progress; gone.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use kontiki_raft::{HistoryWindow, News, Outcome, Revision, Watcher};
+use futures::FutureExt as _;
+use kontiki_raft::{HistoryWindow, News, Outcome, Revision, Store, Watcher};
 
 use crate::common::{Cluster, PATIENCE, bytes, command, in_time, put, write};
 
@@ -85,7 +87,7 @@ async fn history_survives_a_restart_and_serves_watchers_that_are_far_behind() {
     futures::future::join_all(writes).await;
     let mut watcher = store.watch(bytes(""), 0).unwrap();
     assert_eq!(revisions(&mut watcher, 80).await, (1..=80).collect::<Vec<_>>());
-    assert!(store.metrics().watch_reads_from_disk.load(std::sync::atomic::Ordering::Relaxed) > 0);
+    assert!(store.metrics().watch_reads_from_disk.load(Relaxed) > 0);
     let then = store.state_at(37).await.unwrap();
     cluster.stop(1).await;
 
@@ -136,4 +138,65 @@ async fn what_left_the_window_is_gone_and_the_oldest_is_named() {
     assert!((70..100).contains(&oldest), "{oldest}: the window holds about 20 changes");
     let mut watcher = store.watch(bytes(""), oldest).unwrap();
     assert_eq!(revisions(&mut watcher, (100 - oldest) as usize).await, (oldest + 1..=100).collect::<Vec<_>>());
+}
+
+const VALUE_BYTES: usize = 60_000;
+const COMMANDS: u64 = 70;
+
+/// Commands of three changes each, three times as much as is kept in memory.
+async fn write_much(store: &Store) {
+    let value = "x".repeat(VALUE_BYTES);
+    let writes = (0..COMMANDS).map(|n| {
+        let ops = ["a", "b", "c"].map(|key| put(&format!("{n}/{key}"), &value));
+        store.propose(command(ops.into()))
+    });
+    for outcome in futures::future::join_all(writes).await {
+        assert!(matches!(outcome, Ok(Outcome::Applied { .. })), "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_watcher_is_told_everything_and_little_at_a_time() {
+    let cluster = Cluster::started(1).await;
+    let store = &cluster.stores[&1];
+    let mut slow = store.watch(bytes(""), 0).unwrap();
+    write_much(store).await;
+    let mut reached = 0;
+    while reached < 3 * COMMANDS {
+        let News::Changes(changes) = next(&mut slow).await else { continue };
+        let revisions: Vec<_> = changes.iter().map(|change| change.revision).collect();
+        assert_eq!(revisions, (reached + 1..=reached + revisions.len() as u64).collect::<Vec<_>>(), "no gap");
+        assert!(revisions.len().is_multiple_of(3), "commands in one piece: {revisions:?}");
+        let held: usize = changes.iter().filter_map(|change| change.value.as_ref()).map(|value| value.len()).sum();
+        assert!(held < (256 << 10) + 3 * VALUE_BYTES, "it holds {held} bytes at {reached}");
+        reached = *revisions.last().unwrap();
+    }
+    let from_disk = store.metrics().watch_reads_from_disk.load(Relaxed);
+    assert!(
+        (1..COMMANDS).contains(&from_disk),
+        "{from_disk} reads: the old ones from the disk, the new ones from memory"
+    );
+}
+
+#[tokio::test]
+async fn a_watcher_that_is_cancelled_again_and_again_gets_on_all_the_same() {
+    let cluster = Cluster::started(1).await;
+    let store = &cluster.stores[&1];
+    let mut watcher = store.watch(bytes(""), 0).unwrap();
+    write_much(store).await;
+    let (mut seen, mut told) = (Vec::new(), 0);
+    while seen.len() < 3 * COMMANDS as usize {
+        match watcher.next().now_or_never() {
+            Some(Ok(News::Changes(changes))) => {
+                told += 1;
+                seen.extend(changes.iter().map(|change| change.revision));
+            }
+            Some(Ok(News::Progress(_))) => {}
+            Some(Err(gone)) => panic!("{gone}"),
+            None => tokio::time::sleep(Duration::from_micros(100)).await,
+        }
+        let from_disk = store.metrics().watch_reads_from_disk.load(Relaxed);
+        assert!(from_disk <= told + 1, "{from_disk} reads for {told} pieces of news: some are thrown away");
+    }
+    assert_eq!(seen, (1..=3 * COMMANDS).collect::<Vec<_>>());
 }

@@ -1,5 +1,7 @@
 //! How the store's refusals read in the API's terms. Pure.
 
+use std::time::Duration;
+
 use api::status::Status;
 use raft::{Gone, ProposeError, ReadError};
 
@@ -23,6 +25,19 @@ pub fn propose(error: &ProposeError) -> Status {
         ProposeError::NoSpace(_) => Status::insufficient_storage(error.to_string()),
         ProposeError::Unknown(_) => Status::timeout(error, 0),
     }
+}
+
+/// Without a time to retry after: it takes as long again.
+pub fn looked_too_long(within: Duration) -> Status {
+    let why = format!(
+        "the history could not be looked through within {within:?}: it takes the longer the farther one looks back, \
+         and few can look at a time on each replica"
+    );
+    Status::timeout(why, 0)
+}
+
+pub fn took_nothing() -> Status {
+    Status::expired("the client took too long over the objects that the watch begins with")
 }
 
 pub fn too_old(gone: &Gone) -> Status {

@@ -8,6 +8,7 @@ mod create;
 mod delete;
 mod failure;
 mod modify;
+mod offer;
 mod past;
 mod read;
 pub mod request;

@@ -1,5 +1,7 @@
 //! An object as it was, and the changes to it. Acts (reads only).
 
+use std::time::Duration;
+
 use api::Key;
 use api::status::Status;
 use raft::{Change, Previous};
@@ -13,6 +15,14 @@ const CHANGES: usize = 20;
 const CHANGES_MAX: usize = 100;
 /// Of values in one answer: it must fit into a message, and a few of them into memory.
 const CHANGES_BYTES_MAX: usize = 4 << 20;
+/// For a look back, the wait for its turn included. The whole history window is read in less.
+pub(super) const LOOK_BACK_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What the store looks back for.
+pub(super) async fn in_time<T>(looked: impl Future<Output = T>) -> Result<T, Status> {
+    let late = |_| failure::looked_too_long(LOOK_BACK_DEADLINE);
+    tokio::time::timeout(LOOK_BACK_DEADLINE, looked).await.map_err(late)
+}
 
 /// Who may get an object may get it as it was; but not who may only because of what is so now.
 pub(super) async fn get(
@@ -24,7 +34,8 @@ pub(super) async fn get(
 ) -> Result<Object, Status> {
     full(grant, target, user)?;
     objects.not_older_than(revision).await?;
-    let found = objects.store.key_at(&key(target), revision).await.map_err(|gone| failure::too_old(&gone))?;
+    let found = in_time(objects.store.key_at(&key(target), revision)).await?;
+    let found = found.map_err(|gone| failure::too_old(&gone))?;
     let found = found.ok_or_else(|| Status::not_found(target.kind, &target.name))?;
     let object = Object::new(found.value, found.revision);
     match target.subresource.as_str() {
@@ -41,7 +52,7 @@ impl Objects {
         self.store.barrier().await.map_err(|error| failure::read(&error))?;
         let limit = if limit == 0 { CHANGES } else { limit.min(CHANGES_MAX) };
         let oldest = self.store.oldest();
-        let changes = self.store.changes(&key(&target), limit, CHANGES_BYTES_MAX).await;
+        let changes = in_time(self.store.changes(&key(&target), limit, CHANGES_BYTES_MAX)).await?;
         if changes.is_empty() && self.store.state().get(&key(&target)).is_none() {
             return Err(Status::not_found(target.kind, &target.name));
         }

@@ -15,6 +15,9 @@ use crate::auth::{Grant, Identity, Limit, Reach, refers_to};
 
 /// A replica that is this far behind says so instead of waiting on.
 const CATCH_UP_DEADLINE: Duration = Duration::from_secs(3);
+/// A read of any revision ("0") shows every write that was acknowledged so long before it: within this time, one
+/// linearizable read of a replica stands for all of these. docs/reads.md says so too.
+const STALE_MAX: Duration = Duration::from_secs(10);
 /// A list lets other requests run after so many objects.
 const LIST_STRIDE: usize = 512;
 
@@ -46,7 +49,12 @@ impl Objects {
                     return Err(Status::bad_request(why));
                 }
                 let Continuation { revision, after } = Continuation::decode(token)?;
-                let state = self.store.state_at(revision).await.map_err(|_| failure::continue_expired())?;
+                // A replica that was ahead of this one may have told the page before. What none knows was lost by a restore.
+                if self.reached(revision).await?.revision() < revision {
+                    return Err(failure::continue_expired());
+                }
+                let state = past::in_time(self.store.state_at(revision)).await?;
+                let state = state.map_err(|_| failure::continue_expired())?;
                 let mut key = prefix.clone();
                 key.extend_from_slice(after.as_bytes());
                 (state, Some(key))
@@ -84,21 +92,30 @@ impl Objects {
 
     /// The state to answer from.
     pub(super) async fn state(&self, freshness: Freshness) -> Result<State, Status> {
-        match freshness {
-            Freshness::Any => self.store.trusted().map_err(|error| failure::read(&error)),
-            Freshness::Newest => match self.store.barrier().await {
-                Ok(()) => Ok(self.store.state()),
-                Err(error) => Err(failure::read(&error)),
-            },
-            Freshness::NotOlderThan(revision) => self.not_older_than(revision).await,
+        let confirmed = match freshness {
+            Freshness::Any => self.store.barrier_within(STALE_MAX).await,
+            Freshness::Newest => self.store.barrier().await,
+            Freshness::NotOlderThan(revision) => return self.not_older_than(revision).await,
             Freshness::Exactly(revision) => {
                 self.not_older_than(revision).await?;
-                self.store.state_at(revision).await.map_err(|gone| failure::too_old(&gone))
+                let state = past::in_time(self.store.state_at(revision)).await?;
+                return state.map_err(|gone| failure::too_old(&gone));
             }
-        }
+        };
+        confirmed.map_err(|error| failure::read(&error))?;
+        Ok(self.store.state())
     }
 
     pub(super) async fn not_older_than(&self, revision: u64) -> Result<State, Status> {
+        let state = self.reached(revision).await?;
+        match state.revision() >= revision {
+            true => Ok(state),
+            false => Err(Status::version_too_large(revision, state.revision())),
+        }
+    }
+
+    /// The state at this revision or a later one; at an earlier one where that is all there is.
+    async fn reached(&self, revision: u64) -> Result<State, Status> {
         let now = self.store.trusted().map_err(|error| failure::read(&error))?;
         if now.revision() >= revision {
             return Ok(now);
@@ -109,15 +126,14 @@ impl Objects {
                 std::future::pending::<()>().await;
             }
         };
-        let caught_up = tokio::select! {
+        let reached = tokio::select! {
             caught_up = self.store.caught_up(revision, CATCH_UP_DEADLINE) => caught_up,
             () = all_there_is => self.store.trusted(),
         };
-        match caught_up {
-            Err(error @ ReadError::Fenced(_)) => Err(failure::read(&error)),
-            Ok(state) if state.revision() >= revision => Ok(state),
-            Ok(_) | Err(_) => Err(Status::version_too_large(revision, self.store.state().revision())),
-        }
+        reached.map_err(|error| match error {
+            ReadError::Fenced(_) => failure::read(&error),
+            ReadError::NoLeader(_) => Status::version_too_large(revision, self.store.state().revision()),
+        })
     }
 
     /// A permission that ends at a node must reach this object.

@@ -48,7 +48,7 @@ pub enum Freshness {
     /// Linearizable: sees every write acknowledged before the request ("" in the protocol).
     #[default]
     Newest,
-    /// Whatever this replica has ("0").
+    /// Cheaper: what this replica has, but a little old at most ("0").
     Any,
     NotOlderThan(u64),
     /// As it stood right after this revision (REST: lists only, `resourceVersionMatch=Exact`).
@@ -103,7 +103,7 @@ pub struct List {
 /// From where a watch tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatchStart {
-    /// What is there first, as ADDED, then the changes ("" is linearizable, "0" is not).
+    /// What is there first, as ADDED, then the changes ("" is linearizable, "0" may be a little old).
     Present(Freshness),
     /// Only what changes after this revision.
     After(u64),

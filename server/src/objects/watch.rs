@@ -13,6 +13,7 @@ use raft::{Change, News, Previous, State, Watcher};
 use tokio::time::{Instant, sleep_until};
 
 use super::answer::{Event, Object};
+use super::offer::Offer;
 use super::request::{Selection, Watch, WatchStart};
 use super::{Objects, failure};
 
@@ -30,7 +31,7 @@ impl Objects {
             WatchStart::Present(freshness) => {
                 let state = self.state(freshness).await?;
                 let revision = state.revision();
-                (Some(Initial { state, after: Bound::Unbounded, initial_end }), revision)
+                (Some(Initial { state: Offer::new(state), after: Bound::Unbounded, initial_end }), revision)
             }
             WatchStart::After(revision) => {
                 self.not_older_than(revision).await?;
@@ -65,7 +66,7 @@ impl Objects {
 
 /// The state that a watch begins with, and how far it was told.
 struct Initial {
-    state: State,
+    state: Offer<State>,
     after: Bound<Bytes>,
     initial_end: bool,
 }
@@ -122,18 +123,26 @@ impl Events {
         if self.queue.is_empty() {
             self.tell_initial();
         }
+        if let Some(initial) = &self.initial {
+            initial.state.taken();
+        }
         self.queue.pop_front()
     }
 
     /// Queues the next step of what was there at first.
     fn tell_initial(&mut self) {
         while let Some(initial) = self.initial.take() {
+            let Some(state) = initial.state.get() else {
+                self.watcher = None;
+                self.queue.push_back(Event::Error(Box::new(failure::took_nothing())));
+                return;
+            };
             let after = match &initial.after {
                 Bound::Excluded(key) => Some(key.clone()),
                 _ => None,
             };
             let mut last = None;
-            for (key, versioned) in initial.state.range(&self.prefix, after.as_deref()).take(INITIAL_STRIDE) {
+            for (key, versioned) in state.range(&self.prefix, after.as_deref()).take(INITIAL_STRIDE) {
                 if self.selection.matches(self.kind, key, &versioned.value) {
                     self.queue.push_back(Event::Added(Object::new(versioned.value.clone(), versioned.revision)));
                 }

@@ -2,6 +2,8 @@
 //! leader only. Acts; what each node must have is [`super::work`]'s to say.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::Duration;
 
 use api::object;
 use bytes::Bytes;
@@ -18,24 +20,28 @@ use super::work::{Index, Stored, Touched, item_key};
 const PREFIX: &[u8] = b"core/";
 /// Batches of changes that are sent as one difference when they are there already.
 const BATCHES_MAX: usize = 64;
+/// Before it starts over. A leader that is fenced still leads for a moment, and all its watches end at once.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Pushes until `cancel`. `term`: the term this replica leads in; agents refuse a lower one than they have seen.
 pub async fn run_pusher(store: Store, sessions: Sessions, term: u64, cancel: CancellationToken) {
-    let push = async {
-        loop {
-            let Err(gone) = follow(&store, &sessions, term).await;
-            // The history was outrun: everybody gets a full set again.
-            tracing::warn!(error = %gone, "pushing work starts over");
-            tokio::task::yield_now().await;
-        }
-    };
+    let push = start_over(|| follow(&store, &sessions, term));
     tokio::select! {
         () = cancel.cancelled() => {}
         () = push => {}
     }
 }
 
-async fn follow(store: &Store, sessions: &Sessions, term: u64) -> Result<std::convert::Infallible, Gone> {
+async fn start_over<F: Future<Output = Result<Infallible, Gone>>>(mut push: impl FnMut() -> F) {
+    loop {
+        let Err(gone) = push().await;
+        // The history was outrun: everybody gets a full set again.
+        tracing::warn!(error = %gone, "pushing work starts over");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn follow(store: &Store, sessions: &Sessions, term: u64) -> Result<Infallible, Gone> {
     let state = store.state();
     let mut watcher = store.watch(Bytes::from_static(PREFIX), state.revision())?;
     let mut pusher = Pusher { term, index: Index::default(), feeds: BTreeMap::new(), touched: Touched::new() };
@@ -139,4 +145,21 @@ impl Pusher {
 
 fn item(key: &str, stored: &Stored) -> Item {
     Item { key: key.to_owned(), json: object::with_revision(&stored.json, stored.revision).into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_is_gone_at_once_is_not_begun_anew_all_the_time() {
+        let mut begun = 0;
+        let push = start_over(|| {
+            begun += 1;
+            assert!(begun < 1000, "it spins");
+            async { Err(Gone { asked: 1, oldest: 2 }) }
+        });
+        assert!(tokio::time::timeout(Duration::from_secs(1), push).await.is_err());
+        assert!((15..=25).contains(&begun), "{begun}");
+    }
 }

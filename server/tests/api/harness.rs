@@ -263,7 +263,7 @@ async fn open_store(dir: &TempDir, authority: &Authority, env: Env, history: His
     store
 }
 
-async fn make_namespaces(objects: &Objects) {
+pub async fn make_namespaces(objects: &Objects) {
     let kind = api::kinds::find("", "v1", "namespaces").unwrap();
     for name in ["default", "kube-system"] {
         let body = Body::json(json!({"metadata": {"name": name}}).to_string());
@@ -273,7 +273,7 @@ async fn make_namespaces(objects: &Objects) {
     }
 }
 
-fn sign(authority: &Authority, common_name: &str, organizations: &[&str], hosts: &[&str]) -> Identity {
+pub fn sign(authority: &Authority, common_name: &str, organizations: &[&str], hosts: &[&str]) -> Identity {
     let hosts: Vec<String> = hosts.iter().map(|&host| host.to_owned()).collect();
     let pki::Pair { certificate_pem, key_pem } =
         authority.sign(&Certificate { common_name, organizations, hosts: &hosts }).unwrap();

@@ -5,4 +5,5 @@ mod harness;
 mod kubectl;
 mod objects;
 mod past;
+mod reads;
 mod watch;

@@ -188,9 +188,17 @@ async fn what_the_history_has_forgotten_is_gone() {
     let event = lines.event().await.unwrap();
     assert_eq!((&event["type"], &event["object"]["code"]), (&"ERROR".into(), &410.into()));
     assert_eq!(event["object"]["reason"], "Expired");
+    let message = event["object"]["message"].as_str().unwrap();
+    let oldest = message.strip_prefix(&format!("too old resource version: {revision} ("));
+    let oldest: u64 = oldest.and_then(|rest| rest.strip_suffix(')')).expect(message).parse().unwrap();
+    assert!(oldest > revision.parse().unwrap() && oldest <= replica.store.oldest(), "{message}");
     assert_eq!(lines.event().await, None);
     let answer = get(&client, &format!("{CONFIG_MAPS}?limit=1&continue={token}")).await;
     assert_eq!((answer.code.as_u16(), answer.reason()), (410, "Expired"));
+    let path = format!("{CONFIG_MAPS}?resourceVersion={revision}&resourceVersionMatch=Exact");
+    let answer = get(&client, &path).await;
+    assert_eq!((answer.code.as_u16(), answer.reason()), (410, "Expired"));
+    assert!(answer.message().starts_with(&format!("too old resource version: {revision} (")), "{}", answer.message());
     replica.stop().await;
 }
 

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use kontiki_raft::{Batch, Disk, Free, Row, Table, Write};
+use kontiki_raft::{Batch, Disk, Free, Note, Row, Table, Write};
 
 type Tables = BTreeMap<Table, BTreeMap<Bytes, Vec<u8>>>;
 
 pub struct Memory {
     tables: Mutex<Tables>,
-    note: Mutex<Option<Vec<u8>>>,
+    notes: Mutex<BTreeMap<Note, Vec<u8>>>,
     /// Of the file system, the reserve not counted.
     free: AtomicU64,
     reserved: AtomicU64,
@@ -26,7 +26,7 @@ impl Memory {
     pub fn new() -> Arc<Memory> {
         Arc::new(Memory {
             tables: Mutex::default(),
-            note: Mutex::default(),
+            notes: Mutex::default(),
             free: TOTAL.into(),
             reserved: 0.into(),
             sick: false.into(),
@@ -46,8 +46,17 @@ impl Memory {
         Some(key.clone())
     }
 
-    pub fn rot_note(&self) {
-        *self.note.lock().unwrap().as_mut().unwrap().last_mut().unwrap() ^= 4;
+    /// The newest rows of the log are gone, as if they had never been written.
+    pub fn lose_end(&self, rows: usize) {
+        let mut tables = self.tables.lock().unwrap();
+        let log = tables.get_mut(&Table::Log).unwrap();
+        for _ in 0..rows {
+            log.pop_last().unwrap();
+        }
+    }
+
+    pub fn rot_note(&self, note: Note) {
+        *self.notes.lock().unwrap().get_mut(&note).unwrap().last_mut().unwrap() ^= 4;
     }
 
     pub fn keys(&self, table: Table) -> Vec<Bytes> {
@@ -113,13 +122,17 @@ impl Disk for Memory {
         Ok(())
     }
 
-    fn save_note(&self, note: &[u8]) -> io::Result<()> {
-        *self.note.lock().unwrap() = Some(note.to_vec());
+    fn reserved(&self) -> io::Result<u64> {
+        Ok(self.reserved.load(SeqCst))
+    }
+
+    fn save_note(&self, note: Note, bytes: &[u8], _durable: bool) -> io::Result<()> {
+        self.notes.lock().unwrap().insert(note, bytes.to_vec());
         Ok(())
     }
 
-    fn note(&self) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.note.lock().unwrap().clone())
+    fn note(&self, note: Note) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.notes.lock().unwrap().get(&note).cloned())
     }
 
     fn set_aside(&self) -> io::Result<()> {

@@ -28,6 +28,8 @@ pub struct Cluster {
     pub members: Vec<Member>,
     pub stores: BTreeMap<u64, Store>,
     pub history: HistoryWindow,
+    /// Objects are saved this often.
+    pub save: Duration,
     dirs: TempDir,
 }
 
@@ -46,6 +48,7 @@ impl Cluster {
             members: held.iter().enumerate().map(member).collect(),
             stores: BTreeMap::new(),
             history: HistoryWindow::default(),
+            save: SAVE,
             dirs: tempfile::tempdir().unwrap(),
         }
     }
@@ -81,7 +84,7 @@ impl Cluster {
             initial_members: self.members.clone(),
             cluster_id: "test-cluster".into(),
             tls: self.identity(&format!("kontiki:replica:{id}")),
-            timing: Timing { save: SAVE, scrub: SCRUB, ..Timing::default() },
+            timing: Timing { save: self.save, scrub: SCRUB, ..Timing::default() },
             history: self.history.clone(),
             renewals: Default::default(),
         }
@@ -196,6 +199,23 @@ pub async fn in_time<T>(what: &str, run: impl Future<Output = T>) -> T {
         Ok(done) => done,
         Err(_) => panic!("{what}: not within {PATIENCE:?}"),
     }
+}
+
+/// What this process has taken of the processors.
+fn processor_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let behind_the_name = stat.rsplit_once(')').unwrap().1;
+    let ticks = behind_the_name.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
+    Duration::from_millis(10 * ticks.sum::<u64>())
+}
+
+/// No task of this process goes round and round without waiting for anything. Each test has a process of its own.
+pub async fn idles() {
+    const LOOK: Duration = Duration::from_secs(1);
+    let before = processor_time();
+    tokio::time::sleep(LOOK).await;
+    let taken = processor_time() - before;
+    assert!(taken < LOOK / 2, "it took {taken:?} of a processor in {LOOK:?}, with nothing to do");
 }
 
 pub fn put(key: &str, value: &str) -> Op {

@@ -1,0 +1,131 @@
+//! What came of a run, and of many; how a run's process tells its parent. Pure, but for starting a world.
+
+use crate::sim::os;
+
+/// Between what came of a run and its trace.
+const TRACE_FOLLOWS: &str = "\u{1e}\n";
+
+/// What came of a run.
+#[derive(Default)]
+pub struct Report {
+    pub seed: u64,
+    pub faults: u64,
+    /// Empty: every promise was held.
+    pub failures: Vec<String>,
+    pub trace: String,
+    pub simulated_ms: u64,
+    pub operations: u64,
+    pub unknown: u64,
+    pub terms: u64,
+    pub snapshots: u64,
+    /// 1: every change ever made is known, so all that follows from them was checked too.
+    pub whole: u64,
+}
+
+impl Report {
+    /// Of a world on a thread of its own.
+    pub fn of(seed: u64, world: impl FnOnce() -> Report + Send + 'static) -> Report {
+        let failed = |why| Report { seed, failures: vec![why], ..Report::default() };
+        os::run(seed, world).unwrap_or_else(failed)
+    }
+}
+
+/// What came of one run in a process of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub seed: u64,
+    pub totals: Totals,
+    /// Of everything that happened.
+    pub trace: u32,
+    pub failures: Vec<String>,
+    /// It went another way the second time, which only two runs show.
+    pub differs: bool,
+}
+
+/// What a number of runs amounts to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub runs: u64,
+    pub simulated_ms: u64,
+    pub faults: u64,
+    pub operations: u64,
+    pub unknown: u64,
+    pub terms: u64,
+    pub snapshots: u64,
+    pub whole: u64,
+}
+
+impl Totals {
+    fn fields(&mut self) -> [&mut u64; 8] {
+        let Totals { runs, simulated_ms, faults, operations, unknown, terms, snapshots, whole } = self;
+        [runs, simulated_ms, faults, operations, unknown, terms, snapshots, whole]
+    }
+
+    pub fn add(&mut self, other: &Totals) {
+        let mut other = other.clone();
+        self.fields().into_iter().zip(other.fields()).for_each(|(sum, more)| *sum += *more);
+    }
+}
+
+impl Outcome {
+    pub fn of(report: &Report) -> Outcome {
+        let totals = Totals {
+            runs: 1,
+            simulated_ms: report.simulated_ms,
+            faults: report.faults,
+            operations: report.operations,
+            unknown: report.unknown,
+            terms: report.terms,
+            snapshots: report.snapshots,
+            whole: report.whole,
+        };
+        let trace = crc32fast::hash(report.trace.as_bytes());
+        Outcome { seed: report.seed, totals, trace, failures: report.failures.clone(), differs: false }
+    }
+
+    /// How a run's process tells its parent: one line of numbers, then a line per failure.
+    pub fn encode(&self) -> String {
+        let mut totals = self.totals.clone();
+        let numbers: Vec<String> = totals.fields().iter().map(|number| number.to_string()).collect();
+        let failures = self.failures.iter().map(|why| format!("\n{}", why.replace('\n', "\u{1f}")));
+        format!("{} {} {}{}", self.seed, self.trace, numbers.join(" "), failures.collect::<String>())
+    }
+
+    /// The same, and everything that happened.
+    pub fn encode_with(&self, trace: &str) -> String {
+        format!("{}\n{TRACE_FOLLOWS}{trace}", self.encode())
+    }
+
+    pub fn decode_with(text: &str) -> Option<(Outcome, &str)> {
+        let (outcome, trace) = text.split_once(TRACE_FOLLOWS)?;
+        Some((Outcome::decode(outcome)?, trace))
+    }
+
+    pub fn decode(text: &str) -> Option<Outcome> {
+        let mut lines = text.lines();
+        let mut numbers = lines.next()?.split(' ').map(|word| word.parse::<u64>().ok());
+        let mut outcome = Outcome { seed: numbers.next()??, trace: numbers.next()?? as u32, ..Outcome::default() };
+        for field in outcome.totals.fields() {
+            *field = numbers.next()??;
+        }
+        outcome.failures = lines.map(|line| line.replace('\u{1f}', "\n")).collect();
+        Some(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_survives_the_way_between_processes() {
+        let totals =
+            Totals { runs: 1, simulated_ms: 2, faults: 3, operations: 4, unknown: 5, terms: 6, snapshots: 7, whole: 1 };
+        let failures = vec!["one\nwith two lines".to_string(), "another".into()];
+        let outcome = Outcome { seed: 9, totals, trace: 77, failures, differs: false };
+        assert_eq!(Outcome::decode(&outcome.encode()).as_ref(), Some(&outcome));
+        assert_eq!(Outcome::decode("nonsense"), None);
+        let text = outcome.encode_with("1 a\n2 b\n");
+        assert_eq!(Outcome::decode_with(&text), Some((outcome, "1 a\n2 b\n")));
+    }
+}

@@ -1,0 +1,85 @@
+//! The end of a run: all histories are read, then every process is told to end. Acts.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use raft::{Change, Gone, News, Revision, Store};
+
+use super::historian;
+use super::run::Run;
+use super::seen::Shared;
+use crate::check::changes::Told;
+
+/// Processes that are told to end have ended after this, and so have all their tasks: to hand over takes a second at
+/// most, to save and to stop five each.
+const STOP: Duration = Duration::from_secs(12);
+
+impl Run {
+    /// Reads every replica's history as far back as it goes, and keeps what else the verdict needs of the stores.
+    pub fn collect(&mut self) {
+        for host in self.plan.settled() {
+            let (Some(id), shared) = (self.id_at(host), self.shared.clone()) else { continue };
+            self.with_store(host, move |store| read_all(id, store, shared));
+        }
+        for _ in 0..50 {
+            self.world.step();
+        }
+        let mut seen = self.shared.lock();
+        seen.finals = seen.stores.iter().map(|(id, store)| (*id, store.state())).collect();
+        self.snapshots = seen.stores.values().map(|store| store.metrics().snapshots_installed.load(Relaxed)).sum();
+    }
+
+    /// Every process ends when it is told to, and leaves no task behind. Nobody supervises them any more.
+    pub fn stop(&mut self) {
+        if !self.shared.lock().violations.is_empty() {
+            return;
+        }
+        self.world.note(format_args!("no process has had more than {} tasks", self.tasks_most));
+        self.shared.stop.cancel();
+        let (hosts, deadline) = (0..self.plan.hosts(), self.world.now() + STOP);
+        while hosts.clone().any(|host| self.world.tasks(host) > 0) && self.world.now() < deadline {
+            self.world.step();
+        }
+        for host in hosts {
+            let tasks = self.world.tasks(host);
+            if tasks > 0 {
+                self.shared.violated(format!("host {host} was told to end {STOP:?} ago and has {tasks} tasks"));
+            }
+        }
+    }
+}
+
+/// A replica's history as far back as it goes, which may be cut off meanwhile.
+async fn read_all(id: u64, store: Store, shared: Shared) {
+    let newest = store.state().revision();
+    loop {
+        let oldest = store.oldest();
+        let mut told = Told { id: 0, prefix: String::new(), after: oldest, upto: oldest, revisions: Vec::new() };
+        let gone = match read(&store, &shared, &mut told, newest).await {
+            Ok(()) => {
+                shared.lock().histories.insert(id, (oldest, newest));
+                return;
+            }
+            Err(gone) => gone,
+        };
+        historian::judge(&store, &shared, told.upto, &gone);
+        if store.oldest() == oldest {
+            return shared.violated(format!("replica {id}'s history ends: {gone}"));
+        }
+    }
+}
+
+async fn read(store: &Store, shared: &Shared, told: &mut Told, upto: Revision) -> Result<(), Gone> {
+    let mut watcher = store.watch(Default::default(), told.after)?;
+    while told.upto < upto {
+        if let News::Changes(changes) = watcher.next().await? {
+            let changes: Vec<Change> = changes.iter().map(|change| (**change).clone()).collect();
+            let taken = shared.lock().agreed.take(told, &changes);
+            if let Err(why) = taken {
+                shared.violated(format!("replica {}'s history: {why}", store.id()));
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}

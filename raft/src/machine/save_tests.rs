@@ -1,0 +1,50 @@
+//! What is on the disk after a save, and after one that failed.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::command::{Action, Op, Precondition};
+use crate::disk::faulty::Faulty;
+use crate::disk::rocks::Rocks;
+use crate::types::{Entry, Proposal};
+
+fn open(disk: &Arc<Faulty>) -> Machine {
+    let metrics = Arc::new(Metrics::default());
+    let room = Room::new(disk.clone(), metrics.clone(), CancellationToken::new());
+    let flusher = Flusher::start(room.clone(), metrics.clone());
+    Machine::open(room, flusher, metrics, HistoryWindow::default(), Arc::default()).unwrap()
+}
+
+fn put(index: u64, key: &'static str) -> Entry {
+    let op = Op { key: key.into(), precondition: Precondition::Any, action: Action::Put(index.to_string().into()) };
+    let command = Command { fence: None, proposed_at_ms: 1, author: "test".into(), ops: vec![op] };
+    Entry { log_id: log_id(1, index), payload: EntryPayload::Normal(Proposal(command.encode())) }
+}
+
+async fn apply(machine: &mut Machine, entries: impl IntoIterator<Item = Entry>) {
+    let entries: Vec<_> = entries.into_iter().map(|entry| Ok((entry, None))).collect();
+    machine.apply(futures::stream::iter(entries)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_failed_save_did_not_write_the_next_one_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
+    let mut machine = open(&disk);
+    apply(&mut machine, [put(0, "a"), put(1, "b")]).await;
+    machine.save().await.unwrap();
+    apply(&mut machine, [put(2, "a"), put(3, "c")]).await;
+    disk.fail_write.store(true, Relaxed);
+    machine.save().await.unwrap_err();
+    let reached = machine.reach().now();
+    assert_eq!((reached.applied, reached.whole), (Some(log_id(1, 1)), false), "the log is not cleared behind it");
+    apply(&mut machine, [put(4, "b")]).await;
+    machine.save().await.unwrap();
+    assert_eq!(machine.reach().now().applied, Some(log_id(1, 4)));
+    // The digest is held against what is read.
+    let state = open(&disk).published().state();
+    let value = |key: &str| String::from_utf8(state.get(key.as_bytes()).unwrap().value.to_vec()).unwrap();
+    assert_eq!(["a", "b", "c"].map(value), ["2", "4", "3"]);
+}

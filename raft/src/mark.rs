@@ -1,0 +1,122 @@
+//! How far this replica's log was durable, kept beside the tables. A log that has lost its end looks like one that was never
+//! longer, and RocksDB takes it for one whose last record was torn by a crash: only what was written down elsewhere tells the
+//! two apart. Acts.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::disk::Note;
+use crate::disk::room::Room;
+use crate::metrics::Metrics;
+use crate::mutants::{self, Mutant};
+use crate::record;
+use crate::types::{LogId, log_id, term_of};
+
+/// A raised mark reaches the platter no later than this, plus one sync, while more is written. Until then it outlives the
+/// process, but not a loss of power: at most so much less of the log is vouched for then.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+pub struct Mark {
+    room: Arc<Room>,
+    kept: Mutex<Kept>,
+}
+
+struct Kept {
+    at: Option<LogId>,
+    /// `None`: what is kept is durable. Otherwise the first that is not was kept then.
+    raised: Option<Instant>,
+}
+
+/// Term and index, all bytes of them: one mark takes the place of another.
+type Raw = ([u8; 8], [u8; 8]);
+
+impl Mark {
+    /// One that cannot be read vouches for nothing.
+    pub fn open(room: Arc<Room>, metrics: &Metrics) -> Mark {
+        let at = read(&room).unwrap_or_else(|error| {
+            Metrics::add(&metrics.checksum_failures, 1);
+            tracing::error!(%error, "how far the log was durable is not known");
+            None
+        });
+        Mark { room, kept: Mutex::new(Kept { at, raised: None }) }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().expect("no holder of the mark panics")
+    }
+
+    pub fn at(&self) -> Option<LogId> {
+        self.kept().at
+    }
+
+    /// `last`: where the log ends that was found, or the state, if that is further.
+    pub fn hold_against(&self, last: Option<LogId>) -> io::Result<()> {
+        let Some(mark) = self.at().filter(|mark| last < Some(*mark) && !mutants::on(Mutant::MarkIgnored)) else {
+            return Ok(());
+        };
+        let found = last.map_or("is empty".into(), |last| format!("ends with {}", words(&last)));
+        let message = format!("the log {found}, but was durable up to {}: its end is lost", words(&mark));
+        Err(io::Error::new(io::ErrorKind::InvalidData, message))
+    }
+
+    /// The log is durable up to here, and nobody was told so yet.
+    pub async fn raise(&self, to: LogId) -> io::Result<()> {
+        if self.at() >= Some(to) {
+            return Ok(());
+        }
+        let bytes = bytes(Some(to));
+        self.room.persist(|| self.room.disk.save_note(Note::Mark, &bytes, false)).await?;
+        let mut kept = self.kept();
+        kept.at = Some(to);
+        kept.raised.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    /// Makes a raised mark durable when it is time.
+    pub async fn settle(&self) -> io::Result<()> {
+        let at = {
+            let kept = self.kept();
+            match kept.raised {
+                Some(since) if since.elapsed() >= SYNC_EVERY => kept.at,
+                _ => return Ok(()),
+            }
+        };
+        self.keep(at).await
+    }
+
+    /// The log is to end here, now or soon, and what comes behind it is gone for good: it was overruled, or set aside.
+    /// Durable on return. No sync of the log may be under way, which would raise the mark again.
+    pub async fn lower(&self, to: Option<LogId>) -> io::Result<()> {
+        match self.at() > to {
+            true => self.keep(to).await,
+            false => Ok(()),
+        }
+    }
+
+    async fn keep(&self, at: Option<LogId>) -> io::Result<()> {
+        let bytes = bytes(at);
+        self.room.persist_apart(move |disk| disk.save_note(Note::Mark, &bytes, true)).await?;
+        *self.kept() = Kept { at, raised: None };
+        Ok(())
+    }
+}
+
+fn words(at: &LogId) -> String {
+    format!("entry {} of term {}", at.index, term_of(at))
+}
+
+fn bytes(at: Option<LogId>) -> Vec<u8> {
+    // No entry is of term 0 but the first, which a log may well have lost: it is known to every member.
+    let (term, index) = at.map_or((0, 0), |at| (term_of(&at), at.index));
+    record::encode::<Raw>(&(term.to_be_bytes(), index.to_be_bytes()))
+}
+
+fn read(room: &Room) -> io::Result<Option<LogId>> {
+    let Some(note) = room.disk.note(Note::Mark)? else { return Ok(None) };
+    let (term, index): Raw = record::decode(&note, &|| "the mark of the log's end".to_string())?;
+    let (term, index) = (u64::from_be_bytes(term), u64::from_be_bytes(index));
+    Ok((term > 0).then(|| log_id(term, index)))
+}
