@@ -46,13 +46,14 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     let seed = args.seed.unwrap_or_else(|| Random::from_os().below(1_000_000));
+    let pods = args.pods;
     println!("seed {seed}");
     proto::tls::install_provider();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let ran = runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(run(args, seed)));
     match ran {
         Ok(report) => {
-            print(&report, seed);
+            print(&report, seed, pods);
             if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(why) => {
@@ -75,7 +76,7 @@ async fn run(args: Args, seed: u64) -> Result<Report, String> {
     Ok(run.report)
 }
 
-fn print(report: &Report, seed: u64) {
+fn print(report: &Report, seed: u64, pods: u32) {
     let faults: Vec<String> = report.faults.iter().map(|(kind, times)| format!("{times} {kind}")).collect();
     println!("\n{} episodes, {} faults: {}", report.episodes, report.faults.values().sum::<u64>(), faults.join(", "));
     println!(
@@ -90,6 +91,10 @@ fn print(report: &Report, seed: u64) {
         report.restarts
     );
     println!("one state on all replicas: {}", if report.state.is_empty() { "not reached" } else { &report.state });
+    if pods > 0 {
+        let replaced = report.pods.len().saturating_sub(pods as usize);
+        println!("{replaced} Pods took the place of others in a Deployment of {pods}");
+    }
     print!("{}", report.leaks);
     report.failures.iter().for_each(|failure| println!("FAILED: {failure}"));
     if !report.failures.is_empty() {

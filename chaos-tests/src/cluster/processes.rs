@@ -1,7 +1,7 @@
 //! What runs on each host: the replicas and agents of production, started anew by a supervisor when they end. Acts.
 
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const RESTART: Duration = Duration::from_secs(1);
 
 pub async fn replica(dir: PathBuf, host: HostId, platters: Platters, env: Env, shared: Shared) {
     let env = setting::marked(env, host);
-    supervise(host, &shared, || async {
+    supervise(&dir, host, &shared, || async {
         // As in a crash, of what the run before has not synced only a beginning is there.
         platters.crash();
         let (disk, opened) = (platters.open(), shared.clone());
@@ -39,20 +39,27 @@ pub async fn replica(dir: PathBuf, host: HostId, platters: Platters, env: Env, s
 }
 
 pub async fn agent(dir: PathBuf, host: HostId, engine: Fake, env: Env, shared: Shared) {
-    supervise(host, &shared, || {
+    supervise(&dir, host, &shared, || {
         let (runtime, stop) = (Arc::new(engine.clone()), shared.stop.child_token());
         node::run(setting::node(&dir, host), env.clone(), runtime, stop)
     })
     .await;
 }
 
-async fn supervise<E: Debug, F: Future<Output = Result<(), E>>>(host: HostId, shared: &Shared, run: impl Fn() -> F) {
+async fn supervise<E: Debug, F: Future<Output = Result<(), E>>>(
+    dir: &Path,
+    host: HostId,
+    shared: &Shared,
+    run: impl Fn() -> F,
+) {
+    // Its name is each run's own.
+    let dir = dir.display().to_string();
     loop {
         shared.note(format_args!("host {host} starts"));
-        let ended = run().await;
+        let ended = run().await.map_err(|why| format!("{why:?}").replace(&dir, ""));
         shared.note(format_args!("host {host} ended: {ended:?}"));
         if shared.stop.is_cancelled() {
-            return shared.judge(ended.map_err(|why| format!("host {host} did not end well: {why:?}")));
+            return shared.judge(ended.map_err(|why| format!("host {host} did not end well: {why}")));
         }
         tokio::time::sleep(RESTART).await;
     }

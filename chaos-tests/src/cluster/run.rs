@@ -1,6 +1,7 @@
 //! One seed from beginning to end: a cluster starts, a Deployment rolls, things go wrong, everything heals, what is
 //! wanted must come about, and everything must end when told to. Acts.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Once;
@@ -224,20 +225,21 @@ impl Run {
         self.shared.judge(self.identities.look(&containers));
     }
 
-    /// Reads one replica's history, from the cluster's first change on, and how often a snapshot was installed.
+    /// Reads the longest history that a replica has, and how often a snapshot was installed: whoever is filled by one has
+    /// no history from before.
     fn collect(&mut self) {
         let seen = self.shared.lock();
         self.snapshots = seen.stores.values().map(|store| store.metrics().snapshots_installed.load(Relaxed)).sum();
-        let farthest = seen.stores.iter().max_by_key(|(_, store)| store.state().revision());
-        let farthest = farthest.map(|(host, store)| (*host, store.clone()));
+        let longest = seen.stores.iter().min_by_key(|(_, store)| (store.oldest(), Reverse(store.state().revision())));
+        let longest = longest.map(|(host, store)| (*host, store.clone()));
         drop(seen);
-        let Some((host, store)) = farthest else { return };
+        let Some((host, store)) = longest else { return };
         let shared = self.shared.clone();
         self.world.spawn(host, async move {
             let newest = store.state().revision();
             let mut watcher = match store.watch(Default::default(), 0) {
                 Ok(watcher) => watcher,
-                Err(gone) => return shared.violated(format!("the history does not reach back: {gone}")),
+                Err(gone) => return shared.note(format_args!("no history reaches back: {gone}")),
             };
             let mut upto = 0;
             while upto < newest {
@@ -247,7 +249,12 @@ impl Run {
                             upto = change.revision;
                             let (key, sum) =
                                 (String::from_utf8_lossy(&change.key), change.value.as_deref().map(crc32fast::hash));
-                            shared.note(format_args!("revision {upto} {key} {sum:08x?} by {}", change.author));
+                            let (at, by) =
+                                (change.proposed_at_ms - os::EPOCH_S * 1000, setting::proposer(change.proposed_at_ms));
+                            shared.note(format_args!(
+                                "revision {upto} {key} {sum:08x?} by {} at {at} on host {by}",
+                                change.author
+                            ));
                             shared.lock().history.push((**change).clone());
                         }
                     }

@@ -33,7 +33,7 @@ pub struct Seen {
     pub wish: Option<(Wish, bool)>,
     /// Every watch of the user, by what it was told. The last of each prefix is open.
     pub watches: Vec<Told>,
-    /// Every change of the run, as one replica's history has it.
+    /// Every change of the run, as one replica's history has it; none if every history lacks its beginning.
     pub history: Vec<Change>,
     pub violations: Vec<String>,
     pub operations: u64,

@@ -18,7 +18,8 @@ use crate::runner::Report;
 /// Who writes under `system:kontiki:` without being a controller of the leader.
 const NO_CONTROLLERS: [&str; 3] = ["bootstrap", "replica", "members"];
 
-/// In thirty seconds a Pod with a fixed name is made so often, whatever goes wrong.
+/// Under a fixed name so many Pods run one after the other at least: the first before anything goes wrong, the last when
+/// all is well again.
 const BEARERS_MIN: usize = 2;
 
 pub fn report(run: Run) -> Report {
@@ -26,32 +27,43 @@ pub fn report(run: Run) -> Report {
     let seen = run.shared.lock();
     failures.extend(seen.violations.iter().cloned());
     failures.extend(judge(&run, &seen).err());
-    let (operations, unknown) = (seen.operations, seen.unknown);
+    let (operations, unknown, whole) = (seen.operations, seen.unknown, u64::from(is_whole(&seen)));
     drop(seen);
     let trace = run.world.trace().lock().expect("no holder of the trace panics").text();
     let (simulated_ms, terms) = (run.world.now().as_millis() as u64, run.replicas.terms() as u64);
     let (seed, faults, snapshots) = (run.plan.seed, run.plan.faults.len() as u64, run.snapshots);
     let stores = std::mem::take(&mut run.shared.lock().stores);
     drop((run, stores));
-    Report { seed, faults, failures, trace, simulated_ms, operations, unknown, terms, snapshots, whole: 1 }
+    Report { seed, faults, failures, trace, simulated_ms, operations, unknown, terms, snapshots, whole }
 }
 
 fn judge(run: &Run, seen: &Seen) -> Result<(), String> {
-    if seen.history.is_empty() || seen.watches.iter().all(|told| told.revisions.is_empty()) {
+    if seen.watches.iter().all(|told| told.revisions.is_empty()) {
         return Err("nobody saw anything: the run tried nothing".into());
     }
     if let Some(name) = keeper::PODS.iter().find(|name| run.identities.bearers(&keeper::identity(name)) < BEARERS_MIN) {
         return Err(format!("hardly any Pod ever ran as {name}: nothing was tried with it"));
     }
+    let twice: Vec<String> = run.engines.iter().flat_map(node::runtime::fake::Fake::doubles).collect();
+    if !twice.is_empty() {
+        return Err(format!("two attempts of one container ran together: {twice:?}"));
+    }
+    if is_whole(seen) { judge_history(run, seen) } else { Ok(()) }
+}
+
+/// Is the history known from its beginning on? Not where every replica was filled by a snapshot.
+fn is_whole(seen: &Seen) -> bool {
+    !seen.history.is_empty()
+}
+
+fn judge_history(run: &Run, seen: &Seen) -> Result<(), String> {
     let assigned = pods::check(&seen.history)?;
     run.homes.check(&assigned)?;
     run.terms.check(seen.history.iter().filter_map(written))?;
     bounds::check(&seen.history)?;
     let mut agreed = Agreed::default();
     seen.history.iter().try_for_each(|change| agreed.add(change))?;
-    seen.watches.iter().try_for_each(|told| agreed.complete(told))?;
-    let twice: Vec<String> = run.engines.iter().flat_map(node::runtime::fake::Fake::doubles).collect();
-    if twice.is_empty() { Ok(()) } else { Err(format!("two attempts of one container ran together: {twice:?}")) }
+    seen.watches.iter().try_for_each(|told| agreed.complete(told))
 }
 
 /// `Some` for what a controller wrote.

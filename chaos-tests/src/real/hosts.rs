@@ -1,9 +1,9 @@
 //! The testbed of `deploy/hosts.sh`, and what a plan does to it. Acts.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
+use std::{fmt, io};
 
 use tokio::process::Command;
 
@@ -29,12 +29,18 @@ pub struct Hosts {
 }
 
 /// A container that runs.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Container {
     /// Its Pod's uid.
     pub pod: String,
     /// What it is for: app, pause.
     pub role: String,
+}
+
+impl fmt::Debug for Container {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.role, self.pod)
+    }
 }
 
 impl Hosts {

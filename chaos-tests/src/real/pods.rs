@@ -43,12 +43,12 @@ pub async fn create(client: &Client, count: u32) -> Result<(), String> {
     }
 }
 
-/// Waits until it is whole.
-pub async fn whole(client: &Client, hosts: &Hosts, count: u32) -> Result<(), String> {
+/// Waits until it is whole. Answers the uids of its Pods.
+pub async fn whole(client: &Client, hosts: &Hosts, count: u32) -> Result<Vec<String>, String> {
     let deadline = Instant::now() + WHOLE_MAX;
     loop {
         match look(client, hosts, count).await {
-            Ok(()) => return Ok(()),
+            Ok(uids) => return Ok(uids),
             Err(why) if Instant::now() > deadline => {
                 return Err(format!("{WHOLE_MAX:?} after all else was well: {why}"));
             }
@@ -58,7 +58,7 @@ pub async fn whole(client: &Client, hosts: &Hosts, count: u32) -> Result<(), Str
 }
 
 /// As the API has it, as the engines have it, and as somebody sees it who asks the Pods.
-async fn look(client: &Client, hosts: &Hosts, count: u32) -> Result<(), String> {
+async fn look(client: &Client, hosts: &Hosts, count: u32) -> Result<Vec<String>, String> {
     let deployment = client.namespaced::<Deployment>(NAMESPACE).get(NAME).await.map_err(|error| error.to_string())?;
     let pods =
         client.namespaced::<Pod>(NAMESPACE).list(&Default::default()).await.map_err(|error| error.to_string())?;
@@ -66,7 +66,8 @@ async fn look(client: &Client, hosts: &Hosts, count: u32) -> Result<(), String> 
     for host in 1..=hosts.count {
         astray(&pods.items, host, hosts.containers(host).await?)?;
     }
-    futures::future::try_join_all(pods.items.iter().map(answers)).await.map(drop)
+    futures::future::try_join_all(pods.items.iter().map(answers)).await?;
+    Ok(pods.items.into_iter().filter_map(|pod| pod.metadata.uid).collect())
 }
 
 /// As many Pods as there must be, each ready, and none besides.

@@ -1,6 +1,6 @@
 //! Rounds of episodes: users work, things go wrong, everything is made well, all must agree; then the judges. Acts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
@@ -69,6 +69,8 @@ pub struct Report {
     pub gap: (Duration, String),
     pub settled: Duration,
     pub state: String,
+    /// The uids of all Pods that ever were part of the whole.
+    pub pods: BTreeSet<String>,
     pub leaks: Leaks,
     pub failures: Vec<String>,
 }
@@ -127,8 +129,8 @@ impl Run {
         self.settle(shared).await?;
         if self.options.pods > 0 {
             pods::create(&self.clients[0], self.options.pods).await?;
-            pods::whole(&self.clients[0], &self.hosts, self.options.pods).await?;
         }
+        self.whole().await?;
         let first = self.begin(namespace).await?;
         let gaps = Gaps::default();
         let mut users = JoinSet::new();
@@ -224,10 +226,11 @@ impl Run {
         }
         let ended = Instant::now();
         self.hosts.end_faults().await?;
-        let settled = self.settle(shared).await.map_err(|why| format!("episode {number} ({faults}): {why}"));
-        if settled.is_ok() && self.options.pods > 0 {
-            pods::whole(&self.clients[0], &self.hosts, self.options.pods).await?;
+        let mut settled = self.settle(shared).await.map(drop);
+        if settled.is_ok() {
+            settled = self.whole().await;
         }
+        let settled = settled.map_err(|why| format!("episode {number} ({faults}): {why}"));
         let (gap, settling) = (gaps.take(), ended.elapsed());
         println!(
             "episode {number:>3}: well again after {:>5.1} s, longest gap in writes {:>5.2} s: {faults}",
@@ -239,7 +242,17 @@ impl Run {
         if gap > self.report.gap.0 {
             self.report.gap = (gap, faults);
         }
-        settled.map(drop)
+        settled
+    }
+
+    /// Where engines run: are all Pods there, and their containers where they should be?
+    async fn whole(&mut self) -> Result<(), String> {
+        if self.options.pods == 0 {
+            return Ok(());
+        }
+        let pods = pods::whole(&self.clients[0], &self.hosts, self.options.pods).await?;
+        self.report.pods.extend(pods);
+        Ok(())
     }
 
     fn transfer(&self, from: plan::Host, to: plan::Host) {

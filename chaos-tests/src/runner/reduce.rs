@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_failure_that_needs_no_fault_keeps_none_and_one_that_is_never_met_again_keeps_all() {
-        assert_eq!(reduced(5, |_| true).0, []);
+        assert!(reduced(5, |_| true).0.is_empty());
         assert_eq!(reduced(5, |_| false).0, [0, 1, 2, 3, 4]);
     }
 

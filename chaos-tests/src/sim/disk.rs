@@ -40,6 +40,8 @@ struct Inner {
     /// Apart from the tables: what is durable of each, and what was saved since, oldest first.
     notes: BTreeMap<Note, Vec<Vec<u8>>>,
     faults: Faults,
+    /// With the next crash the end goes of what was durable.
+    loses_end: bool,
     /// A sync has failed: the kernel forgot which pages were dirty, so later syncs succeed and make nothing durable.
     forgetful: bool,
 }
@@ -95,8 +97,8 @@ impl Platters {
 
     /// The host loses its power, or its process dies. Of the unsynced batches a random number of the oldest survive:
     /// what the kernel had written by then. The next one may be torn, which its checksum shows: it is as good as lost.
-    /// Returns how many were lost.
-    pub fn crash(&self) -> usize {
+    /// Returns how many were lost, of the unsynced and of the synced.
+    pub fn crash(&self) -> (usize, usize) {
         let mut inner = self.lock();
         inner.opened += 1;
         let surviving = self.random.below(inner.unsynced.len() as u64 + 1) as usize;
@@ -106,17 +108,24 @@ impl Platters {
             inner.make_durable(tables);
         }
         inner.unsynced.clear();
+        let loses_end = std::mem::take(&mut inner.loses_end);
         for versions in inner.notes.values_mut() {
-            let surviving = self.random.below(versions.len() as u64) as usize;
+            let newest = versions.len() - 1;
+            // What rots while a machine runs leaves what its kernel has still to write.
+            let surviving = if loses_end { newest } else { self.random.below(newest as u64 + 1) as usize };
             *versions = vec![versions.swap_remove(surviving)];
         }
+        let lost_synced = if loses_end { self.lose_end(&mut inner) } else { 0 };
         (inner.synced, inner.forgetful) = (inner.written, false);
-        lost
+        (lost, lost_synced)
     }
 
-    /// The disk loses the newest of the batches that it had made durable. Only while no process uses it. Returns how many.
-    pub fn lose_end(&self) -> usize {
-        let mut inner = self.lock();
+    /// With the next crash the disk loses the newest of the batches that it had made durable, though not the notes.
+    pub fn will_lose_end(&self) {
+        self.lock().loses_end = true;
+    }
+
+    fn lose_end(&self, inner: &mut Inner) -> usize {
         let kept = self.random.below(inner.earlier.len().max(1) as u64) as usize;
         let lost = inner.earlier.len() - kept;
         if lost > 0 {
@@ -221,12 +230,14 @@ impl Disk for Handle {
     fn save_note(&self, note: Note, bytes: &[u8], durable: bool) -> io::Result<()> {
         let mut inner = self.opened()?;
         let Faults { full, fail_sync, fail_write, .. } = inner.faults;
-        let versions = inner.notes.entry(note).or_default();
-        match versions.is_empty() {
-            true if full => return Err(no_room()),
-            _ if fail_write => return Err(io::Error::other("the simulated disk cannot write")),
-            _ => versions.push(bytes.into()),
+        if full && !inner.notes.contains_key(&note) {
+            return Err(no_room());
         }
+        if fail_write {
+            return Err(io::Error::other("the simulated disk cannot write"));
+        }
+        let versions = inner.notes.entry(note).or_default();
+        versions.push(bytes.into());
         if durable && fail_sync {
             return Err(io::Error::other("the simulated disk cannot sync"));
         }
@@ -334,7 +345,7 @@ mod tests {
             put(&*disk, "b");
             put(&*disk, "c");
             assert_eq!(keys(&*disk).len(), 3, "readable at once");
-            let lost = platters.crash();
+            let (lost, _) = platters.crash();
             assert!(disk.sync().await.is_err() && disk.get(Table::Log, b"a").is_err(), "the old handle is dead");
             let found = keys(&*platters.open());
             assert_eq!(found[..], ["a", "b", "c"][..3 - lost]);
@@ -378,14 +389,14 @@ mod tests {
     async fn it_can_lose_what_was_durable_but_not_the_notes() {
         let platters = Platters::new(Random::from_seed(3));
         let disk = platters.open();
-        assert_eq!(platters.lose_end(), 0, "there is nothing yet");
         for key in ["a", "b", "c"] {
             put(&*disk, key);
             disk.sync().await.unwrap();
         }
-        disk.save_note(Note::Mark, b"c", true).unwrap();
-        platters.crash();
-        let lost = platters.lose_end();
+        disk.save_note(Note::Mark, b"b", true).unwrap();
+        disk.save_note(Note::Mark, b"c", false).unwrap();
+        platters.will_lose_end();
+        let (_, lost) = platters.crash();
         assert!((1..=3).contains(&lost), "{lost}");
         let disk = platters.open();
         assert_eq!(keys(&*disk)[..], ["a", "b", "c"][..3 - lost]);

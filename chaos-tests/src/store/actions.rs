@@ -23,7 +23,7 @@ pub enum Action {
     Compact(Host),
     NewDisk(Host),
     Rot(Host),
-    /// Of a host that is down.
+    /// With its next crash.
     LoseEnd(Host),
 }
 
@@ -135,7 +135,7 @@ impl Plan {
                     (to + back, Action::Boot(at))
                 });
                 let boot: Vec<_> = boot.collect();
-                cut.into_iter().chain(crash).chain([(to, Action::LoseEnd(*host))]).chain(boot).collect()
+                cut.into_iter().chain([(to, Action::LoseEnd(*host))]).chain(crash).chain(boot).collect()
             }
             // Driven by what stands in the membership.
             Kind::Guest | Kind::Replace(..) => Vec::new(),

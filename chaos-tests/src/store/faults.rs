@@ -39,12 +39,7 @@ impl Run {
                 self.with_store(*host, |store| async move { store.compact_log().await });
             }
             Action::NewDisk(host) => self.platters[*host].replace(),
-            Action::LoseEnd(host) if !self.world.runs(*host) => {
-                let lost = self.platters[*host].lose_end();
-                self.world.note(format_args!("host {host} has lost {lost} batches that were durable"));
-            }
-            // It was started again at this very moment.
-            Action::LoseEnd(_) => {}
+            Action::LoseEnd(host) => self.platters[*host].will_lose_end(),
             Action::Rot(host) => {
                 if let Some((table, key)) = self.platters[*host].rot() {
                     self.world.note(format_args!("a bit of {} {key:?} at host {host} turns over", table.name()));
@@ -62,9 +57,10 @@ impl Run {
         store.iter().for_each(|store| self.hear_diagnosis(store));
         self.world.kill(host, powered);
         drop(store);
-        let lost = self.platters[host].crash();
+        let (lost, durable) = self.platters[host].crash();
         self.restart_at.remove(&host);
-        self.world.note(format_args!("host {host} is down; {lost} unsynced batches are lost"));
+        self.world
+            .note(format_args!("host {host} is down; {lost} unsynced batches are lost, and {durable} durable ones"));
     }
 
     pub fn boot(&mut self, host: Host) {

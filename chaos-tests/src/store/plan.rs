@@ -63,7 +63,7 @@ pub enum Kind {
     Overrule(Host, u64, u64),
     /// A bit of one record turns over. Not where a disk is lost as well.
     Rot(Host),
-    /// All lose their power, and one disk the end of what it had made durable; those who lagged are the first to be back, with
+    /// All processes die, and one disk loses the end of what it had made durable; those who lagged are the first to be back, with
     /// that one: what it has forgotten they never had. Not where a disk is lost as well.
     LoseEnd(Host),
     /// A new replica joins, is promoted once it is filled, and is removed in the end. At most one in a plan.

@@ -15,6 +15,11 @@ const DELETIONS_MAX: usize = 2048;
 /// A full write-ahead log forces the column families that hold it back to flush.
 const WAL_BYTES_MAX: u64 = 64 << 20;
 
+/// On a small disk the log stays small, so that the reserve is enough for writing it out ([`super::space`]).
+pub fn log_bytes_max(total_bytes: u64) -> u64 {
+    WAL_BYTES_MAX.min(total_bytes / 128)
+}
+
 /// `total_bytes`: of the file system.
 pub fn database(total_bytes: u64) -> Options {
     let mut options = Options::default();
@@ -25,8 +30,7 @@ pub fn database(total_bytes: u64) -> Options {
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     options.set_track_and_verify_wals_in_manifest(true);
     options.set_paranoid_checks(true);
-    // On a small disk the log stays small, so that the reserve is enough for writing it out.
-    options.set_max_total_wal_size(WAL_BYTES_MAX.min(total_bytes / 32));
+    options.set_max_total_wal_size(log_bytes_max(total_bytes));
     options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES);
     options.set_max_background_jobs(2);
     options.set_max_open_files(128);

@@ -131,8 +131,9 @@ impl Rocks {
             if let Some(db) = &*read(&db) {
                 db.cancel_all_background_work(false);
             }
-            let db = write(&db).take();
-            if let Some(db) = db {
+            // Held to the end: whoever closes it, too, waits for that.
+            let mut db = write(&db);
+            if let Some(db) = db.take() {
                 db.cancel_all_background_work(true);
             }
             let _ = done.send(());

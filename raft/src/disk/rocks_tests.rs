@@ -214,3 +214,12 @@ fn a_data_directory_is_made_with_those_above_it() {
     make(&path).unwrap();
     assert!(path.is_dir());
 }
+
+#[test]
+fn the_reserve_is_enough_for_opening_a_full_database_again() {
+    for shift in 20..50 {
+        let total = 1 << shift;
+        let reserve = crate::disk::space::Limits::of(total).reserve;
+        assert!(options::log_bytes_max(total) + HEAL_BYTES <= reserve, "{shift}");
+    }
+}
