@@ -60,7 +60,7 @@ impl Plan {
         }
         if seed % ROT_EVERY == ROT_EVERY - 1 && new_disks == 0 {
             let (at_ms, host) = (BEGINS_MS + random.below(9_000), random.below(replicas as u64) as usize);
-            if seed / ROT_EVERY % 2 == 0 {
+            if (seed / ROT_EVERY).is_multiple_of(2) {
                 // Read when the replica starts again, if not before.
                 faults.push(Fault { at_ms, for_ms: 0, kind: Kind::Rot(host) });
                 let again = Kind::Crash(host, random.below(2) == 0);

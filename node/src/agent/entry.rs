@@ -7,6 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,8 @@ pub struct Entry {
     pub containers: BTreeMap<ContainerId, (Instant, Container)>,
     /// The status that was last handed to the reporter.
     pub sent: Option<PodStatus>,
+    /// The Pod has come with that status since.
+    pub confirmed: bool,
     pub starts: BTreeMap<String, CancellationToken>,
     pub probes: BTreeMap<(ContainerId, ProbeKind), CancellationToken>,
     pub recheck_at: Option<Timestamp>,
@@ -38,6 +41,7 @@ impl Entry {
         Entry {
             memory: Memory::of(&pod),
             sent: pod.status.clone(),
+            confirmed: false,
             pod: Arc::new(pod),
             json,
             removed: false,
@@ -61,6 +65,17 @@ impl Entry {
         Entry { removed: true, ..Entry::new(pod, Bytes::new()) }
     }
 
+    /// The Pod's object is another one now. Where it has had the status that was sent last, and has another one again, an older
+    /// report was carried out late: the newest is told once more.
+    pub fn renew(&mut self, pod: Pod, json: Bytes) {
+        let stands = self.sent.as_ref().is_some_and(|sent| covers(pod.status.as_ref(), sent));
+        if self.confirmed && !stands {
+            self.sent = None;
+        }
+        self.confirmed = stands;
+        (self.pod, self.json, self.removed) = (Arc::new(pod), json, false);
+    }
+
     pub fn containers(&self) -> Vec<Container> {
         self.containers.values().map(|(_, container)| container.clone()).collect()
     }
@@ -76,5 +91,20 @@ impl Entry {
             ip: pause.filter_map(|container| container.ip).next_back(),
             containers,
         }
+    }
+}
+
+/// Would it change nothing to merge what was sent into what stands there?
+fn covers(stored: Option<&PodStatus>, sent: &PodStatus) -> bool {
+    let (Ok(stored), Ok(sent)) = (serde_json::to_value(stored), serde_json::to_value(sent)) else { return false };
+    covers_value(&stored, &sent)
+}
+
+fn covers_value(stored: &Value, sent: &Value) -> bool {
+    match (stored, sent) {
+        (Value::Object(stored), Value::Object(sent)) => {
+            sent.iter().all(|(name, sent)| stored.get(name).is_some_and(|stored| covers_value(stored, sent)))
+        }
+        (stored, sent) => stored == sent,
     }
 }

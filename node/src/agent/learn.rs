@@ -51,9 +51,7 @@ impl Agent {
                     if is_written_off(&pod) {
                         entry.sent = None;
                     }
-                    entry.pod = Arc::new(pod);
-                    entry.json = json.clone();
-                    entry.removed = false;
+                    entry.renew(pod, json.clone());
                 }
                 // Its containers were seen before it was assigned.
                 Some(entry) => {

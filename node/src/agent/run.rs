@@ -254,6 +254,7 @@ impl Agent {
             let before = addresses(entry.sent.as_ref());
             let addresses_changed = !before.is_empty() && before != addresses(Some(&status));
             entry.sent = Some(status.clone());
+            entry.confirmed = false;
             self.reporter.status(StatusReport {
                 namespace: pod::namespace(&pod).to_owned(),
                 name: pod::name(&pod).to_owned(),

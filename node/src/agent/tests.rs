@@ -175,6 +175,24 @@ async fn a_pod_that_was_called_unready_while_nobody_heard_of_its_node_is_reporte
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_older_status_that_arrives_late_does_not_stand() {
+    let mut stage = Stage::new();
+    stage.cluster.assign("web", web());
+    stage.begin();
+    stage.until("ready", 5, |stage| stage.cluster.is_ready("web")).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for _ in 0..2 {
+        stage.cluster.edit("web", |pod| pod["status"]["phase"] = json!("Pending"));
+        assert_eq!(stage.phase("web"), "Pending");
+        stage.until("told again", 5, |stage| stage.phase("web") == "Running").await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    let writes = stage.cluster.writes().len();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(stage.cluster.writes().len(), writes, "and that is all");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_killed_agent_finds_its_containers_and_touches_none() {
     let mut stage = Stage::new();
     for name in ["a", "b", "c"] {

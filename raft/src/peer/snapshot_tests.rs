@@ -73,7 +73,7 @@ async fn one_that_is_not_as_it_was_sent_is_refused_and_leaves_nothing_behind() {
         assert!(parts.len() >= 5, "several chunks");
         damage(&mut parts);
         let (rows, received) = received(parts).await;
-        let status = received.err().expect(why);
+        let status = received.expect_err(why);
         assert!(status.message().starts_with(why), "{why}: {status}");
         assert_eq!(rows, 0, "{why}");
     }
