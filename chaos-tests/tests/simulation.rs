@@ -46,7 +46,7 @@ fn a_store_holds_every_promise_for_some_hundred_seeds() {
 
 #[test]
 fn a_cluster_holds_every_promise_for_some_seeds() {
-    let totals = all_hold(Subject::Cluster, 95..95 + CLUSTERS, 4);
+    let totals = all_hold(Subject::Cluster, 100..100 + CLUSTERS, 4);
     nothing_is_hollow(&totals);
     let Totals { runs, operations, terms, .. } = totals;
     assert!(operations > 300 * runs && 2 * terms > 3 * runs, "too little was tried: {totals:?}");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
@@ -19,6 +19,9 @@ use crate::sync::{Memory, ProbeKind};
 /// Containers whose Pod nobody knows any more end within this.
 const ORPHAN_GRACE_S: i64 = 5;
 
+/// A report that is not to be seen for so long was overtaken by an older one, which a replica had held back.
+const DOUBT: SignedDuration = SignedDuration::from_secs(5);
+
 pub struct Entry {
     pub pod: Arc<Pod>,
     /// As it was sent, to see whether it has changed.
@@ -31,6 +34,10 @@ pub struct Entry {
     pub sent: Option<PodStatus>,
     /// The Pod has come with that status since.
     pub confirmed: bool,
+    /// When to look whether it has, if it came with another one last.
+    pub doubt_at: Option<Timestamp>,
+    /// The status that was told a second time for that: not a third time.
+    pub retold: Option<PodStatus>,
     pub starts: BTreeMap<String, CancellationToken>,
     pub probes: BTreeMap<(ContainerId, ProbeKind), CancellationToken>,
     pub recheck_at: Option<Timestamp>,
@@ -42,6 +49,8 @@ impl Entry {
             memory: Memory::of(&pod),
             sent: pod.status.clone(),
             confirmed: false,
+            doubt_at: None,
+            retold: None,
             pod: Arc::new(pod),
             json,
             removed: false,
@@ -66,14 +75,32 @@ impl Entry {
     }
 
     /// The Pod's object is another one now. Where it has had the status that was sent last, and has another one again, an older
-    /// report was carried out late: the newest is told once more.
-    pub fn renew(&mut self, pod: Pod, json: Bytes) {
-        let stands = self.sent.as_ref().is_some_and(|sent| covers(pod.status.as_ref(), sent));
+    /// report was carried out late: the newest is told once more. Where it was not seen with that status it may yet come.
+    pub fn renew(&mut self, pod: Pod, json: Bytes, now: Timestamp) {
+        (self.pod, self.json, self.removed) = (Arc::new(pod), json, false);
+        let stands = self.stands();
         if self.confirmed && !stands {
             self.sent = None;
         }
         self.confirmed = stands;
-        (self.pod, self.json, self.removed) = (Arc::new(pod), json, false);
+        self.doubt_at = (!stands && self.sent.is_some()).then(|| now + DOUBT);
+    }
+
+    /// What was sent has had its time to arrive. Returns whether it must be told once more.
+    pub fn doubt(&mut self, now: Timestamp) -> bool {
+        if self.doubt_at.is_none_or(|at| at > now) {
+            return false;
+        }
+        self.doubt_at = None;
+        let again = !self.stands() && self.sent.is_some() && self.sent != self.retold;
+        if again {
+            self.retold = self.sent.take();
+        }
+        again
+    }
+
+    fn stands(&self) -> bool {
+        self.sent.as_ref().is_some_and(|sent| covers(self.pod.status.as_ref(), sent))
     }
 
     pub fn containers(&self) -> Vec<Container> {

@@ -28,6 +28,7 @@ impl Agent {
     /// Takes over a new assignment: wakes the Pods that it changes, or whose objects it changes.
     pub(super) fn assign(&mut self, newest: Option<Arc<Work>>) {
         let Some(newest) = newest else { return };
+        let now = self.now();
         let before = self.work.replace(newest.clone());
         let others_changed = before.is_none_or(|before| {
             ["configmaps", "secrets", "services"].iter().any(|plural| !before.of(plural).eq(newest.of(plural)))
@@ -51,7 +52,7 @@ impl Agent {
                     if is_written_off(&pod) {
                         entry.sent = None;
                     }
-                    entry.renew(pod, json.clone());
+                    entry.renew(pod, json.clone(), now);
                 }
                 // Its containers were seen before it was assigned.
                 Some(entry) => {

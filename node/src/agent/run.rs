@@ -139,7 +139,8 @@ impl Agent {
     }
 
     fn next_recheck(&self) -> Option<Duration> {
-        let earliest = self.entries.values().filter_map(|entry| entry.recheck_at).min()?;
+        let due = |entry: &Entry| entry.recheck_at.into_iter().chain(entry.doubt_at).min();
+        let earliest = self.entries.values().filter_map(due).min()?;
         let wait = earliest.duration_since(self.now());
         // A little late rather than a moment too early, which would spin.
         Some(Duration::try_from(wait).unwrap_or_default() + Duration::from_millis(2))
@@ -150,6 +151,9 @@ impl Agent {
         for (uid, entry) in &mut self.entries {
             if entry.recheck_at.is_some_and(|at| at <= now) {
                 entry.recheck_at = None;
+                self.dirty.insert(uid.clone());
+            }
+            if entry.doubt(now) {
                 self.dirty.insert(uid.clone());
             }
         }
