@@ -8,9 +8,8 @@ use tokio::runtime::{Builder, Runtime};
 /// in between, which is most of what a single write costs. The other processors have enough to do: syncs and
 /// compactions run on threads of their own, and containers, their engine and the agent on the same host.
 ///
-/// Where there is one, it is tokio's runtime for one thread, which runs tasks in the order in which they were woken. The
-/// other kind runs the newest first: that is the connection's, after each frame of each stream, so that a hundred watchers
-/// cost a hundred writes to the socket.
+/// Where there is one, it is tokio's runtime for one thread, which runs tasks in the order in which they were woken; the other
+/// kind, with one worker, took a fifth more processor time for the puts of many clients (bench/RESULTS.md).
 ///
 /// `TOKIO_WORKER_THREADS` in the environment counts instead, as in any program on tokio.
 pub fn replica() -> std::io::Result<Runtime> {
