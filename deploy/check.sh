@@ -9,6 +9,8 @@ say "Format"
 cargo fmt --all --check
 say "Lints (warnings are errors)"
 cargo clippy --workspace --all-targets --locked -q -- -D warnings
+# Nothing else compiles the mutants, which would rot unnoticed until the next `make mutants`.
+cargo clippy --workspace --all-targets --locked -q --features kontiki-chaos-tests/mutants -- -D warnings
 
 say "Layering"
 # $1 must not depend, at any depth, on any of the others.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use proto::pki::{self, API_NAME, Authority, PEER_NAME, Request};
+use raft::members::address::host_fault;
 use serde_json::{Value, json};
 
 #[derive(clap::Args)]
@@ -21,7 +22,7 @@ pub struct Args {
     #[arg(long, default_value_t = 6443)]
     port: u16,
     /// Where replica i is reached: with `{}` for i. The default puts all on this host.
-    #[arg(long, default_value = "127.0.0.1")]
+    #[arg(long, default_value = "127.0.0.1", value_parser = hosts)]
     replica_host: String,
     /// The address node i is known by, with `{}` for i.
     #[arg(long, default_value = "127.0.0.1")]
@@ -41,6 +42,16 @@ pub struct Args {
 }
 
 const CLUSTER_ID: &str = "cluster-id";
+
+/// A host that may be a replica's.
+pub fn a_host(text: &str) -> Result<String, String> {
+    host_fault(text).map_or_else(|| Ok(text.to_owned()), Err)
+}
+
+/// The same of several, with `{}` for the number of each.
+fn hosts(text: &str) -> Result<String, String> {
+    a_host(&text.replace("{}", "1")).map(|_| text.to_owned())
+}
 
 /// Ports of one process.
 struct Ports {

@@ -9,7 +9,7 @@ use client::cli::{Context, Failure, block_on};
 use raft::identity;
 use serde_json::json;
 
-use crate::init::{Authorities, NewReplica, cluster_of, listen_host};
+use crate::init::{Authorities, NewReplica, a_host, cluster_of, listen_host};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -33,7 +33,7 @@ enum Verb {
 #[derive(clap::Args)]
 struct New {
     /// Where the others and the clients reach it: a name or an address.
-    #[arg(long)]
+    #[arg(long, value_parser = a_host)]
     host: String,
     /// Its port for clients; the one for the other replicas follows.
     #[arg(long, default_value_t = 6443)]

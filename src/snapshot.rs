@@ -113,9 +113,7 @@ async fn save(context: &Context, local: bool, part: &Path) -> Result<Header, Fai
 }
 
 fn check(path: &Path) -> Result<Header, Failure> {
-    let file = std::fs::File::open(path).map_err(|error| about(path, error))?;
-    let file = std::io::BufReader::with_capacity(1 << 20, file);
-    backup::read(file, |_, _| Ok(())).map_err(|damage| about(path, damage))
+    backup::read_file(path, |_, _| Ok(())).map_err(|damage| about(path, damage))
 }
 
 fn about(file: &Path, error: impl std::error::Error) -> Failure {

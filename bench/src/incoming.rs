@@ -7,6 +7,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use proto::gather::Gathered;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -48,5 +49,5 @@ where
 {
     stream.set_nodelay(true).ok()?;
     let greeted = timeout(HANDSHAKE_DEADLINE, acceptor.accept(stream)).await.ok()?.ok()?;
-    http.serve_connection(TokioIo::new(greeted), hyper::service::service_fn(answer)).await.ok()
+    http.serve_connection(TokioIo::new(Gathered::new(greeted)), hyper::service::service_fn(answer)).await.ok()
 }

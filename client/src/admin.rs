@@ -9,7 +9,7 @@ use crate::dispatch::Repeat;
 use crate::{Client, Error};
 
 impl Client {
-    /// The replicas as one of them sees them; also without a leader.
+    /// The replicas, with every change that was answered before. Without a leader, as one of them sees them: it says so.
     pub async fn replicas(&self) -> Result<ListReplicasReply, Error> {
         self.call_admin(Repeat::Always, |mut admin| async move { admin.list_replicas(ListReplicasRequest {}).await })
             .await

@@ -7,6 +7,7 @@ use hyper_util::rt::TokioIo;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Uri};
 
+use crate::gather::Gathered;
 use crate::seam::Net;
 use crate::tls;
 
@@ -79,7 +80,7 @@ pub fn to(
                     Err(std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no answer within {timeout:?}")))
                 }
             };
-            connected.map(TokioIo::new).map_err(|source| NotConnected { address, source })
+            connected.map(Gathered::new).map(TokioIo::new).map_err(|source| NotConnected { address, source })
         }
     });
     // The scheme is plain because TLS is ours, below HTTP/2.

@@ -8,6 +8,7 @@
 //! - [`api`], [`admin`], [`session`], [`peer`]: the generated messages.
 
 pub mod channel;
+pub mod gather;
 pub mod pki;
 pub mod seam;
 pub mod tls;

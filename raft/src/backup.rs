@@ -1,10 +1,12 @@
 //! Snapshot files: the state at one log position, framed so that damage is found and placed. Pure but for the reader
-//! and writer that it is given.
+//! that it is given, and for [`read_file`].
 //!
 //! `kontiki-snapshot`, then frames: length and CRC-32 of the body (each u32, little endian), the body. A body begins
 //! with its kind: `H` the header, `O` objects, `E` the end, which counts what came and chains the checksums.
 
+use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -132,6 +134,10 @@ fn frame(
 /// Why a file cannot be used, and where in it.
 #[derive(Debug, thiserror::Error)]
 pub enum Damage {
+    #[error("it does not exist")]
+    Missing,
+    #[error("it cannot be opened: {0}")]
+    Closed(#[source] io::Error),
     #[error("it is no Kontiki snapshot: it does not begin with {:?}", String::from_utf8_lossy(MAGIC))]
     NoSnapshot,
     #[error("it has format {0}, this version knows {FORMAT}")]
@@ -146,6 +152,18 @@ pub enum Damage {
         #[source]
         source: io::Error,
     },
+}
+
+/// So much of a file is read at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// Reads a file of this name, as [`read`] does.
+pub fn read_file(path: &Path, each: impl FnMut(Bytes, Versioned) -> io::Result<()>) -> Result<Header, Damage> {
+    match File::open(path) {
+        Ok(file) => read(io::BufReader::with_capacity(READ_BYTES, file), each),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Damage::Missing),
+        Err(error) => Err(Damage::Closed(error)),
+    }
 }
 
 /// Reads a file to its end and holds every byte against its checksum. `each` gets the objects in order.

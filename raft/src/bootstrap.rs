@@ -31,6 +31,7 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 /// The members do not stand for election all at once: the lowest id begins, the next one waits this long for it.
 const STAGGER: Duration = Duration::from_millis(1500);
 
+/// Says whether data was lost for certain: `false` where the directory was empty.
 const ABSTAINS: Bytes = Bytes::from_static(b"abstains");
 
 /// What an empty replica makes of the others' answers.
@@ -55,7 +56,7 @@ fn verdict(members: usize, answers: &[DescribeReply]) -> Verdict {
     }
 }
 
-/// The tables are empty and `owner`'s: until this replica is filled again its vote is worth nothing.
+/// The tables are empty now, and `owner`'s: until this replica is filled again its vote is worth nothing.
 pub async fn abstain(room: &Room, owner: &Identity) -> io::Result<()> {
     let mut batch = Batch::default();
     batch.put(Table::Meta, ABSTAINS, record::encode(&true));
@@ -79,6 +80,12 @@ impl Bootstrap {
     /// Did an earlier run of this replica end before it was filled again?
     pub fn abstained(disk: &dyn Disk) -> io::Result<bool> {
         Ok(disk.get(Table::Meta, &ABSTAINS)?.is_some())
+    }
+
+    /// Is it known that there was data here, and that it is lost?
+    pub fn lost_data(disk: &dyn Disk) -> io::Result<bool> {
+        let lost = disk.get(Table::Meta, &ABSTAINS)?.map(|row| record::decode::<bool>(&row, &String::new));
+        Ok(lost.is_some_and(|lost| lost.unwrap_or(false)))
     }
 
     /// `pristine`: this replica has neither a vote nor an entry. Ends when it takes part in full.
@@ -185,7 +192,8 @@ impl Bootstrap {
     async fn remember(&self, abstains: bool) -> io::Result<()> {
         let mut batch = Batch::default();
         match abstains {
-            true => batch.put(Table::Meta, ABSTAINS, record::encode(&true)),
+            // Whether it is a new one, or one that was emptied, nobody can tell.
+            true => batch.put(Table::Meta, ABSTAINS, record::encode(&false)),
             false => batch.delete(Table::Meta, ABSTAINS),
         }
         self.room.write(&batch).await

@@ -4,7 +4,7 @@
 //! - [`store`]: the handle that the rest of a replica holds;
 //! - `machine`: the replicated state: `apply` (pure), history, snapshots;
 //! - `open`: how its parts are put together;
-//! - `log_store`, `mark`, `disk`: the log and the vote, how far they were durable, and what lies below them;
+//! - `log_store`, `log_rows`, `mark`, `disk`: the log and the vote, their rows, how far they were durable, and what lies below;
 //! - `peer`: the wire to the other replicas;
 //! - `accord`: whether the replicas' states agree, and what becomes of the odd one;
 //! - `propose`, `admission`, `intake`, `read`, `past`, [`watch`]: the ways in and out;
@@ -26,6 +26,7 @@ mod intake;
 mod keepsake;
 mod log_ends;
 mod log_extent;
+mod log_rows;
 mod log_store;
 mod machine;
 mod mark;

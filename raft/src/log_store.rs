@@ -7,22 +7,22 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::Stream;
+use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
-use openraft::{EntryPayload, OptionalSend};
 
-use crate::command::Command;
 use crate::disk::flusher::Flusher;
 use crate::disk::room::Room;
-use crate::disk::{Batch, Disk, Note, Table};
+use crate::disk::{Batch, Note, Table};
 use crate::identity::Identity;
 use crate::keepsake::Keepsake;
 use crate::log_ends::{Ends, weight};
+use crate::log_rows::{
+    COMMITTED, PURGED, VOTE, committed, in_order, kept_vote, key, missing, read_entries, read_meta, row,
+};
 use crate::machine::reach::Reach;
 use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
-use crate::peer::wire;
 use crate::record;
 use crate::types::{Entry, LogId, Types, Vote, log_id, term_of};
 
@@ -30,10 +30,6 @@ use crate::types::{Entry, LogId, Types, Vote, log_id, term_of};
 const REQUEST_BYTES: usize = 1 << 20;
 /// A disk that cannot sync a vote within this is broken.
 const SYNC_DEADLINE: Duration = Duration::from_secs(30);
-
-const VOTE: Bytes = Bytes::from_static(b"vote");
-const COMMITTED: Bytes = Bytes::from_static(b"committed");
-const PURGED: Bytes = Bytes::from_static(b"purged");
 
 /// Clones share one log.
 #[derive(Clone)]
@@ -151,6 +147,11 @@ impl LogStore {
         self.ends().extent.before(kept)
     }
 
+    /// The last entry that is gone for every reader, whether or not it is on the disk still.
+    pub fn purged(&self) -> Option<LogId> {
+        self.ends().purged
+    }
+
     fn ends(&self) -> MutexGuard<'_, Ends> {
         self.ends.lock().expect("no holder of the log's ends panics")
     }
@@ -194,98 +195,6 @@ impl LogStore {
     }
 }
 
-fn committed(disk: &dyn Disk) -> io::Result<Option<LogId>> {
-    let at: Option<Option<(u64, u64)>> = read_meta(disk, &COMMITTED)?;
-    Ok(at.flatten().map(|(term, index)| log_id(term, index)))
-}
-
-/// The command of an entry that was committed; `None` once it is off the disk.
-pub fn command(disk: &dyn Disk, index: u64) -> io::Result<Option<Command>> {
-    let Some(row) = disk.get(Table::Log, &key(index))? else { return Ok(None) };
-    match entry(index, row)?.payload {
-        EntryPayload::Normal(proposal) => Command::decode(&proposal.0).map(Some),
-        EntryPayload::Blank | EntryPayload::Membership(_) => Ok(None),
-    }
-}
-
-fn entry(index: u64, row: Vec<u8>) -> io::Result<Entry> {
-    record::open(&row, &|| format!("log entry {index}"))?;
-    // Cut off the header without copying: the command then is a slice of the row.
-    let mut body = Bytes::from(row);
-    wire::entry_from_disk(body.split_off(record::HEADER))
-}
-
-pub fn key(index: u64) -> Bytes {
-    Bytes::copy_from_slice(&index.to_be_bytes())
-}
-
-pub fn row(entry: &Entry) -> Vec<u8> {
-    record::seal(weight(entry), |buffer| wire::entry_to_disk(entry, buffer))
-}
-
-fn read_entries(disk: &dyn Disk, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
-    if start >= end {
-        return Ok(Vec::new());
-    }
-    let rows = disk.scan(Table::Log, &start.to_be_bytes(), &end.to_be_bytes(), bytes_max)?;
-    let mut entries = Vec::with_capacity(rows.len());
-    let mut previous: Option<u64> = None;
-    for (key, row) in rows {
-        let index = key[..].try_into().map(u64::from_be_bytes).unwrap_or(u64::MAX);
-        let entry = entry(index, row)?;
-        let expected = previous.map_or(index, |previous| previous + 1);
-        if entry.log_id.index != expected {
-            return Err(missing(expected, entry.log_id.index));
-        }
-        previous = Some(index);
-        entries.push(entry);
-    }
-    Ok(entries)
-}
-
-/// An entry of an earlier term than the one before it was overruled, and is not to be there.
-fn in_order(mut before: Option<LogId>, entries: &[Entry]) -> io::Result<()> {
-    for entry in entries {
-        let (at, term) = (entry.log_id, term_of(&entry.log_id));
-        if let Some(before) = before.filter(|before| term_of(before) > term) {
-            let message =
-                format!("log entry {} is of term {term}, but the one before of {}", at.index, term_of(&before));
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        }
-        before = Some(at);
-    }
-    Ok(())
-}
-
-fn missing(expected: u64, found: u64) -> io::Error {
-    let message = format!("log entry {expected} is missing: {found} comes in its place");
-    io::Error::new(io::ErrorKind::InvalidData, message)
-}
-
-fn read_meta<T: serde::de::DeserializeOwned>(disk: &dyn Disk, key: &Bytes) -> io::Result<Option<T>> {
-    let what = || format!("meta record {}", String::from_utf8_lossy(key));
-    disk.get(Table::Meta, key)?.map(|record| record::decode(&record, &what)).transpose()
-}
-
-/// Can a vote be read from this copy?
-pub fn is_vote(note: &[u8]) -> bool {
-    Keepsake::read(Some(note.to_vec())).is_ok()
-}
-
-/// The vote, from its two copies. A crash may have saved only one of them: a vote that was saved but never answered
-/// does no harm, so the later one counts. One copy that is damaged is made good by the other.
-pub fn kept_vote(disk: &dyn Disk) -> io::Result<Option<Vote>> {
-    let stored = read_meta::<Vote>(disk, &VOTE);
-    let note = Keepsake::read(disk.note(Note::Vote)?).map(|note| note.map(|kept| kept.vote));
-    match (stored, note) {
-        (Ok(Some(stored)), Ok(Some(note))) => Ok(Some(if stored >= note { stored } else { note })),
-        (Ok(stored), Ok(note)) => Ok(stored.or(note)),
-        (Ok(Some(stored)), Err(_)) => Ok(Some(stored)),
-        (Err(_), Ok(Some(note))) => Ok(Some(note)),
-        (Err(error), _) | (Ok(None), Err(error)) => Err(error),
-    }
-}
-
 impl RaftLogReader<Types> for LogStore {
     async fn try_get_log_entries<RB>(&mut self, range: RB) -> Result<Vec<Entry>, io::Error>
     where
@@ -297,8 +206,8 @@ impl RaftLogReader<Types> for LogStore {
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
         let entries = self.read(start, end, REQUEST_BYTES)?;
-        // Purged under the reader: what comes later must not pass for what was asked for. openraft takes nothing
-        // for a reason to look again, and then sends a snapshot.
+        // Purged under the reader: what comes later must not pass for what was asked for. openraft then sends a request
+        // without entries and looks again (see `until_overtaken` in peer/network.rs).
         let purged = entries.first().is_some_and(|first| first.log_id.index != start);
         Ok(if purged && !mutants::on(Mutant::PurgedUnderReader) { Vec::new() } else { entries })
     }
@@ -366,11 +275,10 @@ impl RaftLogStorage<Types> for LogStore {
             self.ends().vote = Some(*vote);
             return Ok(());
         }
-        let disk = &self.room.disk;
         // The mutant leaves the copy that would make good for what the sync did not save as it was.
         let noted = self.vote().filter(|_| mutants::on(Mutant::VoteBeforeSync)).unwrap_or(*vote);
         let note = self.keepsake(noted).encode();
-        let noted = self.room.persist(|| disk.save_note(Note::Vote, &note, true));
+        let noted = self.room.persist_apart(move |disk| disk.save_note(Note::Vote, &note, true));
         let durable = async {
             match mutants::on(Mutant::VoteBeforeSync) {
                 true => Ok(()),

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::command::{Action, Command, Op, Precondition};
+use crate::disk::Disk;
 use crate::disk::faulty::Faulty;
 use crate::disk::rocks::Rocks;
 use crate::log_ends::CACHE_BYTES;

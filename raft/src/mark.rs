@@ -115,8 +115,31 @@ fn bytes(at: Option<LogId>) -> Vec<u8> {
 }
 
 fn read(room: &Room) -> io::Result<Option<LogId>> {
-    let Some(note) = room.disk.note(Note::Mark)? else { return Ok(None) };
-    let (term, index): Raw = record::decode(&note, &|| "the mark of the log's end".to_string())?;
+    room.disk.note(Note::Mark)?.map_or(Ok(None), |note| decode(&note))
+}
+
+fn decode(note: &[u8]) -> io::Result<Option<LogId>> {
+    let (term, index): Raw = record::decode(note, &|| "the mark of the log's end".to_string())?;
     let (term, index) = (u64::from_be_bytes(term), u64::from_be_bytes(index));
     Ok((term > 0).then(|| log_id(term, index)))
+}
+
+/// Does this note say that nothing was ever durable in the tables beside it? One that cannot be read says nothing.
+pub fn is_blank(note: &[u8]) -> bool {
+    decode(note).is_ok_and(|at| at.is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_mark_that_was_read_says_that_nothing_was_durable() {
+        assert!(is_blank(&bytes(None)));
+        assert!(!is_blank(&bytes(Some(log_id(1, 0)))));
+        assert!(!is_blank(&bytes(Some(log_id(2, 7)))));
+        let mut damaged = bytes(None);
+        damaged[0] ^= 4;
+        assert!(!is_blank(&damaged) && !is_blank(b""));
+    }
 }

@@ -1,9 +1,11 @@
 //! The members of the cluster, each asked for its state; and the hand-over of the leadership. Acts.
 //!
 //! - `plan` decides whether the members may change, `change` does it;
+//! - `address` knows what an address may look like;
 //! - `used` knows the ids that are never used again;
 //! - `keep` looks after this replica's own membership.
 
+pub mod address;
 pub(crate) mod change;
 pub(crate) mod keep;
 pub mod plan;
@@ -131,6 +133,19 @@ impl Members {
         let metrics = metrics.borrow_watched();
         let known: Vec<Member> = metrics.membership_config.nodes().map(|(id, place)| Member::new(*id, place)).collect();
         if known.is_empty() { self.initial.clone() } else { known }
+    }
+
+    /// Waits until the members known here are no older than the state: openraft shows them a moment after they are applied.
+    /// Ends with the raft node, too.
+    pub async fn caught_up(&self) {
+        let applied = self.published.applied().borrow().map_or(0, |at| at.index);
+        let mut metrics = self.raft.metrics();
+        loop {
+            let shown = metrics.borrow_and_update().last_applied.map_or(0, |at| at.index);
+            if shown >= applied || metrics.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Sorted by id. Takes no longer than the deadline.

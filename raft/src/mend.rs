@@ -14,7 +14,8 @@ use crate::disk::room::Room;
 use crate::disk::{Disk, Note, apart};
 use crate::identity::Identity;
 use crate::keepsake::Keepsake;
-use crate::log_store::{self, LogStore};
+use crate::log_rows;
+use crate::log_store::LogStore;
 use crate::machine::Machine;
 use crate::machine::reach::Reach;
 use crate::metrics::Metrics;
@@ -132,6 +133,8 @@ pub async fn claim(
     match whose {
         Whose::Of(_) => return Ok(false),
         Whose::Emptied(_) => {
+            // Also where the database could not be opened, and was set aside before anybody counted.
+            Metrics::add(&metrics.checksum_failures, 1);
             flusher.mark().lower(None).await?;
             bootstrap::abstain(room, owner).await?;
             return Ok(true);
@@ -159,7 +162,7 @@ async fn set_aside(
     error: io::Error,
 ) -> io::Result<()> {
     Metrics::add(&metrics.checksum_failures, 1);
-    let vote = log_store::kept_vote(&*room.disk).ok().flatten();
+    let vote = log_rows::kept_vote(&*room.disk).ok().flatten();
     let (Remedy::Refill, Some(vote)) = (remedy(error.kind(), others, vote.is_some()), vote) else {
         return Err(error);
     };

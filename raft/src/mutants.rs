@@ -79,6 +79,16 @@ mutants! {
     ForgetfulFounds,
     /// The revision is saved one too low.
     RevisionSavedLow,
+    /// A follower that does not answer counts as one that has stored what was sent to it.
+    SilenceCountsAsStored,
+    /// A follower takes for committed what a leader, perhaps a deposed one, has only sent.
+    SentCountsAsCommitted,
+    /// A replica shows the members of an entry that is not committed.
+    UncommittedMembersShown,
+    /// The id of a replica that was removed is given to a new one.
+    IdReused,
+    /// A stream to a follower goes on though the log was purged under it during the transfer of a snapshot.
+    OvertakenStreamGoesOn,
     /// A controller goes on after its replica has lost the leadership, and its commands carry no term.
     ControllerOutlivesTerm,
 }

@@ -79,14 +79,12 @@ pub async fn restore(file: &Path, new: &NewReplica, revision_jump: u64) -> Resul
     if !is_empty(&new.dir) {
         return Err(Error::NotEmpty(new.dir.clone()));
     }
-    let unreadable = |source| Error::File { file: file.into(), source };
-    let open = || std::fs::File::open(file).map_err(|source| unreadable(Damage::Read { at: 0, source }));
     let mut state = State::default();
-    let header = backup::read(io::BufReader::with_capacity(1 << 20, open()?), |key, object| {
+    let header = backup::read_file(file, |key, object| {
         state.insert(key, object);
         Ok(())
     });
-    let header = header.map_err(unreadable)?;
+    let header = header.map_err(|source| Error::File { file: file.into(), source })?;
     if identity::name(&header.cluster_id) == identity::name(&new.cluster_id) {
         return Err(Error::SameCluster(header.cluster_id));
     }

@@ -125,16 +125,19 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     let cluster_id = owner.cluster_id;
     let (published, generations, reach) = (machine.published(), machine.generations(), machine.reach());
     let abstains = Arc::new(AtomicBool::new(Bootstrap::abstained(&*disk).map_err(unusable)?));
+    let lost_data = Bootstrap::lost_data(&*disk).map_err(unusable)?;
     let pristine = log.is_pristine();
     let recall = Recall::new(log.vote().is_none() && (pristine || abstains.load(Relaxed)));
 
     let guard = Guard::open(room.clone(), metrics.clone()).map_err(unusable)?;
+    let franchise = Franchise { guard: guard.clone(), abstains: abstains.clone(), lost_data };
     let reported = (room.level(), abstains.clone());
     let accord = Accord::new(id, published.clone(), guard.clone(), reported, metrics.clone());
     let factory = Factory {
         channels: channels.clone(),
         metrics: metrics.clone(),
         accord: accord.clone(),
+        log: log.clone(),
         id,
         append_deadline: config.timing.election_max * 2,
     };
@@ -154,9 +157,8 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     };
     let trouble = Trouble {
         raft: raft.clone(),
-        guard: guard.clone(),
+        franchise: franchise.clone(),
         level: room.level(),
-        abstains: abstains.clone(),
         metrics: metrics.clone(),
         shown: Shown::default(),
     };
@@ -181,7 +183,6 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         roster: watch::Sender::default(),
         turn: Mutex::new(()),
     });
-    let franchise = Franchise { guard: guard.clone(), abstains: abstains.clone() };
     let ear = Arc::new(Ear::new(config.timing.silence, config.timing.heartbeat));
     let succession = Succession { raft: raft.clone(), id, franchise: franchise.clone() };
     let alive = Alive::new(channels.clone(), succession.clone(), ear.clone(), metrics.clone());

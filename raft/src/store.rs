@@ -145,6 +145,13 @@ impl Store {
         self.inner.members.ask(deadline).await
     }
 
+    /// Waits until [`Store::members`] tells of every change of them that was answered before the call.
+    pub async fn members_barrier(&self) -> Result<(), ReadError> {
+        self.barrier().await?;
+        self.inner.members.caught_up().await;
+        Ok(())
+    }
+
     /// Who the members are, and every change of that; no later than some seconds after it is applied here.
     pub fn roster(&self) -> watch::Receiver<Roster> {
         self.inner.members.roster.subscribe()

@@ -1,12 +1,11 @@
 //! Why this replica does not take part in full, in words. Reads only.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::watch;
 
-use crate::accord::guard::Guard;
+use crate::accord::guard::Franchise;
 use crate::disk::space::Level;
 use crate::metrics::Metrics;
 use crate::renewal::{Repair, Shown};
@@ -16,9 +15,8 @@ use crate::types::Raft;
 #[derive(Clone)]
 pub struct Trouble {
     pub raft: Raft,
-    pub guard: Arc<Guard>,
+    pub franchise: Franchise,
     pub level: watch::Receiver<Level>,
-    pub abstains: Arc<AtomicBool>,
     pub metrics: Arc<Metrics>,
     pub shown: Shown,
 }
@@ -29,7 +27,7 @@ impl Trouble {
         if let Some(why) = self.metrics.disk_failure() {
             return Some(format!("its disk failed: {why}"));
         }
-        if let Some(why) = self.guard.why() {
+        if let Some(why) = self.franchise.guard.why() {
             return Some(why);
         }
         let running = self.raft.metrics().borrow_watched().running_state.clone();
@@ -38,7 +36,7 @@ impl Trouble {
 
     /// Does it vote, acknowledge and serve, as far as it is itself concerned?
     pub fn serves(&self) -> bool {
-        self.unwell().is_none() && !self.abstains.load(Relaxed) && *self.level.borrow() != Level::Out
+        self.unwell().is_none() && self.franchise.abstention().is_none() && *self.level.borrow() != Level::Out
     }
 
     pub fn repair(&self) -> Repair {
@@ -55,8 +53,8 @@ impl Trouble {
         if let Some(why) = self.unwell() {
             return Some(why);
         }
-        if self.abstains.load(Relaxed) {
-            return Some("it lost data and does not vote until it is filled again".into());
+        if let Some(why) = self.franchise.abstention() {
+            return Some(format!("it {why}"));
         }
         if let Some(what) = self.metrics.rot() {
             let repair = self.metrics.repair_waits().map_or("a restart repairs it".into(), |why| {

@@ -307,3 +307,7 @@ impl Run {
 #[cfg(test)]
 #[path = "frozen_tests.rs"]
 mod frozen_tests;
+
+#[cfg(test)]
+#[path = "pinned_tests.rs"]
+mod pinned_tests;

@@ -58,6 +58,9 @@ pub async fn run(verb: Verb, context: Context) -> Result<(), Failure> {
                 "json" => println!("{:#}", as_json(&reply)),
                 _ => print_table(&reply),
             }
+            if reply.may_be_old {
+                eprintln!("this may be old: it is what one replica knows, and no majority has confirmed it");
+            }
             Ok(())
         }
         Verb::Promote(args) => promote(&context, args.id, Duration::from_secs(args.wait)).await,
@@ -128,6 +131,7 @@ fn as_json(reply: &ListReplicasReply) -> serde_json::Value {
         "clusterId": reply.cluster_id,
         "leader": (reply.leader != 0).then_some(reply.leader),
         "term": reply.term,
+        "mayBeOld": reply.may_be_old,
         "replicas": replicas.collect::<Vec<_>>(),
     })
 }

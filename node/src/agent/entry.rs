@@ -1,4 +1,4 @@
-//! What the agent's loop keeps of one Pod. Decides nothing.
+//! What the agent's loop keeps of one Pod, and whether its status must be told once more. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,6 +77,9 @@ impl Entry {
     /// The Pod's object is another one now. Where it has had the status that was sent last, and has another one again, an older
     /// report was carried out late: the newest is told once more. Where it was not seen with that status it may yet come.
     pub fn renew(&mut self, pod: Pod, json: Bytes, now: Timestamp) {
+        if is_written_off(&pod) {
+            self.sent = None;
+        }
         (self.pod, self.json, self.removed) = (Arc::new(pod), json, false);
         let stands = self.stands();
         if self.confirmed && !stands {
@@ -121,6 +124,15 @@ impl Entry {
     }
 }
 
+/// The leader has not heard of this node for a while and called its Pods unready (`node_lifecycle/evict.rs`). That stands
+/// until their statuses are reported anew, though they are what they were.
+fn is_written_off(pod: &Pod) -> bool {
+    let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|condition| {
+        condition.type_ == "Ready" && condition.status == "False" && condition.reason.as_deref() == Some("NodeNotReady")
+    })
+}
+
 /// Would it change nothing to merge what was sent into what stands there?
 fn covers(stored: Option<&PodStatus>, sent: &PodStatus) -> bool {
     let (Ok(stored), Ok(sent)) = (serde_json::to_value(stored), serde_json::to_value(sent)) else { return false };
@@ -133,5 +145,63 @@ fn covers_value(stored: &Value, sent: &Value) -> bool {
             sent.iter().all(|(name, sent)| stored.get(name).is_some_and(|stored| covers_value(stored, sent)))
         }
         (stored, sent) => stored == sent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(status: &Value) -> Pod {
+        Pod { status: Some(serde_json::from_value(status.clone()).unwrap()), ..Pod::default() }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_767_225_600 + second).unwrap()
+    }
+
+    fn pending() -> Value {
+        json!({"phase": "Pending"})
+    }
+
+    fn running() -> Value {
+        json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]})
+    }
+
+    fn unready(reason: &str) -> Value {
+        json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "False", "reason": reason}]})
+    }
+
+    /// It was reported to run, and nobody has seen it so yet.
+    fn reported() -> Entry {
+        Entry { sent: pod(&running()).status, ..Entry::new(pod(&pending()), Bytes::new()) }
+    }
+
+    /// Seed 6 of the simulated clusters: the leader's word came between the report and the sight of it.
+    #[test]
+    fn a_pod_that_was_called_unready_is_told_again_at_once_though_it_was_never_seen_as_reported() {
+        let mut entry = reported();
+        entry.renew(pod(&unready("NodeNotReady")), Bytes::new(), at(0));
+        assert_eq!(entry.sent, None);
+        let mut entry = reported();
+        entry.renew(pod(&unready("ContainersNotReady")), Bytes::new(), at(0));
+        assert_eq!(entry.sent, pod(&running()).status, "that was its own word, and the newest may yet come");
+    }
+
+    /// Seed 111 of the simulated clusters: all that was ever seen is the older report, which a replica had held back.
+    #[test]
+    fn a_report_that_is_not_seen_to_arrive_is_told_once_more_after_a_while_and_not_a_third_time() {
+        let mut entry = reported();
+        entry.renew(pod(&pending()), Bytes::new(), at(0));
+        assert!(!entry.doubt(at(4)) && entry.sent.is_some(), "it may yet come");
+        assert!(entry.doubt(at(5)) && entry.sent.is_none());
+        entry.sent = pod(&running()).status;
+        entry.renew(pod(&pending()), Bytes::new(), at(6));
+        assert!(!entry.doubt(at(60)) && entry.sent.is_some());
+        let mut entry = reported();
+        entry.renew(pod(&running()), Bytes::new(), at(0));
+        assert!(!entry.doubt(at(60)) && entry.sent.is_some(), "it has arrived");
     }
 }

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
 use super::entry::Entry;
@@ -14,15 +13,6 @@ use crate::probe::Verdict;
 use crate::runtime::{Container, ContainerId};
 use crate::session::Work;
 use crate::sync::{Note, ProbeKind};
-
-/// The leader has not heard of this node for a while and called its Pods unready (`node_lifecycle/evict.rs`). That stands
-/// until their statuses are reported anew, though they are what they were.
-fn is_written_off(pod: &Pod) -> bool {
-    let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    conditions.any(|condition| {
-        condition.type_ == "Ready" && condition.status == "False" && condition.reason.as_deref() == Some("NodeNotReady")
-    })
-}
 
 impl Agent {
     /// Takes over a new assignment: wakes the Pods that it changes, or whose objects it changes.
@@ -48,12 +38,7 @@ impl Agent {
             assigned.insert(uid.clone());
             self.dirty.insert(uid.clone());
             match self.entries.get_mut(&uid) {
-                Some(entry) if !entry.json.is_empty() => {
-                    if is_written_off(&pod) {
-                        entry.sent = None;
-                    }
-                    entry.renew(pod, json.clone(), now);
-                }
+                Some(entry) if !entry.json.is_empty() => entry.renew(pod, json.clone(), now),
                 // Its containers were seen before it was assigned.
                 Some(entry) => {
                     let containers = std::mem::take(&mut entry.containers);

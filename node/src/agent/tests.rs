@@ -193,6 +193,22 @@ async fn an_older_status_that_arrives_late_does_not_stand() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_status_that_an_older_one_overtook_before_anybody_saw_it_is_told_once_more() {
+    let mut stage = Stage::new();
+    stage.cluster.assign("web", web());
+    stage.begin();
+    stage.until("ready", 5, |stage| stage.cluster.is_ready("web")).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let restarts = |stage: &Stage| stage.cluster.status("web").container_statuses.unwrap()[0].restart_count;
+    stage.cluster.overtake(true);
+    stage.fake.exit(&stage.apps("web")[0].id, 1);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!((stage.apps("web").len(), restarts(&stage)), (1, 0), "it runs again, and nobody knows");
+    stage.cluster.overtake(false);
+    stage.until("told once more", 10, |stage| restarts(stage) == 1 && stage.cluster.is_ready("web")).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_killed_agent_finds_its_containers_and_touches_none() {
     let mut stage = Stage::new();
     for name in ["a", "b", "c"] {

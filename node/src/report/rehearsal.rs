@@ -30,6 +30,7 @@ struct State {
     /// Every write, in order: `status web`, `delete web`, `event Started`, `node n1`.
     writes: Vec<String>,
     cut_off: bool,
+    overtaken: bool,
 }
 
 impl Default for Rehearsal {
@@ -92,6 +93,12 @@ impl Rehearsal {
     /// While this holds no write gets through.
     pub fn cut_off(&self, cut_off: bool) {
         self.lock().cut_off = cut_off;
+    }
+
+    /// While this holds the status that stands there takes the place of every one that is written, as an older report does that
+    /// a replica had held back.
+    pub fn overtake(&self, overtaken: bool) {
+        self.lock().overtaken = overtaken;
     }
 
     pub fn pod(&self, name: &str) -> Option<Pod> {
@@ -183,7 +190,14 @@ impl Api for Rehearsal {
         if standing.metadata.uid.as_deref() != patch["metadata"]["uid"].as_str() {
             return Err(Error::Conflict("another uid".into()));
         }
-        self.edit(name, |pod| merge(&mut pod["status"], &patch["status"]));
+        let (overtaken, number) = {
+            let state = self.lock();
+            (state.overtaken, state.writes.len())
+        };
+        self.edit(name, |pod| match overtaken {
+            true => pod["metadata"]["resourceVersion"] = json!(number.to_string()),
+            false => merge(&mut pod["status"], &patch["status"]),
+        });
         Ok(())
     }
 

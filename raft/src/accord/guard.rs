@@ -116,8 +116,10 @@ impl Guard {
 #[derive(Clone)]
 pub struct Franchise {
     pub guard: Arc<Guard>,
-    /// Set while this replica has forgotten what it once acknowledged: then its vote is worth nothing.
+    /// Set while this replica may have forgotten what it once acknowledged: then its vote is worth nothing.
     pub abstains: Arc<AtomicBool>,
+    /// It has forgotten something for certain. Of an empty directory nobody knows: it may be a new replica's.
+    pub lost_data: bool,
 }
 
 impl Franchise {
@@ -125,10 +127,16 @@ impl Franchise {
     pub fn lost(&self) -> Option<String> {
         match &*self.guard.fence.borrow() {
             Fence::Shut(why) => Some(why.clone()),
-            _ if self.abstains.load(Relaxed) => {
-                Some("this replica lost its data and does not vote until it is filled again".into())
-            }
-            _ => None,
+            _ => self.abstention().map(|why| format!("this replica {why}")),
+        }
+    }
+
+    /// Why it abstains, as a sentence goes on that begins with its name; `None`: it does not.
+    pub fn abstention(&self) -> Option<&'static str> {
+        match (self.abstains.load(Relaxed), self.lost_data) {
+            (false, _) => None,
+            (true, true) => Some("lost data and does not vote until it is filled again"),
+            (true, false) => Some("is new or was emptied, and does not vote until the others have filled it"),
         }
     }
 }

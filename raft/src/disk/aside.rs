@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Note, note};
-use crate::record;
+use crate::mark;
 
 /// What was there before is dropped.
 const ASIDE: &str = "damaged";
@@ -56,11 +56,9 @@ fn drop_all(path: &Path) -> io::Result<()> {
     sync(path)
 }
 
-/// The mark says that nothing was ever durable in these tables: they are those of a replica that waits to be filled. One
-/// of an older version has no mark, which says nothing.
+/// The tables are those of a replica that waits to be filled. One of an older version has no mark, which says nothing.
 fn is_blank(path: &Path) -> bool {
-    let Ok(Some(mark)) = note::load(path, Note::Mark) else { return false };
-    record::decode::<([u8; 8], [u8; 8])>(&mark, &String::new).is_ok_and(|mark| mark == Default::default())
+    note::load(path, Note::Mark).is_ok_and(|note| note.is_some_and(|note| mark::is_blank(&note)))
 }
 
 /// RocksDB's in this directory, without the lock.

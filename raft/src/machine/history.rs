@@ -1,9 +1,8 @@
 //! The changes of the history window: the newest in memory, all of them on the disk, trimmed a little at a time. Their
-//! values lie in the log only. `trim` decides, `rows` reads; the rest acts.
+//! values lie in the log only. `trim` decides, `rows` reads, `ring` holds what is in memory; the rest acts.
 //!
 //! What is in memory is behind a lock that nobody holds while the disk works: entries are applied under it.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -12,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::published::Published;
 use super::reach::Reach;
+use super::ring::{self, Ring};
 use super::row::{self, Place};
 use super::rows::{self, Missing, key};
 use super::trim::{self, Floors, Trimmed};
@@ -23,8 +23,6 @@ use crate::record;
 use crate::store::{Gone, HistoryWindow};
 use crate::types::LogId;
 
-/// Watchers that keep up are served from memory; beyond this the oldest changes are only on the disk.
-const RING_BYTES: usize = 4 << 20;
 /// So small a part of the window, and no more than the ring, may lie between a row and the near one that it relies on.
 const NEAR_PART: u64 = 16;
 /// How many bytes of rows one trimming step looks at, so that none of them takes long.
@@ -53,20 +51,8 @@ struct Inner {
     trimmed: Trimmed,
     bytes_added: u64,
     newest: Revision,
-    ring: VecDeque<Kept>,
-    ring_bytes: usize,
-    /// Where the commands end whose changes are about to come into the ring.
-    ends: VecDeque<Revision>,
+    ring: Ring,
     floors: Floors,
-}
-
-/// A change in memory.
-struct Kept {
-    change: Arc<Change>,
-    /// What had come in before it.
-    position: u64,
-    /// See [`Place::ends_command`].
-    ends_command: bool,
 }
 
 /// [`History::since`], where a read of the disk holds up nobody. Cancelled, it leaves a read that has begun to end by itself.
@@ -102,8 +88,8 @@ impl History {
         let trimmed = disk.get(Table::Meta, TRIMMED)?.map(|row| record::decode(&row, &what)).transpose()?;
         let trimmed: Trimmed = trimmed.unwrap_or_default();
         reach.relies_beyond(trimmed.entry());
-        let (ring, ends, floors) = (VecDeque::new(), VecDeque::new(), Floors::default());
-        let inner = Mutex::new(Inner { trimmed, bytes_added, newest, ring, ring_bytes: 0, ends, floors });
+        let (ring, floors) = (Ring::default(), Floors::default());
+        let inner = Mutex::new(Inner { trimmed, bytes_added, newest, ring, floors });
         let turns = Arc::new(Semaphore::new(READS_AT_ONCE));
         let history = History { disk, metrics, window, reach, inner, dropping: Mutex::default(), turns };
         history.check()?;
@@ -140,7 +126,7 @@ impl History {
 
     /// How many bytes may lie between a row and the one that it relies on.
     fn near_bytes(&self) -> u64 {
-        (self.window.bytes_max / NEAR_PART).min(RING_BYTES as u64)
+        (self.window.bytes_max / NEAR_PART).min(ring::BYTES_MAX as u64)
     }
 
     /// Puts the rows of an entry's changes into the batch of a round in which `before` bytes came in already. Returns
@@ -152,7 +138,7 @@ impl History {
         for (n, change) in changes.iter().enumerate() {
             let position = start + bytes;
             let near = match &change.previous {
-                Previous::Was(was) => inner.position(was.revision).is_some_and(|at| position - at <= near_bytes),
+                Previous::Was(was) => inner.ring.position(was.revision).is_some_and(|at| position - at <= near_bytes),
                 Previous::Absent | Previous::Forgotten => false,
             };
             let row = row::encode(change, Place::new(entry, position, n + 1 == changes.len()), values, near);
@@ -163,7 +149,7 @@ impl History {
             }
             batch.put(Table::History, key(change.revision), row);
         }
-        inner.ends.extend(changes.last().map(|last| last.revision));
+        inner.ring.expect(changes);
         bytes
     }
 
@@ -171,21 +157,10 @@ impl History {
     /// keeps them for as long. Keeps the changes in memory too; all of them went through [`History::write`].
     pub fn remember(&self, changes: Vec<Arc<Change>>, bytes: u64) {
         let mut inner = self.inner();
-        // All as if they began where the first does: none counts as nearer than it is.
         let position = inner.bytes_added;
         inner.bytes_added += bytes;
-        for change in changes {
-            inner.newest = change.revision;
-            let ends_command = inner.ends.pop_front_if(|end| *end == change.revision).is_some();
-            if mutants::on(Mutant::DeleteLeavesNoEvent) && change.value.is_none() {
-                continue;
-            }
-            inner.ring_bytes += weight(&change);
-            inner.ring.push_back(Kept { change, position, ends_command });
-        }
-        while inner.ring_bytes > RING_BYTES {
-            inner.drop_oldest();
-        }
+        inner.newest = changes.last().map_or(inner.newest, |last| last.revision);
+        inner.ring.extend(changes, position);
         self.report(&inner);
     }
 
@@ -196,19 +171,7 @@ impl History {
         if after < inner.trimmed.floor {
             return Err(Gone { asked: after, oldest: inner.trimmed.floor });
         }
-        let first = inner.ring.front().map(|first| first.change.revision);
-        let Some(skip) = first.and_then(|first| (after + 1).checked_sub(first)) else { return Ok(None) };
-        let (mut changes, mut bytes) = (Vec::new(), 0);
-        for kept in inner.ring.iter().skip(skip as usize).take((upto - after) as usize) {
-            if kept.change.key.starts_with(prefix) {
-                bytes += weight(&kept.change);
-                changes.push(kept.change.clone());
-            }
-            if kept.ends_command && bytes >= rows::READ_BYTES {
-                return Ok(Some((changes, kept.change.revision)));
-            }
-        }
-        Ok(Some((changes, upto)))
+        Ok(inner.ring.stretch(after, upto, prefix))
     }
 
     /// The same, from the disk where memory does not reach back so far; that may take long.
@@ -264,9 +227,7 @@ impl History {
             let trimmed = inner.floors.move_on(before, floor, self.near_bytes());
             // Who reads hears of it before the rows go.
             (inner.trimmed.floor, inner.trimmed.position) = (trimmed.floor, trimmed.position);
-            while inner.ring.front().is_some_and(|kept| kept.change.revision <= trimmed.floor) {
-                inner.drop_oldest();
-            }
+            inner.ring.drop_upto(trimmed.floor);
             trimmed
         };
         self.store(trimmed, Batch::default(), |_| {})?;
@@ -317,11 +278,7 @@ impl History {
         self.store(Trimmed::all(floor, self.bytes_added(), entry), batch, |inner| {
             inner.newest = revision;
             inner.floors.forget();
-            inner.ends.clear();
-            if !mutants::on(Mutant::RingKeptAcrossSnapshot) {
-                inner.ring.clear();
-                inner.ring_bytes = 0;
-            }
+            inner.ring.clear();
         })
     }
 
@@ -334,22 +291,6 @@ impl Inner {
     fn bytes(&self) -> u64 {
         self.bytes_added.saturating_sub(self.trimmed.position)
     }
-
-    /// Of the change of this revision, if the ring has it.
-    fn position(&self, revision: Revision) -> Option<u64> {
-        let index = revision.checked_sub(self.ring.front()?.change.revision)?;
-        self.ring.get(index as usize).filter(|kept| kept.change.revision == revision).map(|kept| kept.position)
-    }
-
-    fn drop_oldest(&mut self) {
-        self.ring_bytes -= self.ring.pop_front().map_or(0, |kept| weight(&kept.change));
-    }
-}
-
-/// Bytes a change keeps in memory, roughly.
-fn weight(change: &Change) -> usize {
-    let Change { key, value, previous, author, .. } = change;
-    256 + key.len() + author.len() + value.as_ref().map_or(0, bytes::Bytes::len) + previous.len()
 }
 
 #[cfg(test)]

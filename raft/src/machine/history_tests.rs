@@ -13,7 +13,7 @@ use super::*;
 use crate::command::{Action, Command, Op, Precondition};
 use crate::disk::rocks::Rocks;
 use crate::disk::{Row, Write};
-use crate::log_store;
+use crate::log_rows;
 use crate::machine::apply::apply;
 use crate::state::State;
 use crate::types::{Entry, Proposal, log_id};
@@ -28,7 +28,7 @@ fn open(disk: &Arc<Rocks>, reached: (u64, Revision)) -> History {
 fn clear(disk: &Rocks, history: &History) {
     let needless = history.inner().trimmed.entry().map_or(0, |at| at.index);
     let mut batch = Batch::default();
-    batch.delete_range(Table::Log, log_store::key(0), log_store::key(needless + 1));
+    batch.delete_range(Table::Log, log_rows::key(0), log_rows::key(needless + 1));
     disk.write(&batch).unwrap();
 }
 
@@ -77,7 +77,7 @@ fn rows_that_rely_on_others_and_on_the_log_find_them_while_the_window_moves_on()
             let command = command(&random);
             index += 1;
             let (at, payload) = (log_id(1, index), EntryPayload::Normal(Proposal(command.encode())));
-            batch.put(Table::Log, log_store::key(index), log_store::row(&Entry { log_id: at, payload }));
+            batch.put(Table::Log, log_rows::key(index), log_rows::row(&Entry { log_id: at, payload }));
             bytes += command.encode().len() as u64;
             let (_, changes) = apply(&mut state, 1, command);
             bytes += history.write(&mut batch, &at, &changes, bytes);
@@ -196,7 +196,7 @@ fn apply_one(disk: &dyn Disk, history: &History, state: &mut State, index: u64, 
     let command = Command { fence: None, proposed_at_ms: 7, author: "test".into(), ops };
     let (mut batch, at) = (Batch::default(), log_id(1, index));
     let payload = EntryPayload::Normal(Proposal(command.encode()));
-    batch.put(Table::Log, log_store::key(index), log_store::row(&Entry { log_id: at, payload }));
+    batch.put(Table::Log, log_rows::key(index), log_rows::row(&Entry { log_id: at, payload }));
     let (_, changes) = apply(state, 1, command);
     let bytes = history.write(&mut batch, &at, &changes, 0);
     disk.write(&batch).unwrap();
@@ -225,7 +225,7 @@ fn memory_hands_out_whole_commands_and_little_more_than_a_read_of_the_disk() {
                 history.recent(at, state.revision(), prefix.as_bytes()).unwrap().expect("in memory");
             assert!(reached.is_multiple_of(5) && changes.len().is_multiple_of(of_a_command), "{at} to {reached}");
             let most = rows::READ_BYTES + (keys.len() + 1) * (bytes + 300);
-            assert!(changes.iter().map(|change| weight(change)).sum::<usize>() <= most, "{at} to {reached}");
+            assert!(changes.iter().map(|change| ring::weight(change)).sum::<usize>() <= most, "{at} to {reached}");
             told += changes.len();
             at = reached;
         }

@@ -7,6 +7,7 @@ pub mod image;
 pub mod objects;
 pub mod published;
 pub mod reach;
+mod ring;
 mod row;
 mod rows;
 pub mod trail;

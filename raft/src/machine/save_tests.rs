@@ -1,4 +1,4 @@
-//! What is on the disk after a save, and after one that failed.
+//! What is on the disk after a save, after one that failed, and after a snapshot.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -47,4 +47,22 @@ async fn what_a_failed_save_did_not_write_the_next_one_does() {
     let state = open(&disk).published().state();
     let value = |key: &str| String::from_utf8(state.get(key.as_bytes()).unwrap().value.to_vec()).unwrap();
     assert_eq!(["a", "b", "c"].map(value), ["2", "4", "3"]);
+}
+
+#[tokio::test]
+async fn an_installed_snapshot_is_what_a_restart_finds() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let disks = dirs.each_ref().map(|dir| Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap())));
+    let [mut there, mut here] = disks.each_ref().map(open);
+    apply(&mut there, [put(0, "a"), put(1, "b"), put(2, "a")]).await;
+    apply(&mut here, [put(0, "a"), put(1, "c")]).await;
+    here.save().await.unwrap();
+    let snapshot = there.get_current_snapshot().await.unwrap().expect("something is applied");
+    here.install_snapshot(&snapshot.meta, snapshot.snapshot).await.unwrap();
+    // Nothing was saved since.
+    let again = open(&disks[1]);
+    let state = again.published().state();
+    let found = ["a", "b", "c"].map(|key| state.get(key.as_bytes()).map(|object| object.value.clone()));
+    assert_eq!(found, [Some(Bytes::from("2")), Some(Bytes::from("1")), None]);
+    assert_eq!(again.last_applied(), Some(log_id(1, 2)));
 }

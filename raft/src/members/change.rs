@@ -16,6 +16,7 @@ use super::plan::{MemberChange, Seen, Step, View, plan};
 use super::{Members, used};
 use crate::admission::Answer;
 use crate::command::{Command, Op, Outcome};
+use crate::mutants::{self, Mutant};
 use crate::peer::channels::Lane;
 use crate::propose::leader;
 use crate::types::{Membership, Place, StoredMembership, Types};
@@ -166,7 +167,10 @@ impl Members {
     async fn add(&self, term: u64, at: StoredMembership, view: View, place: Place) -> Answered {
         let state = self.published.state();
         let given = view.members.keys().chain(&view.removed).copied().max().unwrap_or(0);
-        let id = given.max(used::last(&state)) + 1;
+        let id = match mutants::on(Mutant::IdReused) {
+            true => (1..).find(|id| !view.members.contains_key(id)).unwrap_or_default(),
+            false => given.max(used::last(&state)) + 1,
+        };
         if let Err(why) = self.raise(term, id).await {
             return why;
         }

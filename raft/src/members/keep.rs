@@ -14,6 +14,7 @@ use super::change::out;
 use super::plan::MemberChange;
 use super::{Member, Members, Roster};
 use crate::log_store::LogStore;
+use crate::mutants::{self, Mutant};
 use crate::peer::channels::Lane;
 use crate::peer::door;
 use crate::rhythm::Rhythm;
@@ -83,9 +84,8 @@ impl Members {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         let membership = &metrics.membership_config;
-        let Some(index) = membership.log_id().as_ref().map(|at| at.index).filter(|index| *index <= applied) else {
-            return;
-        };
+        let certain = |index: &u64| *index <= applied || mutants::on(Mutant::UncommittedMembersShown);
+        let Some(index) = membership.log_id().as_ref().map(|at| at.index).filter(certain) else { return };
         let mut members: Vec<Member> = membership.nodes().map(|(id, place)| Member::new(*id, place)).collect();
         members.sort_by_key(|member| member.id);
         let now = Roster { index, members };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::address;
 use crate::types::Place;
 
 /// A learner that is so many entries behind at most may become a voter: it is through with them in well under a second.
@@ -66,8 +67,8 @@ pub enum Refusal {
     Removed(u64),
     #[error("{address:?} is the address of replica {taken_by} already")]
     AddressTaken { address: String, taken_by: u64 },
-    #[error("{0:?} is no address of the form host:port")]
-    Address(String),
+    #[error("{address:?} is no address of a replica: {why}")]
+    Address { address: String, why: String },
     #[error("replica {0} does not answer; ask again once it runs and has caught up")]
     Silent(u64),
     #[error("replica {id} lags {lag} entries behind; it is promoted once it is at most {LAG_MAX} behind")]
@@ -174,9 +175,8 @@ fn quorum(view: &View, voters: &BTreeSet<u64>) -> Result<(), Refusal> {
 
 fn free(view: &View, place: &Place, own: Option<u64>) -> Result<(), Refusal> {
     for address in [&place.peer_address, &place.client_address] {
-        let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-        if !port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0)) {
-            return Err(Refusal::Address(address.clone()));
+        if let Some(why) = address::fault(address) {
+            return Err(Refusal::Address { address: address.clone(), why });
         }
     }
     let others = view.members.iter().filter(|(id, _)| Some(**id) != own);

@@ -7,11 +7,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use std::{io, net::SocketAddr};
 
+use proto::gather::Gathered;
 use proto::seam::{Listener, Stream};
 use proto::tls;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
@@ -23,7 +25,7 @@ const NAME: &str = "kontiki:replica:";
 
 /// A connection whose other end has shown a replica's certificate.
 pub struct Incoming {
-    stream: Box<dyn Stream>,
+    stream: Gathered<TlsStream<Box<dyn Stream>>>,
     from: From,
     /// Breaks the connection: a peer must not go on talking to a replica that has stopped.
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -83,7 +85,7 @@ async fn greet(acceptor: &TlsAcceptor, stream: Box<dyn Stream>, stop: Cancellati
     match replica {
         Some(replica) => {
             let stop = Box::pin(stop.cancelled_owned());
-            Ok(Incoming { stream: Box::new(stream), from: From { replica }, stop })
+            Ok(Incoming { stream: Gathered::new(stream), from: From { replica }, stop })
         }
         None => Err(io::Error::other(format!("{shown:?} is no replica"))),
     }
@@ -122,19 +124,6 @@ impl AsyncWrite for Incoming {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    /// Said so that HTTP/2 hands over a message's frames together: otherwise each is a record and a system call.
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 

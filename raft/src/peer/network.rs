@@ -21,9 +21,11 @@ use tonic::{Code, Status};
 use super::channels::{Channels, Client, Lane};
 use super::{snapshot, wire};
 use crate::accord::Accord;
+use crate::log_store::LogStore;
 use crate::machine::image::Image;
 use crate::metrics::Metrics;
-use crate::types::{Place, Snapshot, Types, Vote};
+use crate::mutants::{self, Mutant};
+use crate::types::{LogId, Place, Snapshot, Types, Vote};
 
 type RpcResult<T> = Result<T, RPCError<Types>>;
 
@@ -39,6 +41,7 @@ pub struct Factory {
     pub channels: Channels,
     pub metrics: Arc<Metrics>,
     pub accord: Arc<Accord>,
+    pub log: LogStore,
     pub id: u64,
     /// An append stream that owes an answer for this long is broken.
     pub append_deadline: Duration,
@@ -182,7 +185,9 @@ impl RaftNetworkV2<Types> for Network {
             let counted = owed.clone();
             // openraft delays the first request while it backs off, so no connection is tried before it comes.
             let Some(first) = input.next().await else { return Ok(futures::stream::empty().boxed()) };
-            let requests = futures::stream::iter([first]).chain(input).map(move |request| {
+            let log = self.factory.log.clone();
+            let requests = until_overtaken(futures::stream::iter([first]).chain(input), move || log.purged());
+            let requests = requests.map(move |request| {
                 counted.fetch_add(1, Relaxed);
                 wire::append_out(&request)
             });
@@ -198,6 +203,7 @@ impl RaftNetworkV2<Types> for Network {
                 let result = match this.next_reply(&mut replies, &owed).await {
                     Ok(None) => return None,
                     Ok(Some(result)) => Ok(result),
+                    Err(_) if mutants::on(Mutant::SilenceCountsAsStored) => Ok(Ok(this.factory.log.last())),
                     Err(error) => Err(error),
                 };
                 // A refusal is the last word of a stream, as an error is.
@@ -264,6 +270,21 @@ impl RaftNetworkV2<Types> for Network {
     }
 }
 
+/// Up to the second request that has nothing to send though the log went on, because what follows on its place was
+/// purged. One of that kind tells what is committed. openraft makes more of them where a stream takes up what it had to
+/// send before a snapshot was sent instead, and never looks for what comes after the snapshot; it does when it begins anew.
+fn until_overtaken(
+    requests: impl Stream<Item = AppendEntriesRequest<Types>>,
+    purged: impl Fn() -> Option<LogId>,
+) -> impl Stream<Item = AppendEntriesRequest<Types>> {
+    let mut overtaken = 0;
+    requests.take_while(move |request| {
+        let previous = request.prev_log_id.map(|at| at.index);
+        overtaken += u64::from(request.entries.is_empty() && previous < purged().map(|at| at.index));
+        std::future::ready(overtaken < 2 || mutants::on(Mutant::OvertakenStreamGoesOn))
+    })
+}
+
 impl Network {
     /// The next answer on an append stream; `None` at its end. Silence counts only while an answer is owed.
     async fn next_reply(
@@ -285,5 +306,37 @@ impl Network {
                 Err(_) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::EntryPayload;
+
+    use super::*;
+    use crate::types::{Entry, log_id};
+
+    fn blank(index: u64) -> Entry {
+        Entry { log_id: log_id(1, index), payload: EntryPayload::Blank }
+    }
+
+    fn request(previous: u64, entries: Vec<Entry>) -> AppendEntriesRequest<Types> {
+        let vote = wire::vote_in(Some(proto::peer::Vote { term: 1, replica: 1, committed: true })).unwrap();
+        AppendEntriesRequest { vote, prev_log_id: Some(log_id(1, previous)), leader_commit: None, entries }
+    }
+
+    async fn sent(requests: Vec<AppendEntriesRequest<Types>>, purged: Option<u64>) -> usize {
+        let purged = purged.map(|index| log_id(1, index));
+        until_overtaken(futures::stream::iter(requests), move || purged).count().await
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_where_the_log_was_purged_under_it() {
+        let empty = |previous| request(previous, Vec::new());
+        assert_eq!(sent(vec![empty(5), empty(5), empty(5)], Some(9)).await, 1);
+        assert_eq!(sent(vec![empty(5), empty(5), empty(5)], Some(5)).await, 3, "it only tells what is committed");
+        assert_eq!(sent(vec![empty(5), empty(5), empty(5)], None).await, 3);
+        let full = |previous| request(previous, vec![blank(previous + 1)]);
+        assert_eq!(sent(vec![full(5), full(6), full(7)], Some(9)).await, 3, "they were read before it was purged");
     }
 }

@@ -121,7 +121,7 @@ fn own(vote: &Vote, sender: u64) -> Result<(), Status> {
 fn believes(recall: &Recall, leader: &Vote) -> Result<(), Status> {
     match recall.believes(leader.leader_id.term) {
         true => Ok(()),
-        false => Err(Status::unavailable("it lost its data, and may have known a later leader")),
+        false => Err(Status::unavailable("it may have forgotten a later leader")),
     }
 }
 
@@ -290,10 +290,13 @@ fn readable(
 ) -> impl Stream<Item = openraft::raft::AppendEntriesRequest<Types>> + Send + 'static {
     requests
         .map(move |request| {
-            let request = wire::append_in(request?)?;
+            let mut request = wire::append_in(request?)?;
             own(&request.vote, sender)?;
             believes(&recall, &request.vote)?;
             ear.heard(request.vote.leader_id.term, sender);
+            if mutants::on(Mutant::SentCountsAsCommitted) {
+                request.leader_commit = request.entries.last().map_or(request.prev_log_id, |entry| Some(entry.log_id));
+            }
             Ok(request)
         })
         .scan((), |(), request: Result<_, Status>| async {

@@ -7,9 +7,8 @@ use std::time::Duration;
 use kontiki_raft::{Config, MemberChange, Note, Store, Table};
 use proto::seam::Env;
 
-use crate::common::disk::Memory;
-use crate::common::{Cluster, PATIENCE, eventually, in_time, value, write};
-use crate::rot::{Disks, files, on_memory, start_on, takes_part};
+use crate::common::disk::{Disks, Memory, on_memory, start_on};
+use crate::common::{Cluster, PATIENCE, eventually, files, in_time, takes_part, value, write};
 
 /// The objects are not saved: all that is there is in the log.
 async fn on_the_log_alone() -> (Cluster, Disks) {
@@ -147,6 +146,8 @@ async fn a_log_file_that_lost_its_end_is_found_out() {
         // The last block is to hold some of them.
         while n < 60 || !(BLOCK / 2..BLOCK * 3 / 4).contains(&at) {
             write(&cluster.stores[&1], &format!("key-{n}"), &"x".repeat(1000)).await;
+            // The follower may lag behind what it is looked at for.
+            cluster.converged().await;
             (n, at) = (n + 1, file().metadata().unwrap().len() as usize % BLOCK);
         }
         cluster.converged().await;

@@ -3,12 +3,14 @@
 
 mod cluster;
 mod common;
+mod emptied;
 mod full_disk;
 mod integrity;
 mod lost_end;
 mod members;
 mod offline;
 mod reads;
+mod renewal;
 mod rot;
 mod snapshot;
 mod watch;

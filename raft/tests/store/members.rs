@@ -70,6 +70,23 @@ async fn the_dead_are_replaced_and_their_ids_are_never_used_again() {
 }
 
 #[tokio::test]
+async fn a_replica_that_was_away_lists_no_members_of_the_past_behind_a_barrier() {
+    let mut cluster = Cluster::started(3).await;
+    let learner = cluster.add().await;
+    let store = cluster.follower().await;
+    let lists = async |store: &Store| -> Vec<u64> {
+        store.members(Duration::from_millis(300)).await.iter().map(|status| status.member.id).collect()
+    };
+    let listed = async || lists(&store).await.contains(&learner).then_some(());
+    eventually("the learner among the members", listed).await;
+    cluster.kill(store.id()).await;
+    cluster.change(MemberChange::Remove { id: learner }).await.unwrap();
+    let store = cluster.start(store.id()).await;
+    in_time("a barrier", store.members_barrier()).await.unwrap();
+    assert_eq!(lists(&store).await, [1, 2, 3]);
+}
+
+#[tokio::test]
 async fn a_removed_replica_returns_with_its_data_disturbs_nobody_and_stops() {
     let mut cluster = Cluster::started(3).await;
     write(&cluster.stores[&1], "a", "1").await;

@@ -88,6 +88,18 @@ async fn a_damaged_snapshot_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_snapshot_that_is_not_there_is_no_damaged_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("snapshot");
+    let said = backup::read_file(&file, |_, _| Ok(())).unwrap_err().to_string();
+    assert_eq!(said, "it does not exist");
+    let new = Cluster::of(1);
+    let error = offline::restore(&file, &new_replica(&new, 1, "another"), REVISION_JUMP).await.unwrap_err().to_string();
+    assert_eq!(error, format!("{}: {said}", file.display()));
+    assert!(!new.dir(1).exists(), "no directory came of it");
+}
+
+#[tokio::test]
 async fn the_survivor_of_a_lost_majority_goes_on_and_the_others_are_out() {
     let mut cluster = Cluster::started(3).await;
     for n in 0..20 {

@@ -1,41 +1,13 @@
 //! Disks that fail or rot: the damage is found and named, and made good from the other replicas where there is one.
 
-use std::collections::BTreeMap;
-use std::io::{Read as _, Seek as _, Write as _};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use kontiki_raft::{Config, Disk as _, MemberStatus, Note, Renewals, Repair, Store, Table};
+use kontiki_raft::{Config, Disk as _, Note, Store, Table};
 use proto::seam::Env;
 
-use crate::common::disk::Memory;
-use crate::common::{Cluster, PATIENCE, eventually, idles, in_time, value, write};
-
-pub type Disks = BTreeMap<u64, Arc<Memory>>;
-
-pub async fn start_on(cluster: &mut Cluster, disks: &Disks, id: u64) -> Result<Store, String> {
-    let opened = Store::open_on(disks[&id].clone(), cluster.config(id), Env::real()).await;
-    let store = opened.map_err(|error| error.to_string())?;
-    cluster.stores.insert(id, store.clone());
-    Ok(store)
-}
-
-pub async fn on_memory(size: u64) -> (Cluster, Disks) {
-    let mut cluster = Cluster::of(size);
-    let disks: Disks = (1..=size).map(|id| (id, Memory::new())).collect();
-    for id in 1..=size {
-        start_on(&mut cluster, &disks, id).await.unwrap();
-    }
-    cluster.leader().await;
-    (cluster, disks)
-}
-
-/// Waits until this object is on the disk: it may come later than the answer to its write.
-async fn saved(disk: &Memory, name: &str) {
-    let found = async || disk.keys(Table::Objects).iter().any(|key| key.ends_with(name.as_bytes())).then_some(());
-    eventually("the object on the disk", found).await;
-}
+use crate::common::disk::{Disks, Memory, on_memory, saved, start_on};
+use crate::common::{Cluster, PATIENCE, eventually, files, idles, in_time, status_of, takes_part, value, write};
 
 /// Damages a follower that is down, and starts it again.
 async fn rots(damage: impl Fn(&Memory)) -> (Cluster, Store) {
@@ -51,17 +23,6 @@ async fn rots(damage: impl Fn(&Memory)) -> (Cluster, Store) {
     write(&cluster.leader().await, "later", "x").await;
     let store = start_on(&mut cluster, &disks, id).await.unwrap();
     (cluster, store)
-}
-
-/// It has everything again, and its vote counts.
-pub async fn takes_part(mut cluster: Cluster, store: Store) {
-    cluster.converged().await;
-    assert_eq!(value(&store, "key-7").as_deref(), Some("x"));
-    let whole = async || store.members(PATIENCE).await.iter().all(|member| member.trouble.is_none()).then_some(());
-    eventually("the end of its abstention", whole).await;
-    let dead = cluster.stores.keys().copied().find(|id| *id != store.id()).unwrap();
-    cluster.kill(dead).await;
-    write(&store, "with its vote", "x").await;
 }
 
 #[tokio::test]
@@ -230,6 +191,40 @@ async fn a_replica_alone_names_the_damage_and_keeps_the_rest() {
     assert!(!disks[&1].keys(Table::Objects).is_empty(), "nothing was thrown away");
 }
 
+/// Why it does not vote, as soon as it does not.
+async fn abstains(store: &Store) -> String {
+    eventually("its abstention", async || status_of(store, store.id()).await.trouble).await
+}
+
+#[tokio::test]
+async fn a_replica_that_waits_to_be_filled_speaks_of_a_loss_only_where_it_knows_of_one() {
+    let (mut cluster, mut disks) = on_memory(3).await;
+    write(&cluster.stores[&1], "key-7", "x").await;
+    cluster.converged().await;
+    saved(&disks[&3], "key-7").await;
+    for id in 1..=3 {
+        cluster.kill(id).await;
+    }
+    disks[&3].rot(Table::Objects, |key| key.ends_with(b"key-7")).unwrap();
+    for start in ["the first", "another"] {
+        let store = start_on(&mut cluster, &disks, 3).await.unwrap();
+        let why = abstains(&store).await;
+        assert!(why.contains("it lost data and does not vote"), "{start} start: {why}");
+        cluster.kill(3).await;
+    }
+    // One that is empty is filled by nobody while one of the others is away.
+    start_on(&mut cluster, &disks, 1).await.unwrap();
+    disks.insert(3, Memory::new());
+    for start in ["the first", "another"] {
+        let store = start_on(&mut cluster, &disks, 3).await.unwrap();
+        let noted = async || disks[&3].keys(Table::Meta).iter().any(|key| key == "abstains").then_some(());
+        eventually("it is written down", noted).await;
+        let why = abstains(&store).await;
+        assert!(why.contains("it is new or was emptied, and does not vote"), "{start} start: {why}");
+        cluster.kill(3).await;
+    }
+}
+
 async fn fails_a_sync(cluster: &Cluster, disks: &Disks, broken: Store) {
     disks[&broken.id()].fail_sync.store(true, SeqCst);
     let other = cluster.stores.values().find(|store| store.id() != broken.id()).unwrap();
@@ -259,12 +254,6 @@ async fn a_failed_sync_ends_a_follower_s_vote_for_good_and_is_told() {
 async fn a_failed_sync_ends_a_leadership_for_good_and_is_told() {
     let (cluster, disks) = on_memory(3).await;
     fails_a_sync(&cluster, &disks, cluster.leader().await).await;
-}
-
-/// The tables and logs of RocksDB in a directory.
-pub fn files(dir: PathBuf, kind: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    entries.filter(|path| path.extension().is_some_and(|found| found == kind)).collect()
 }
 
 fn flip(path: &PathBuf, at: impl Fn(usize) -> usize) {
@@ -299,154 +288,4 @@ async fn a_flipped_bit_in_a_file_of_the_database_is_made_good() {
         assert!(cluster.dir(id).join("damaged").is_dir(), "{kind}: what was damaged can be looked at");
         std::fs::remove_dir_all(cluster.dir(id).join("damaged")).unwrap();
     }
-}
-
-/// A bit of the row that `pick` finds turns over in a running replica; waits until it may begin anew.
-async fn found_while_running(disk: &Memory, store: &Store, table: Table) -> String {
-    let some = disk.keys(table).into_iter().rev().nth(1).unwrap();
-    disk.rot(table, |key| *key == some).unwrap();
-    in_time("the damage is found, and the others are well", store.renewal()).await
-}
-
-/// As `server::run` does it.
-async fn begins_anew(cluster: &mut Cluster, disks: &Disks, id: u64, damage: String) -> Store {
-    cluster.stores.remove(&id).unwrap().shutdown().await;
-    let mut renewals = Renewals::default();
-    renewals.begin(damage);
-    let config = Config { renewals, ..cluster.config(id) };
-    let store = Store::open_on(disks[&id].clone(), config, Env::real()).await.unwrap();
-    cluster.stores.insert(id, store.clone());
-    store
-}
-
-async fn status_of(asked: &Store, id: u64) -> MemberStatus {
-    asked.members(PATIENCE).await.into_iter().find(|member| member.member.id == id).unwrap()
-}
-
-#[tokio::test]
-async fn damage_found_in_a_running_follower_is_repaired_from_the_others() {
-    for table in [Table::Log, Table::Objects, Table::History] {
-        let (mut cluster, disks) = on_memory(3).await;
-        for n in 0..20 {
-            write(&cluster.stores[&1], &format!("key-{n}"), "x").await;
-        }
-        let store = cluster.follower().await;
-        let id = store.id();
-        saved(&disks[&id], "key-19").await;
-        let damage = found_while_running(&disks[&id], &store, table).await;
-        assert!(damage.contains("is corrupt"), "{damage}");
-        let leader = cluster.leader().await;
-        let shown = status_of(&leader, id).await;
-        assert_eq!((shown.repair, shown.serves), (Repair::Goes, true), "the others wait for it");
-        let store = begins_anew(&mut cluster, &disks, id, damage).await;
-        assert_eq!((store.metrics().renewals.load(Relaxed), store.metrics().rot()), (1, None));
-        takes_part(cluster, store).await;
-    }
-}
-
-#[tokio::test]
-async fn a_leader_that_finds_damage_hands_over_before_it_begins_anew() {
-    let (mut cluster, disks) = on_memory(3).await;
-    for n in 0..20 {
-        write(&cluster.stores[&1], &format!("key-{n}"), "x").await;
-    }
-    let store = cluster.leader().await;
-    let id = store.id();
-    saved(&disks[&id], "key-19").await;
-    let damage = found_while_running(&disks[&id], &store, Table::Log).await;
-    assert_ne!(cluster.leader().await.id(), id);
-    let store = begins_anew(&mut cluster, &disks, id, damage).await;
-    takes_part(cluster, store).await;
-}
-
-#[tokio::test]
-async fn damage_is_lived_with_while_the_others_are_no_majority() {
-    let (mut cluster, disks) = on_memory(3).await;
-    for n in 0..20 {
-        write(&cluster.stores[&1], &format!("key-{n}"), "x").await;
-    }
-    let store = cluster.leader().await;
-    saved(&disks[&store.id()], "key-19").await;
-    let other = cluster.follower().await.id();
-    cluster.kill(other).await;
-    let anew = found_while_running(&disks[&store.id()], &store, Table::History);
-    assert!(tokio::time::timeout(PATIENCE / 3, anew).await.is_err(), "nobody could go on without it");
-    write(&store, "goes on", "x").await;
-    let trouble = status_of(&store, store.id()).await.trouble.unwrap();
-    assert!(trouble.contains("is corrupt") && trouble.contains("2 other voters must be well"), "{trouble}");
-    start_on(&mut cluster, &disks, other).await.unwrap();
-    let damage = in_time("the others are well", store.renewal()).await;
-    let store = begins_anew(&mut cluster, &disks, store.id(), damage).await;
-    takes_part(cluster, store).await;
-}
-
-#[tokio::test]
-async fn of_two_that_find_damage_at_once_one_waits_until_the_other_is_filled() {
-    let (mut cluster, disks) = on_memory(3).await;
-    for n in 0..20 {
-        write(&cluster.stores[&1], &format!("key-{n}"), "x").await;
-    }
-    let leader = cluster.leader().await.id();
-    let damaged: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
-    for id in &damaged {
-        saved(&disks[id], "key-19").await;
-    }
-    let two = [cluster.stores[&damaged[0]].clone(), cluster.stores[&damaged[1]].clone()];
-    let (one, other) = (two[0].clone(), two[1].clone());
-    let mut one = tokio::spawn(async move { one.renewal().await });
-    let mut other = tokio::spawn(async move { other.renewal().await });
-    for id in &damaged {
-        let first = disks[id].keys(Table::Log)[1].clone();
-        disks[id].rot(Table::Log, |key| *key == first).unwrap();
-    }
-    let (first, damage, second) = in_time("one of them goes", async {
-        tokio::select! {
-            damage = &mut one => (damaged[0], damage.unwrap(), damaged[1]),
-            damage = &mut other => (damaged[1], damage.unwrap(), damaged[0]),
-        }
-    })
-    .await;
-    let waiting = if first == damaged[0] { other } else { one };
-    let store = begins_anew(&mut cluster, &disks, first, damage).await;
-    eventually("the first is filled", async || {
-        let filled = !status_of(&store, first).await.filling;
-        assert!(filled || !waiting.is_finished(), "both would be away");
-        filled.then_some(())
-    })
-    .await;
-    let damage = in_time("the second goes", waiting).await.unwrap();
-    let store = begins_anew(&mut cluster, &disks, second, damage).await;
-    takes_part(cluster, store).await;
-}
-
-#[tokio::test]
-async fn a_flipped_bit_in_a_file_of_a_running_database_is_made_good() {
-    let mut cluster = Cluster::started(3).await;
-    for n in 0..200 {
-        write(&cluster.stores[&1], &format!("key-{n}"), &"x".repeat(1000)).await;
-    }
-    cluster.converged().await;
-    let id = cluster.follower().await.id();
-    // A restart writes the log into tables.
-    cluster.stop(id).await;
-    let store = cluster.start(id).await;
-    cluster.converged().await;
-    let largest = files(cluster.dir(id), "sst").into_iter().max_by_key(|path| path.metadata().unwrap().len()).unwrap();
-    let mut file = std::fs::OpenOptions::new().read(true).write(true).open(&largest).unwrap();
-    let at = std::io::SeekFrom::Start(file.metadata().unwrap().len() / 3);
-    let mut byte = [0];
-    file.seek(at).unwrap();
-    file.read_exact(&mut byte).unwrap();
-    file.seek(at).unwrap();
-    file.write_all(&[byte[0] ^ 8]).unwrap();
-    let damage = in_time("the damage is found", store.renewal()).await;
-    cluster.stop(id).await;
-    let mut renewals = Renewals::default();
-    renewals.begin(damage);
-    let store = Store::open(Config { renewals, ..cluster.config(id) }, Env::real()).await.unwrap();
-    cluster.stores.insert(id, store.clone());
-    cluster.converged().await;
-    in_time("a read", store.barrier()).await.unwrap();
-    assert_eq!(value(&store, "key-150").map(|value| value.len()), Some(1000));
-    assert!(cluster.dir(id).join("damaged").is_dir(), "what was damaged can be looked at");
 }

@@ -14,6 +14,8 @@ use crate::auth;
 
 /// Time for a change of the members, finding the leader included.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
+/// A list waits so long for a majority that confirms it: an election takes less.
+const LIST_DEADLINE: Duration = Duration::from_secs(3);
 /// Pieces of a snapshot that wait for the client; each is about half a MiB.
 const SNAPSHOT_QUEUE: usize = 4;
 /// A client that takes no piece for this long has gone.
@@ -37,7 +39,9 @@ impl Door {
         })
     }
 
-    async fn replicas(&self) -> wire::ListReplicasReply {
+    /// With every change that was answered before, unless no majority confirms that within the deadline.
+    async fn replicas(&self, deadline: Duration) -> wire::ListReplicasReply {
+        let confirmed = tokio::time::timeout(deadline, self.store.members_barrier()).await;
         let members = self.store.members(STATUS_DEADLINE).await;
         let status::Head { term, leader, index } = status::head(&members);
         let replicas = members.into_iter().map(|status| wire::Replica {
@@ -56,6 +60,7 @@ impl Door {
             leader: leader.unwrap_or_default(),
             term,
             cluster_id: self.store.cluster_id().to_owned(),
+            may_be_old: !matches!(confirmed, Ok(Ok(()))),
         }
     }
 }
@@ -71,7 +76,7 @@ type Reply<T> = Result<Response<T>, Status>;
 impl Admin for Door {
     async fn list_replicas(&self, request: Request<wire::ListReplicasRequest>) -> Reply<wire::ListReplicasReply> {
         admit(&request)?;
-        Ok(Response::new(self.replicas().await))
+        Ok(Response::new(self.replicas(LIST_DEADLINE).await))
     }
 
     async fn add_replica(&self, request: Request<wire::AddReplicaRequest>) -> Reply<wire::AddReplicaReply> {
@@ -79,8 +84,7 @@ impl Admin for Door {
         let wire::AddReplicaRequest { peer_address, client_address } = request.into_inner();
         let id = self.change(MemberChange::Add { peer_address, client_address }).await?;
         // Whatever this replica has heard of it by now, the leader has it written down.
-        let _ = self.store.barrier().await;
-        let wire::ListReplicasReply { replicas, cluster_id, .. } = self.replicas().await;
+        let wire::ListReplicasReply { replicas, cluster_id, .. } = self.replicas(CHANGE_DEADLINE).await;
         Ok(Response::new(wire::AddReplicaReply { id, cluster_id, replicas }))
     }
 

@@ -56,7 +56,8 @@ pub fn named(wire: Option<wire::Target>) -> Result<Target, Status> {
 /// `exact`: that very revision, and no other.
 pub fn freshness(resource_version: &str, exact: bool) -> Result<Freshness, Status> {
     match resource_version {
-        "" | "0" if exact => Err(Status::bad_request("exact needs a resourceVersion")),
+        "" if exact => Err(Status::bad_request("exact needs a resourceVersion")),
+        "0" if exact => Err(Status::bad_request("revisions begin at 1: there is nothing to show as of 0")),
         text if exact => revision(text).map(Freshness::Exactly),
         "" => Ok(Freshness::Newest),
         "0" => Ok(Freshness::Any),
@@ -88,5 +89,20 @@ pub fn propagation(policy: &str) -> Result<Option<Propagation>, Status> {
         other => {
             Err(Status::bad_request(format!("propagation policy {other:?} is none of Foreground, Background, Orphan")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revision_to_look_back_to_is_given_and_is_one() {
+        assert!(matches!(freshness("7", true), Ok(Freshness::Exactly(7))));
+        let refused = |text| freshness(text, true).unwrap_err().message;
+        assert!(refused("").contains("needs a resourceVersion"));
+        assert!(refused("0").contains("revisions begin at 1"));
+        assert!(refused("new").contains("is not a number"));
+        assert!(matches!(freshness("0", false), Ok(Freshness::Any)), "any that there is");
     }
 }

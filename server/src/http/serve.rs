@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
+use proto::gather::Gathered;
 use proto::seam::{Listener, Stream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -116,11 +117,19 @@ async fn connection(
 ) {
     let speaks_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let service = hyper::service::service_fn(move |request| answer(router.clone(), identity.clone(), request));
-    let builder = if speaks_h2 { builder().http2_only() } else { builder().http1_only() };
     // hyper times the head of HTTP/1.1 requests, and nothing before HTTP/2's preface.
-    let stream = TokioIo::new(Deadlines::new(stream, speaks_h2.then_some(HEAD_DEADLINE), STALL_DEADLINE));
-    let connection = builder.serve_connection_with_upgrades(stream, service);
-    if let Err(error) = watcher.watch(connection.into_owned()).await {
+    let stream = Deadlines::new(stream, speaks_h2.then_some(HEAD_DEADLINE), STALL_DEADLINE);
+    let ended = match speaks_h2 {
+        true => {
+            let (builder, stream) = (builder().http2_only(), TokioIo::new(Gathered::new(stream)));
+            watcher.watch(builder.serve_connection(stream, service).into_owned()).await
+        }
+        false => {
+            let (builder, stream) = (builder().http1_only(), TokioIo::new(stream));
+            watcher.watch(builder.serve_connection_with_upgrades(stream, service).into_owned()).await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke");
     }
 }

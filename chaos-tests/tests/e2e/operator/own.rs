@@ -187,22 +187,22 @@ impl Own {
     /// Ids of those with a vote and of those without.
     #[track_caller]
     pub fn voters_and_learners(&self) -> (Vec<u64>, Vec<u64>) {
-        let members = self.members();
-        let ids = |voter: bool| {
-            let these = members.iter().filter(|member| member["voter"] == voter);
-            these.map(|member| member["id"].as_u64().unwrap()).collect()
-        };
-        (ids(true), ids(false))
+        voters_and_learners(&self.members())
     }
 
-    /// Waits until these are the replicas with a vote, and these the ones without: each replica tells what it knows itself,
-    /// which may be a moment old.
+    /// These are the replicas with a vote, and these the ones without: so says the first list that a majority confirms, for
+    /// every change that was answered is in it.
     #[track_caller]
     pub fn consists_of(&self, voters: &[u64], learners: &[u64]) {
-        eventually_ok(&format!("the voters are {voters:?}, the learners {learners:?}"), SOON, || {
-            let found = self.voters_and_learners();
-            if found == (voters.to_vec(), learners.to_vec()) { Ok(()) } else { Err(format!("they are {found:?}")) }
+        let members = eventually_ok("a majority confirms the list of the replicas", SOON, || {
+            let list = self.json(&["replica", "list"]);
+            if list["mayBeOld"] == false {
+                Ok(list["replicas"].as_array().unwrap().clone())
+            } else {
+                Err(list.to_string())
+            }
         });
+        assert_eq!(voters_and_learners(&members), (voters.to_vec(), learners.to_vec()));
     }
 
     /// Makes a ConfigMap. Returns its resourceVersion.
@@ -233,6 +233,14 @@ impl Own {
         assert_eq!((&told["type"], &told["object"]["code"]), (&"ERROR".into(), &410.into()), "{told}");
         assert_eq!(told["object"]["reason"], "Expired");
     }
+}
+
+fn voters_and_learners(members: &[Value]) -> (Vec<u64>, Vec<u64>) {
+    let ids = |voter: bool| {
+        let these = members.iter().filter(|member| member["voter"] == voter);
+        these.map(|member| member["id"].as_u64().unwrap()).collect()
+    };
+    (ids(true), ids(false))
 }
 
 /// A loopback address that no other process listens on: tests that run beside this one have other addresses, so that all

@@ -21,6 +21,13 @@ fn the_survivor_of_a_lost_majority_goes_on_alone_and_the_lost_stay_out() {
     fails(cluster.kontiki(&recover_now), &["3 of 3 voters are left, which is a majority: nothing is lost"]);
     cluster.kill(2);
     fails(cluster.kontiki(&recover_now), &["2 of 3 voters are left, which is a majority: nothing is lost"]);
+    let listed = cluster.kontiki(&["replica", "list"]);
+    assert!(
+        listed.ok && listed.stderr.starts_with("this may be old: it is what one replica knows"),
+        "{}",
+        listed.stdout + &listed.stderr
+    );
+    assert_eq!(cluster.json(&["replica", "list"])["mayBeOld"], true);
     cluster.kill(1);
 
     let told = cluster.kontiki(&recover).expect();

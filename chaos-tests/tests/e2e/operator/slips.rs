@@ -8,7 +8,7 @@ use super::own::{Own, host};
 
 /// What people give where a file of some kind is wanted; and what is said of it, `kontiki snapshot`'s words last.
 const WRONG: [(&str, &str, &str); 4] = [
-    ("nowhere", "No such file or directory", "No such file or directory"),
+    ("nowhere", "No such file or directory", "it does not exist"),
     ("directory", "Is a directory", "Is a directory"),
     ("empty", "missing field `clusterId`", "it is no Kontiki snapshot"),
     ("words", "invalid type", "it is no Kontiki snapshot"),
@@ -144,6 +144,18 @@ fn a_wrong_replica_is_refused_with_the_right_ones_and_the_members_stay() {
         let said = scene.cluster.kontiki(&["replica", "promote", "--", id]).expect_failure();
         assert!(said.starts_with("error: ") && said.contains("<ID>"), "{id:?}: {said}");
     }
+    let nowhere = scene.at("cluster-of-no-host");
+    let own = ["--dir", &own, "--port", &port, "--host", "no such host"];
+    for args in [
+        [&["replica", "add"][..], &own].concat(),
+        [&["replica", "replace", "1"][..], &own].concat(),
+        vec!["init", "--dir", &nowhere, "--replica-host", "no such host {}"],
+    ] {
+        let said = scene.cluster.kontiki(&args).expect_failure();
+        assert!(said.starts_with("error: invalid value 'no such host"), "{args:?}: {said}");
+        assert!(said.contains("host <") && said.contains("' ' cannot stand in the name"), "{args:?}: {said}");
+    }
+    assert!(!Path::new(&nowhere).exists());
     assert!(!Path::new(&scene.cluster.path("replica-2")).exists(), "files were made for a replica that is none");
     scene.cluster.writes("after");
 }
@@ -158,6 +170,8 @@ fn a_wrong_name_or_revision_is_told() {
         (vec!["history", "nonsense", "known"], vec!["no kind \"nonsense\"", "configmaps"]),
         (vec!["history", "configmaps"], vec!["name one of the configmaps"]),
         (vec!["get", "configmap", "unknown", "--at-revision", "5"], vec!["configmaps \"unknown\" not found"]),
+        (vec!["get", "configmaps", "--at-revision", "0"], vec!["revisions begin at 1"]),
+        (vec!["get", "configmap", "known", "--at-revision", "0"], vec!["revisions begin at 1"]),
         (future, vec!["Too large resource version: 4000000000", "current: "]),
     ]);
     for args in [&["history", "configmap", "known", "--limit=0"][..], &["get", "configmap", "--at-revision", "new"]] {

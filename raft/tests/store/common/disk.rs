@@ -1,4 +1,4 @@
-//! A disk in memory that can be full, rot, or fail to sync.
+//! A disk in memory that can be full, rot, or fail to sync; and clusters on such disks.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use kontiki_raft::{Batch, Disk, Free, Note, Row, Table, Write};
+use kontiki_raft::{Batch, Disk, Free, Note, Row, Store, Table, Write};
+use proto::seam::Env;
+
+use super::{Cluster, eventually};
 
 type Tables = BTreeMap<Table, BTreeMap<Bytes, Vec<u8>>>;
 
@@ -162,4 +165,29 @@ impl Disk for Memory {
     }
 
     fn close(&self) {}
+}
+
+pub type Disks = BTreeMap<u64, Arc<Memory>>;
+
+pub async fn start_on(cluster: &mut Cluster, disks: &Disks, id: u64) -> Result<Store, String> {
+    let opened = Store::open_on(disks[&id].clone(), cluster.config(id), Env::real()).await;
+    let store = opened.map_err(|error| error.to_string())?;
+    cluster.stores.insert(id, store.clone());
+    Ok(store)
+}
+
+pub async fn on_memory(size: u64) -> (Cluster, Disks) {
+    let mut cluster = Cluster::of(size);
+    let disks: Disks = (1..=size).map(|id| (id, Memory::new())).collect();
+    for id in 1..=size {
+        start_on(&mut cluster, &disks, id).await.unwrap();
+    }
+    cluster.leader().await;
+    (cluster, disks)
+}
+
+/// Waits until this object is on the disk: it may come later than the answer to its write.
+pub async fn saved(disk: &Memory, name: &str) {
+    let found = async || disk.keys(Table::Objects).iter().any(|key| key.ends_with(name.as_bytes())).then_some(());
+    eventually("the object on the disk", found).await;
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kontiki_raft::{
-    Action, ChangeError, Command, Config, HistoryWindow, Member, MemberChange, Op, Outcome, Precondition, ProposeError,
-    Revision, Store, Timing,
+    Action, ChangeError, Command, Config, HistoryWindow, Member, MemberChange, MemberStatus, Op, Outcome, Precondition,
+    ProposeError, Revision, Store, Timing,
 };
 use proto::pki::{Authority, PEER_NAME, Request};
 use proto::seam::Env;
@@ -244,4 +244,25 @@ pub async fn write(store: &Store, key: &str, value: &str) -> Revision {
 
 pub fn value(store: &Store, key: &str) -> Option<String> {
     store.state().get(key.as_bytes()).map(|object| String::from_utf8_lossy(&object.value).into_owned())
+}
+
+pub async fn status_of(asked: &Store, id: u64) -> MemberStatus {
+    asked.members(PATIENCE).await.into_iter().find(|member| member.member.id == id).unwrap()
+}
+
+/// It has everything again, and its vote counts.
+pub async fn takes_part(mut cluster: Cluster, store: Store) {
+    cluster.converged().await;
+    assert_eq!(value(&store, "key-7").as_deref(), Some("x"));
+    let whole = async || store.members(PATIENCE).await.iter().all(|member| member.trouble.is_none()).then_some(());
+    eventually("the end of its abstention", whole).await;
+    let dead = cluster.stores.keys().copied().find(|id| *id != store.id()).unwrap();
+    cluster.kill(dead).await;
+    write(&store, "with its vote", "x").await;
+}
+
+/// The tables and logs of RocksDB in a directory.
+pub fn files(dir: PathBuf, kind: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|found| found == kind)).collect()
 }

@@ -1,0 +1,33 @@
+//! Bugs that a seed once found, as plans written out by hand: they stay what they are, however plans are drawn. A run that no
+//! longer comes to what the bug needs has failed too.
+
+use super::*;
+use crate::sim::links::Loss;
+use crate::store::plan::{Fault, Kind};
+
+/// Runs such a plan, in which every promise must hold. `faults`: when each begins, and for how long.
+#[track_caller]
+fn held<const N: usize>(seed: u64, ends_ms: u64, faults: [(u64, u64, Kind); N]) -> Report {
+    let faults = faults.into_iter().map(|(at_ms, for_ms, kind)| Fault { at_ms, for_ms, kind }).collect();
+    let report = run(&Plan { faults, ends_ms, ..Plan::calm(seed) });
+    assert!(report.failures.is_empty(), "{}", report.failures.join("\n"));
+    report
+}
+
+/// Seed 26. The first leader is cut off and deposed, and nobody can tell it so when it is back: of the two who know, one is
+/// down, and the other one's disk was replaced.
+#[test]
+fn with_an_emptied_replica_a_deposed_leader_overrules_nothing() {
+    let cut_off = (5_000, 2_500, Kind::Split(vec![0], Loss::Lost));
+    let report = held(26, 17_000, [cut_off, (7_000, 8_000, Kind::Crash(1, true)), (7_000, 200, Kind::NewDisk(2))]);
+    assert!(report.terms > 2, "nobody was deposed: {} led", report.terms);
+}
+
+/// Seed 2, and seed 4 with the known bug `AppendBeforeSync`. A failed sync ends the raft node; whoever then asks it for news, or
+/// for a leader, again and again without pause, lets nobody else run, and the world stands still.
+#[test]
+fn a_world_with_a_failed_sync_goes_on() {
+    let report = held(2, 10_000, [(5_000, 500, Kind::FailSync(0)), (7_500, 500, Kind::FailSync(1))]);
+    let anew = report.trace.matches("starts anew: ").count();
+    assert!(anew >= 2, "both were to stop, and to be started anew: {anew} did");
+}
