@@ -11,9 +11,13 @@ pub struct Members {
 }
 
 impl Members {
-    pub fn see(&mut self, roster: &Roster) -> Result<(), String> {
+    /// `applied`: by the replica that shows them. What is applied is certain; the members of a later entry may be overruled.
+    pub fn see(&mut self, roster: &Roster, applied: u64) -> Result<(), String> {
         if roster.members.is_empty() {
             return Ok(());
+        }
+        if roster.index > applied {
+            return Err(format!("members of index {} are shown where {applied} is applied", roster.index));
         }
         let known = self.lists.entry(roster.index).or_insert_with(|| roster.members.clone());
         match *known == roster.members {
@@ -52,7 +56,8 @@ mod tests {
         for (index, ids) in lists.iter().enumerate() {
             let member =
                 |id: &u64| Member { id: *id, peer_address: format!("at-{id}:1"), client_address: String::new() };
-            members.see(&Roster { index: index as u64, members: ids.iter().map(member).collect() })?;
+            let index = index as u64;
+            members.see(&Roster { index, members: ids.iter().map(member).collect() }, index)?;
         }
         members.check()
     }
@@ -73,10 +78,11 @@ mod tests {
         let member = |id, address: &str| Member { id, peer_address: address.into(), client_address: String::new() };
         let roster = |index, members: &[Member]| Roster { index, members: members.to_vec() };
         let mut members = Members::default();
-        members.see(&roster(0, &[])).unwrap();
-        members.see(&roster(3, &[member(1, "a"), member(2, "b")])).unwrap();
-        assert!(members.see(&roster(3, &[member(1, "a")])).is_err());
-        members.see(&roster(4, &[member(1, "a"), member(2, "c")])).unwrap();
+        members.see(&roster(0, &[]), 9).unwrap();
+        assert!(members.see(&roster(3, &[member(1, "a")]), 2).is_err(), "not certain yet");
+        members.see(&roster(3, &[member(1, "a"), member(2, "b")]), 9).unwrap();
+        assert!(members.see(&roster(3, &[member(1, "a")]), 9).is_err());
+        members.see(&roster(4, &[member(1, "a"), member(2, "c")]), 9).unwrap();
         assert!(members.check().is_err());
     }
 }

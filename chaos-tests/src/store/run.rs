@@ -223,7 +223,8 @@ impl Run {
             self.hear_diagnosis(&store);
             let (state, roster) = (store.state(), store.roster());
             let same = self.replicas.state(state.revision(), checksum(state.range(b"", None)), id);
-            if let Err(why) = same.and(self.members.see(&roster.borrow())) {
+            let applied = store.standing().borrow().applied_index;
+            if let Err(why) = same.and(self.members.see(&roster.borrow(), applied)) {
                 self.shared.violated(why);
             }
         }
