@@ -89,6 +89,12 @@ fn a_replica_whose_record_of_what_was_committed_rots_is_filled_by_the_others() {
     pinned(Subject::Store, 163);
 }
 
+/// Seed 1294: a replica that was filled by a snapshot got nothing more for as long as its leader led.
+#[test]
+fn a_replica_that_is_filled_by_a_snapshot_goes_on_from_there() {
+    pinned(Subject::Store, 1294);
+}
+
 /// Seed 6: a node was called silent just as its agent was back; its Pod stayed unready though it ran.
 #[test]
 fn a_pod_of_a_node_that_returns_is_ready_again() {
