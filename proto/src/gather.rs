@@ -46,47 +46,25 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use bytes::Bytes;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio_util::io::InspectWriter;
 
     use super::*;
-
-    /// Counts the writes that reach it.
-    struct Counted<S>(S, std::sync::Arc<std::sync::atomic::AtomicUsize>);
-
-    impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-        fn poll_read(
-            mut self: Pin<&mut Self>,
-            context: &mut Context<'_>,
-            buffer: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_read(context, buffer)
-        }
-    }
-
-    impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-        fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-            let written = Pin::new(&mut self.0).poll_write(context, bytes);
-            self.1.fetch_add(usize::from(written.is_ready()), std::sync::atomic::Ordering::Relaxed);
-            written
-        }
-
-        fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_flush(context)
-        }
-
-        fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_shutdown(context)
-        }
-    }
 
     #[tokio::test]
     async fn what_many_streams_send_at_once_is_one_write() {
         const STREAMS: usize = 20;
         const BYTES: usize = 600;
         let (near, far) = tokio::io::duplex(1 << 20);
-        let writes = std::sync::Arc::default();
-        let counted = Gathered::new(Counted(far, std::sync::Arc::clone(&writes)));
+        let writes = Arc::new(AtomicUsize::new(0));
+        let counter = writes.clone();
+        let counted = Gathered::new(InspectWriter::new(far, move |_| {
+            counter.fetch_add(1, Relaxed);
+        }));
         let (release, released) = tokio::sync::watch::channel(false);
         let serving = async move {
             let mut server = h2::server::handshake(counted).await.unwrap();
@@ -109,7 +87,7 @@ mod tests {
             let (answer, _) = client.send_request(http::Request::new(()), true).unwrap();
             bodies.push(answer.await.unwrap().into_body());
         }
-        let before = writes.load(std::sync::atomic::Ordering::Relaxed);
+        let before = writes.load(Relaxed);
         release.send(true).unwrap();
         for mut body in bodies {
             let mut got = 0;
@@ -118,7 +96,7 @@ mod tests {
             }
             assert_eq!(got, BYTES);
         }
-        let took = writes.load(std::sync::atomic::Ordering::Relaxed) - before;
+        let took = writes.load(Relaxed) - before;
         assert!(took <= 2, "{STREAMS} frames took {took} writes");
     }
 

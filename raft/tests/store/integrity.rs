@@ -1,34 +1,13 @@
 //! Full disks and states that differ: who is concerned takes no part and says so, and the rest goes on.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use kontiki_raft::{Action, Op, ProposeError, ReadError, Role, Store};
-use proto::seam::Env;
 use tokio::time::Instant;
 
-use crate::common::disk::{Memory, TOTAL};
+use crate::common::disk::{TOTAL, on_memory, start_on};
 use crate::common::{Cluster, PATIENCE, bytes, command, eventually, in_time, put, value, write};
-
-type Disks = BTreeMap<u64, Arc<Memory>>;
-
-async fn start_on(cluster: &mut Cluster, disks: &Disks, id: u64) -> Store {
-    let store = Store::open_on(disks[&id].clone(), cluster.config(id), Env::real()).await.unwrap();
-    cluster.stores.insert(id, store.clone());
-    store
-}
-
-async fn on_memory(size: u64) -> (Cluster, Disks) {
-    let mut cluster = Cluster::of(size);
-    let disks: Disks = (1..=size).map(|id| (id, Memory::new())).collect();
-    for id in 1..=size {
-        start_on(&mut cluster, &disks, id).await;
-    }
-    cluster.leader().await;
-    (cluster, disks)
-}
 
 async fn level(store: &Store, wanted: u64) {
     let reached = async || (store.metrics().space_level.load(Relaxed) == wanted).then_some(());
@@ -160,7 +139,7 @@ async fn an_odd_follower_is_fenced_within_a_second_and_stays_so() {
     write(&others[0], "on", "x").await;
 
     cluster.kill(odd.id()).await;
-    let odd = start_on(&mut cluster, &disks, odd.id()).await;
+    let odd = start_on(&mut cluster, &disks, odd.id()).await.unwrap();
     is_fenced(&odd, &[]).await;
     write(&others[1], "and on", "x").await;
 }
@@ -193,7 +172,7 @@ async fn two_states_without_a_majority_serve_nobody_until_the_third_decides() {
         let why = eventually("the doubt", async || store.health().err()).await.to_string();
         assert!(why.contains("no majority agrees"), "{why}");
     }
-    start_on(&mut cluster, &disks, absent).await;
+    start_on(&mut cluster, &disks, absent).await.unwrap();
     eventually("the verdict", async || odd.health().err().filter(|why| why.to_string().contains("differs"))).await;
     eventually("the end of the doubt", async || leader.health().ok()).await;
     write(&leader, "on", "x").await;
