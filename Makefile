@@ -38,9 +38,10 @@ bench-busy: ## … only: no election that nobody caused in 30 minutes with every
 bench-cluster: ## … only the cluster on Docker: failover, Pod creation, a Deployment of 30
 	@bench/run.sh cluster
 SEEDS ?= 1000
+# The release build takes half the time; openraft's assertions are on in `make test` and `make mutants`.
 chaos: ## try the promises in the simulated world: SEEDS=n stores, and a twentieth as many whole clusters
-	@. deploy/env.sh && cargo run --locked -q -p kontiki-chaos-tests --bin chaos -- --seeds $(SEEDS)
-	@. deploy/env.sh && cargo run --locked -q -p kontiki-chaos-tests --bin chaos -- --cluster --seeds $(or $(CLUSTERS),$(shell echo $$(( ($(SEEDS) + 19) / 20 ))))
+	@. deploy/env.sh && cargo build --release --locked -q --workspace --bin chaos && chaos="$$CARGO_TARGET_DIR/release/chaos" && \
+	  "$$chaos" --seeds $(SEEDS) && "$$chaos" --cluster --seeds $(or $(CLUSTERS),$(shell echo $$(( ($(SEEDS) + 19) / 20 ))))
 
 MINUTES ?= 60
 chaos-real: ## try them on real replicas, on hosts of their own that are killed, cut off, frozen, damaged; MINUTES=n

@@ -24,8 +24,8 @@ pub struct Args {
     /// Where replica i is reached: with `{}` for i. The default puts all on this host.
     #[arg(long, default_value = "127.0.0.1", value_parser = hosts)]
     replica_host: String,
-    /// The address node i is known by, with `{}` for i.
-    #[arg(long, default_value = "127.0.0.1")]
+    /// The IP address node i is known by, with `{}` for i.
+    #[arg(long, default_value = "127.0.0.1", value_parser = hosts)]
     node_host: String,
     /// Every replica and every agent has a host of its own, as in compose: the replicas use the same two ports.
     #[arg(long)]
@@ -37,13 +37,13 @@ pub struct Args {
     #[arg(long, default_value = "10.244.0.0/16")]
     pod_subnet: String,
     /// Where clients on this host reach the proxy of node i, with `{}` for i.
-    #[arg(long, default_value = "127.0.0.1")]
+    #[arg(long, default_value = "127.0.0.1", value_parser = hosts)]
     proxy_host: String,
 }
 
 const CLUSTER_ID: &str = "cluster-id";
 
-/// A host that may be a replica's.
+/// A host that may be a replica's, or an agent's proxy's.
 pub fn a_host(text: &str) -> Result<String, String> {
     host_fault(text).map_or_else(|| Ok(text.to_owned()), Err)
 }
@@ -60,6 +60,20 @@ struct Ports {
 }
 
 impl Args {
+    /// What cannot be, in words.
+    fn check(&self) -> Result<(), String> {
+        let last = u64::from(self.port) + 2 * self.replicas + self.nodes;
+        if last > u64::from(u16::MAX) {
+            return Err(format!("--port {} leaves no room for the ports up to {last}", self.port));
+        }
+        // The agent would refuse its configuration.
+        let unknown = |node: &u64| self.node_host(*node).parse::<IpAddr>().is_err();
+        match (1..=self.nodes).find(unknown) {
+            Some(node) => Err(format!("--node-host: {:?}, of node {node}, is no IP address", self.node_host(node))),
+            None => Ok(()),
+        }
+    }
+
     fn ports(&self, replica: u64) -> Ports {
         let first = if self.separate_hosts { self.port } else { self.port + 2 * (replica as u16 - 1) };
         Ports { api: first, peer: first + 1 }
@@ -89,10 +103,7 @@ impl Args {
 }
 
 pub fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
-    let last = u64::from(args.port) + 2 * args.replicas + args.nodes;
-    if last > u64::from(u16::MAX) {
-        return Err(format!("--port {} leaves no room for the ports up to {last}", args.port).into());
-    }
+    args.check()?;
     std::fs::create_dir_all(&args.dir)?;
     let root = std::fs::canonicalize(&args.dir)?;
     let cluster = cluster_id(&root)?;
@@ -298,3 +309,7 @@ fn write_new(path: &Path, value: &Value) -> Result<(), Box<dyn std::error::Error
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "init_tests.rs"]
+mod tests;

@@ -66,7 +66,7 @@ pub fn run(args: Args) -> ExitCode {
     })
 }
 
-/// What has the most: the last entry's term decides before its index. A replica that lost its data never has.
+/// What has the most: the last entry's term decides before its index. A replica that abstains never has.
 fn key(found: &Inspection) -> (bool, u64, u64) {
     (!found.abstains, found.last_term, found.last_index)
 }
@@ -101,7 +101,12 @@ fn judge(newest: &Inspection, here: &BTreeSet<u64>, answers: &BTreeMap<u64, Answ
         ));
     }
     if newest.abstains {
-        return Err("every survivor here lost its data once and was not filled since: none can go on".into());
+        // Who counts comes before it, so here nobody does.
+        let what = if newest.lost_data { "lost data" } else { "is new or was emptied" };
+        return Err(format!(
+            "replica {} {what} and was not filled since, nor was any other survivor here: none can go on",
+            newest.replica
+        ));
     }
     let more = |answer: &&Answer| (answer.last_term, answer.last_index) > (newest.last_term, newest.last_index);
     match answers.iter().find(|(_, answer)| more(answer)) {
@@ -164,6 +169,7 @@ mod tests {
             voters: [1, 2, 3, 4, 5].into(),
             members: Vec::new(),
             abstains: false,
+            lost_data: false,
         }
     }
 
@@ -188,9 +194,16 @@ mod tests {
             let said = judge(&newest, &[1].into(), &BTreeMap::from([(2, answer(term, index))]));
             assert_eq!(said.is_ok(), ok, "{said:?}");
         }
-        let empty = Inspection { abstains: true, ..found(2, 9, 99) };
-        assert!(key(&newest) > key(&empty));
-        assert!(judge(&empty, &[2].into(), &BTreeMap::new()).is_err());
         assert!(key(&found(1, 4, 1)) > key(&found(2, 3, 9)));
+        assert!(key(&newest) > key(&Inspection { abstains: true, ..found(2, 9, 99) }));
+    }
+
+    #[test]
+    fn one_that_was_not_filled_does_not_go_on_and_lost_data_only_where_that_is_known() {
+        for (lost_data, words) in [(true, "replica 2 lost data and"), (false, "replica 2 is new or was emptied and")] {
+            let empty = Inspection { abstains: true, lost_data, ..found(2, 9, 99) };
+            let said = judge(&empty, &[2].into(), &BTreeMap::new()).unwrap_err();
+            assert!(said.starts_with(words), "{said}");
+        }
     }
 }

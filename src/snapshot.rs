@@ -113,7 +113,7 @@ async fn save(context: &Context, local: bool, part: &Path) -> Result<Header, Fai
 }
 
 fn check(path: &Path) -> Result<Header, Failure> {
-    backup::read_file(path, |_, _| Ok(())).map_err(|damage| about(path, damage))
+    backup::read_file(path, |_, _| Ok(())).map_err(|error| Failure::new(error.to_string()))
 }
 
 fn about(file: &Path, error: impl std::error::Error) -> Failure {

@@ -20,7 +20,7 @@ mod service_account;
 mod table;
 
 pub use duration::human_duration;
-pub use table::{Include, ListMeta, table};
+pub use table::{Include, ListMeta, begin_table, table, write_row};
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;

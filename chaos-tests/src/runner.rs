@@ -101,9 +101,13 @@ impl Runner {
     }
 
     fn command(&self, what: &str) -> String {
+        // Where cargo puts its builds says which they are.
+        let is_release = self.binary.parent().is_some_and(|dir| dir.ends_with("release"));
+        let release = if is_release { " --release" } else { "" };
         let features = if self.mutant.is_some() { " --features mutants" } else { "" };
         let flags: String = self.flags().iter().map(|flag| format!("{flag} ")).collect();
-        format!(". deploy/env.sh && cargo run --locked -p kontiki-chaos-tests{features} --bin chaos -- {flags}{what}")
+        let cargo = format!(". deploy/env.sh && cargo run{release} --locked -p kontiki-chaos-tests{features}");
+        format!("{cargo} --bin chaos -- {flags}{what}")
     }
 
     /// How to see a failure again, in as few faults as it needs.
@@ -178,7 +182,7 @@ mod tests {
     #[test]
     fn the_command_that_runs_a_failure_again_has_all_its_flags() {
         let runner = |subject, mutant: Option<&str>| Runner {
-            binary: "false".into(),
+            binary: "target/debug/chaos".into(),
             subject,
             mutant: mutant.map(str::to_string),
         };
@@ -194,5 +198,8 @@ mod tests {
         let again = runner(Subject::Cluster, None).explain(&differs);
         let command = format!("{cargo} --bin chaos -- --cluster --from 7 --seeds 1 --twice-every 1");
         assert!(again.ends_with(&command), "{again}");
+        let released = Runner { binary: "target/release/chaos".into(), ..runner(Subject::Store, None) };
+        let cargo = cargo.replace("run", "run --release");
+        assert_eq!(released.replay(7, None), format!("{cargo} --bin chaos -- --seed 7"));
     }
 }

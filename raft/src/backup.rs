@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -131,13 +131,20 @@ fn frame(
     out
 }
 
-/// Why a file cannot be used, and where in it.
+/// Why a file cannot be used, with its name.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("there is no {0}")]
+    Missing(PathBuf),
+    #[error("{file}: it cannot be opened: {source}")]
+    Closed { file: PathBuf, source: io::Error },
+    #[error("{file}: {source}")]
+    Damaged { file: PathBuf, source: Damage },
+}
+
+/// What is wrong with what a file holds, and where in it.
 #[derive(Debug, thiserror::Error)]
 pub enum Damage {
-    #[error("it does not exist")]
-    Missing,
-    #[error("it cannot be opened: {0}")]
-    Closed(#[source] io::Error),
     #[error("it is no Kontiki snapshot: it does not begin with {:?}", String::from_utf8_lossy(MAGIC))]
     NoSnapshot,
     #[error("it has format {0}, this version knows {FORMAT}")]
@@ -158,12 +165,13 @@ pub enum Damage {
 const READ_BYTES: usize = 1 << 20;
 
 /// Reads a file of this name, as [`read`] does.
-pub fn read_file(path: &Path, each: impl FnMut(Bytes, Versioned) -> io::Result<()>) -> Result<Header, Damage> {
-    match File::open(path) {
-        Ok(file) => read(io::BufReader::with_capacity(READ_BYTES, file), each),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Damage::Missing),
-        Err(error) => Err(Damage::Closed(error)),
-    }
+pub fn read_file(path: &Path, each: impl FnMut(Bytes, Versioned) -> io::Result<()>) -> Result<Header, Error> {
+    let opened = File::open(path).map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => Error::Missing(path.into()),
+        _ => Error::Closed { file: path.into(), source },
+    })?;
+    let header = read(io::BufReader::with_capacity(READ_BYTES, opened), each);
+    header.map_err(|source| Error::Damaged { file: path.into(), source })
 }
 
 /// Reads a file to its end and holds every byte against its checksum. `each` gets the objects in order.

@@ -12,7 +12,8 @@ use openraft::vote::RaftLeaderId as _;
 use proto::peer::DescribeRequest;
 use tokio_util::sync::CancellationToken;
 
-use crate::backup::{self, Damage, Header};
+use crate::backup::{self, Header};
+use crate::bootstrap::Bootstrap;
 use crate::disk::flusher::Flusher;
 use crate::disk::room::Room;
 use crate::disk::{Disk, rocks};
@@ -49,12 +50,8 @@ pub enum Error {
     },
     #[error("{0} is not empty: a snapshot is restored into a new directory only")]
     NotEmpty(PathBuf),
-    #[error("{file}: {source}")]
-    File {
-        file: PathBuf,
-        #[source]
-        source: Damage,
-    },
+    #[error(transparent)]
+    File(#[from] backup::Error),
     #[error("the snapshot is of cluster {0:?}, and so is the configuration: a restored cluster needs an id of its own")]
     SameCluster(String),
     #[error("{0} holds no data of a replica: no replica ever ran on it")]
@@ -83,8 +80,7 @@ pub async fn restore(file: &Path, new: &NewReplica, revision_jump: u64) -> Resul
     let header = backup::read_file(file, |key, object| {
         state.insert(key, object);
         Ok(())
-    });
-    let header = header.map_err(|source| Error::File { file: file.into(), source })?;
+    })?;
     if identity::name(&header.cluster_id) == identity::name(&new.cluster_id) {
         return Err(Error::SameCluster(header.cluster_id));
     }
@@ -123,8 +119,10 @@ pub struct Inspection {
     pub revision: u64,
     pub voters: BTreeSet<u64>,
     pub members: Vec<Member>,
-    /// It lost its data once and was not filled since: it never counts.
+    /// It is new, was emptied, or lost data, and was not filled since: it never counts.
     pub abstains: bool,
+    /// While it abstains: it is known that it lost data. It was not new.
+    pub lost_data: bool,
 }
 
 pub async fn inspect(dir: &Path) -> Result<Inspection, Error> {
@@ -271,7 +269,8 @@ impl Data {
             revision: self.machine.published().state().revision(),
             voters: membership.voter_ids().collect(),
             members: membership.nodes().map(|(id, place)| Member::new(*id, place)).collect(),
-            abstains: crate::bootstrap::Bootstrap::abstained(disk)?,
+            abstains: Bootstrap::abstained(disk)?,
+            lost_data: Bootstrap::lost_data(disk)?,
         })
     }
 }

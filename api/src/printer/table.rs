@@ -53,12 +53,7 @@ pub fn table<'a>(
     include: Include,
     now: Timestamp,
 ) -> serde_json::Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(4096);
-    out.extend_from_slice(br#"{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":"#);
-    serde_json::to_writer(&mut out, meta)?;
-    out.extend_from_slice(br#","columnDefinitions":"#);
-    serde_json::to_writer(&mut out, &printer.columns.iter().map(definition).collect::<Vec<_>>())?;
-    out.extend_from_slice(br#","rows":["#);
+    let mut out = begin_table(printer, meta)?;
     for (index, (stored, revision)) in objects.into_iter().enumerate() {
         if index > 0 {
             out.push(b',');
@@ -66,6 +61,17 @@ pub fn table<'a>(
         write_row(&mut out, printer, stored, revision, include, now)?;
     }
     out.extend_from_slice(b"]}");
+    Ok(out)
+}
+
+/// A table up to the opening bracket of its rows, for who writes it in pieces.
+pub fn begin_table(printer: &Printer, meta: &ListMeta) -> serde_json::Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(4096);
+    out.extend_from_slice(br#"{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":"#);
+    serde_json::to_writer(&mut out, meta)?;
+    out.extend_from_slice(br#","columnDefinitions":"#);
+    serde_json::to_writer(&mut out, &printer.columns.iter().map(definition).collect::<Vec<_>>())?;
+    out.extend_from_slice(br#","rows":["#);
     Ok(out)
 }
 
@@ -80,7 +86,8 @@ fn definition(column: &Column) -> Value {
     })
 }
 
-fn write_row(
+/// The row of a stored object, appended to `out`.
+pub fn write_row(
     out: &mut Vec<u8>,
     printer: &Printer,
     stored: &[u8],

@@ -1,8 +1,8 @@
 //! What must hold of a run, judged from what was seen. One promise per file. Pure.
 //!
 //! Of a store: [`changes`], [`linear`], [`members`], [`past`], [`recency`], [`replicas`], [`set`]. Of a cluster:
-//! [`bounds`], [`homes`], [`identities`], [`pods`], [`settled`], [`terms`], [`versions`]. How both name a change:
-//! [`words`].
+//! [`bounds`], [`homes`], [`identities`], [`pods`], [`settled`], [`terms`], [`versions`]. Of both: [`tasks`]. How both name
+//! a change: [`words`].
 
 pub mod bounds;
 pub mod changes;
@@ -16,6 +16,7 @@ pub mod recency;
 pub mod replicas;
 pub mod set;
 pub mod settled;
+pub mod tasks;
 pub mod terms;
 pub mod versions;
 pub mod words;

@@ -4,7 +4,6 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Once;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use super::{keeper, setting, user, verdict};
 use crate::check::homes::Homes;
 use crate::check::identities::Identities;
 use crate::check::replicas::{Replicas, checksum};
+use crate::check::tasks::Tasks;
 use crate::check::terms::Terms;
 use crate::runner::Report;
 use crate::sim::disk::Platters;
@@ -37,6 +37,8 @@ const LOOK_EVERY: u64 = 25;
 /// Steps between two looks at all containers: about as long as an engine takes to start or to end one.
 const LOOK_AT_CONTAINERS_EVERY: u64 = 5;
 const SUPERVISE_EVERY: u64 = 50;
+/// Of one process.
+const TASKS_MAX: usize = 1000;
 const ENGINE_LATENCY: Duration = Duration::from_millis(20);
 
 pub struct Run {
@@ -52,6 +54,7 @@ pub struct Run {
     pub met: BTreeMap<usize, HostId>,
     pub replicas: Replicas,
     pub terms: Terms,
+    pub tasks: Tasks,
     pub homes: Homes,
     pub identities: Identities,
     pub snapshots: u64,
@@ -60,7 +63,7 @@ pub struct Run {
 
 /// Runs a plan in a world of its own. `before` runs first on the world's thread.
 pub fn run_with(plan: &Plan, before: impl FnOnce() + Send + 'static) -> Report {
-    prepare();
+    setting::prepare();
     let (own, dir) = (plan.clone(), Scratch::new());
     let path = dir.0.path().to_owned();
     Report::of(plan.seed, move || {
@@ -81,22 +84,6 @@ impl Scratch {
     }
 }
 
-/// As for the store alone: what is made once per process is made before, in a world of its own.
-fn prepare() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        setting::prepare();
-        let dir = Scratch::new();
-        let path = dir.0.path().to_owned();
-        let warmed = os::run(0, || {
-            let mut run = Run::new(Plan { seed: 0, faults: Vec::new(), ends_ms: 0 }, path);
-            (0..=USER).for_each(|host| run.boot(host));
-            run.until(Duration::from_secs(6));
-        });
-        warmed.expect("a world without faults can be had");
-    });
-}
-
 impl Run {
     fn new(plan: Plan, dir: PathBuf) -> Run {
         let world = World::new(setting::names(), plan.seed);
@@ -111,7 +98,7 @@ impl Run {
         };
         let engines = (0..NODES).map(engine).collect();
         let (restart_at, met, replicas, terms, homes, identities) = Default::default();
-        let (snapshots, steps) = (0, 0);
+        let (tasks, snapshots, steps) = (Tasks::new(TASKS_MAX), 0, 0);
         Run {
             plan,
             world,
@@ -123,6 +110,7 @@ impl Run {
             met,
             replicas,
             terms,
+            tasks,
             homes,
             identities,
             snapshots,
@@ -208,12 +196,15 @@ impl Run {
         self.shared.judge(wrong.map_or(Ok(()), Err));
     }
 
-    /// What must hold of the states at every moment.
+    /// What must hold of the states, and of the processes, at every moment.
     fn look(&mut self) {
         let stores: Vec<_> = self.shared.lock().stores.iter().map(|(host, store)| (*host, store.state())).collect();
         for (host, state) in stores {
             let checksum = checksum(state.range(b"", None));
             self.shared.judge(self.replicas.state(state.revision(), checksum, host as u64 + 1));
+        }
+        for host in 0..=USER {
+            self.shared.judge(self.tasks.see(host, self.world.tasks(host)));
         }
     }
 
@@ -273,6 +264,7 @@ impl Run {
         }
         let running = |run: &Run| run.engines.iter().map(|engine| engine.running().len()).sum::<usize>();
         let before = running(self);
+        self.world.note(format_args!("no process has had more than {} tasks", self.tasks.most()));
         self.shared.stop.cancel();
         let deadline = self.world.now() + STOP;
         while (0..=USER).any(|host| self.world.tasks(host) > 0) && self.world.now() < deadline {

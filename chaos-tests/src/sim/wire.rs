@@ -5,7 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -30,6 +30,42 @@ const ORDERS_MAX: usize = 1024;
 /// After this a lost request for a connection is sent again, as Linux does it.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
+/// Why the network of a world cannot rest, but for what is under way on it.
+#[derive(Default)]
+pub struct Stir {
+    /// A process or the world did something to it since its last step.
+    touched: AtomicBool,
+    /// Connections that are being asked for, perhaps again after a while.
+    dials: AtomicUsize,
+}
+
+impl Stir {
+    pub fn touch(&self) {
+        self.touched.store(true, Relaxed);
+    }
+
+    /// Whether there is something to do, as far as it is not on its way.
+    pub fn take(&self) -> bool {
+        self.touched.swap(false, Relaxed) || self.dials.load(Relaxed) > 0
+    }
+}
+
+/// Counts one that asks.
+struct Dial(Arc<Stir>);
+
+impl Dial {
+    fn begin(stir: &Arc<Stir>) -> Dial {
+        stir.dials.fetch_add(1, Relaxed);
+        Dial(stir.clone())
+    }
+}
+
+impl Drop for Dial {
+    fn drop(&mut self) {
+        self.0.dials.fetch_sub(1, Relaxed);
+    }
+}
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Wire(Arc<Inner>);
@@ -39,6 +75,7 @@ struct Inner {
     names: Arc<Vec<String>>,
     links: Arc<Mutex<Links>>,
     trace: Arc<Mutex<Trace>>,
+    stir: Arc<Stir>,
     /// To the software that runs at present.
     orders: Mutex<Option<mpsc::Sender<Order>>>,
     connections: Mutex<Vec<(HostId, Weak<Connection>)>>,
@@ -58,9 +95,15 @@ struct Connection {
 }
 
 impl Wire {
-    pub fn new(host: HostId, names: Arc<Vec<String>>, links: Arc<Mutex<Links>>, trace: Arc<Mutex<Trace>>) -> Wire {
+    pub fn new(
+        host: HostId,
+        names: Arc<Vec<String>>,
+        links: Arc<Mutex<Links>>,
+        trace: Arc<Mutex<Trace>>,
+        stir: Arc<Stir>,
+    ) -> Wire {
         let (orders, connections) = Default::default();
-        Wire(Arc::new(Inner { host, names, links, trace, orders, connections }))
+        Wire(Arc::new(Inner { host, names, links, trace, stir, orders, connections }))
     }
 
     /// What a turmoil host runs. Earlier software takes no more orders.
@@ -99,6 +142,7 @@ impl Wire {
 
     async fn dial(&self, address: &str) -> io::Result<Pipe> {
         let name = address.rsplit_once(':').map_or(address, |(name, _)| name);
+        let _asks = Dial::begin(&self.0.stir);
         let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("no host of the simulation is {name:?}"));
         let to = self.0.names.iter().position(|known| known == name).ok_or_else(unknown)?;
         loop {
@@ -116,10 +160,13 @@ impl Wire {
         let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (sender, accepted) = mpsc::channel(BACKLOG);
         let listener = match bound {
-            Ok((address, listener)) => match answer.send(Ok(Listening { accepted, address })) {
-                Ok(()) => listener,
-                Err(_) => return,
-            },
+            Ok((address, listener)) => {
+                let stir = self.0.stir.clone();
+                match answer.send(Ok(Listening { accepted, address, stir })) {
+                    Ok(()) => listener,
+                    Err(_) => return,
+                }
+            }
             Err(error) => return drop(answer.send(Err(error))),
         };
         loop {
@@ -151,7 +198,7 @@ impl Wire {
                 ended = wire.both_ways(stream, far, with) => shared.broken.store(ended.is_err(), Relaxed),
             }
         });
-        Pipe { pipe: near, connection }
+        Pipe { pipe: near, connection, stir: self.0.stir.clone() }
     }
 
     async fn both_ways(&self, stream: TcpStream, process: DuplexStream, with: HostId) -> io::Result<()> {
@@ -186,6 +233,7 @@ impl Wire {
         let (answer, answered) = oneshot::channel();
         let orders = lock(&self.0.orders).clone().ok_or_else(down)?;
         orders.send(order(answer)).await.map_err(|_| down())?;
+        self.0.stir.touch();
         answered.await.map_err(|_| down())?
     }
 }
@@ -210,6 +258,13 @@ impl Net for Wire {
 struct Listening {
     accepted: mpsc::Receiver<(Pipe, SocketAddr)>,
     address: SocketAddr,
+    stir: Arc<Stir>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.stir.touch();
+    }
 }
 
 #[async_trait]
@@ -228,6 +283,13 @@ impl Listener for Listening {
 struct Pipe {
     pipe: DuplexStream,
     connection: Arc<Connection>,
+    stir: Arc<Stir>,
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        self.stir.touch();
+    }
 }
 
 impl AsyncRead for Pipe {
@@ -238,6 +300,8 @@ impl AsyncRead for Pipe {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.pipe).poll_read(context, buffer))?;
+        // There is room for more.
+        self.stir.touch();
         if buffer.filled().len() == before && buffer.remaining() > 0 && self.connection.broken.load(Relaxed) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
@@ -247,6 +311,7 @@ impl AsyncRead for Pipe {
 
 impl AsyncWrite for Pipe {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.stir.touch();
         Pin::new(&mut self.pipe).poll_write(context, bytes)
     }
 
@@ -255,6 +320,7 @@ impl AsyncWrite for Pipe {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stir.touch();
         Pin::new(&mut self.pipe).poll_shutdown(context)
     }
 }

@@ -34,7 +34,7 @@ impl Run {
         if !self.shared.lock().violations.is_empty() {
             return;
         }
-        self.world.note(format_args!("no process has had more than {} tasks", self.tasks_most));
+        self.world.note(format_args!("no process has had more than {} tasks", self.tasks.most()));
         self.shared.stop.cancel();
         let (hosts, deadline) = (0..self.plan.hosts(), self.world.now() + STOP);
         while hosts.clone().any(|host| self.world.tasks(host) > 0) && self.world.now() < deadline {

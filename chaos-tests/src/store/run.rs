@@ -17,6 +17,7 @@ use super::watchers::PREFIXES;
 use crate::check::changes::Told;
 use crate::check::members::Members;
 use crate::check::replicas::{Replicas, checksum};
+use crate::check::tasks::Tasks;
 use crate::runner::Report;
 use crate::sim::disk::Platters;
 use crate::sim::os;
@@ -50,8 +51,7 @@ pub struct Run {
     /// The replica on the host behind all others.
     pub newcomer: Option<u64>,
     pub snapshots: u64,
-    /// That one process has had at a time.
-    pub tasks_most: usize,
+    pub tasks: Tasks,
     steps: u64,
 }
 
@@ -70,19 +70,11 @@ pub fn run_with(plan: &Plan, before: impl FnOnce() + Send + 'static) -> Report {
     })
 }
 
-/// Whatever is made once per process with random bytes (the keys of some hash maps, certificates) is made in a short
-/// world of its own, so that every later world draws the same from its seed.
+/// What is made once per process with random bytes (certificates) is made in a world of its own, so that every world
+/// draws the same from its seed.
 fn prepare() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let warmed = os::run(0, || {
-            replica::prepare();
-            let mut run = Run::new(Plan::calm(0));
-            (0..3).for_each(|host| run.boot(host));
-            run.until(Duration::from_secs(2));
-        });
-        warmed.expect("a world without faults can be had");
-    });
+    ONCE.call_once(|| os::run(0, replica::prepare).expect("certificates can be made"));
 }
 
 impl Run {
@@ -110,7 +102,7 @@ impl Run {
             members,
             newcomer: None,
             snapshots: 0,
-            tasks_most: 0,
+            tasks: Tasks::new(TASKS_MAX),
             steps: 0,
         }
     }
@@ -209,10 +201,8 @@ impl Run {
 
     fn count_tasks(&mut self) {
         for host in 0..self.plan.hosts() {
-            let tasks = self.world.tasks(host);
-            self.tasks_most = self.tasks_most.max(tasks);
-            if tasks > TASKS_MAX {
-                self.shared.violated(format!("a process has more than {TASKS_MAX} tasks, on host {host}"));
+            if let Err(why) = self.tasks.see(host, self.world.tasks(host)) {
+                self.shared.violated(why);
             }
         }
     }

@@ -1,8 +1,6 @@
 //! A cluster in memory: a store with preconditions, the controllers, and a kubelet that works in no time.
 //! Every plan is made twice, and must take effect.
 
-#![allow(dead_code, reason = "each test uses its part of it")]
-
 pub mod kubelet;
 mod text;
 
@@ -68,8 +66,8 @@ impl World {
         let yaml = self.with_uids(yaml);
         let mut object: Value = serde_yaml::from_str(&yaml).map_err(|error| error.to_string())?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
-        let (group, version) = (text(&object["apiVersion"]), text(&object["kind"]));
-        let (group, version, kind) = (split_api_version(&group).0, split_api_version(&group).1, version);
+        let (api_version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
+        let (group, version) = split_api_version(&api_version);
         let kind = find_kind(group, version, &kind).ok_or("no such kind")?;
         let mut namespace = text(&object["metadata"]["namespace"]);
         if kind.namespaced && namespace.is_empty() {

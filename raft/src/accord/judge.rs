@@ -7,7 +7,7 @@ pub enum Verdict {
     /// Nobody differs (or too few are known for a difference).
     Agreed,
     /// A majority of the voters has one state, these have another.
-    Odd(BTreeSet<u64>),
+    Odd { odd: BTreeSet<u64>, right: u64 },
     /// There are different states, and none of them is known to be a majority's.
     Undecided,
 }
@@ -24,7 +24,7 @@ pub fn judge(voters: &BTreeSet<u64>, digests: &BTreeMap<u64, u64>) -> Verdict {
     match votes.into_iter().find(|(_, count)| count * 2 > voters.len()) {
         Some((right, _)) => {
             let odd = digests.iter().filter(|(_, digest)| **digest != right).map(|(replica, _)| *replica);
-            Verdict::Odd(odd.collect())
+            Verdict::Odd { odd: odd.collect(), right }
         }
         None => Verdict::Undecided,
     }
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_majority_decides_who_is_odd() {
-        let odd = |ids: &[u64]| Verdict::Odd(ids.iter().copied().collect());
+        let odd = |ids: &[u64]| Verdict::Odd { odd: ids.iter().copied().collect(), right: 7 };
         assert_eq!(of(3, &[(1, 7)]), Verdict::Agreed);
         assert_eq!(of(3, &[(1, 7), (2, 7), (3, 7)]), Verdict::Agreed);
         assert_eq!(of(3, &[(1, 7), (2, 8), (3, 7)]), odd(&[2]));

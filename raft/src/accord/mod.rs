@@ -4,6 +4,7 @@
 
 pub mod guard;
 pub mod judge;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::guard::Guard;
 use self::judge::{Verdict, judge};
+use self::told::Told;
 use crate::disk::space::{self, Level};
 use crate::machine::published::Published;
 use crate::metrics::Metrics;
@@ -38,6 +40,7 @@ pub struct Accord {
     abstains: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
     inner: Mutex<Inner>,
+    told: Mutex<Told>,
     /// All have answered the question.
     complete: Notify,
 }
@@ -63,6 +66,26 @@ impl Question {
     }
 }
 
+/// What came of a question at one index.
+struct Finding {
+    index: u64,
+    verdict: Verdict,
+    /// Who answered.
+    by: BTreeSet<u64>,
+}
+
+impl Finding {
+    /// Whether a replica has the state here that it should have.
+    fn clears(&self, id: u64) -> bool {
+        self.by.contains(&id)
+            && match &self.verdict {
+                Verdict::Agreed => true,
+                Verdict::Odd { odd, .. } => !odd.contains(&id),
+                Verdict::Undecided => false,
+            }
+    }
+}
+
 struct Peer {
     level: Level,
     abstains: bool,
@@ -71,7 +94,12 @@ struct Peer {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Word {
-    Odd(String),
+    /// `right`: a majority's digest, at that index.
+    Odd {
+        why: String,
+        index: u64,
+        right: u64,
+    },
     Doubt(String),
 }
 
@@ -83,8 +111,8 @@ impl Accord {
         (level, abstains): (watch::Receiver<Level>, Arc<AtomicBool>),
         metrics: Arc<Metrics>,
     ) -> Arc<Accord> {
-        let (inner, complete) = Default::default();
-        Arc::new(Accord { id, published, guard, level, abstains, metrics, inner, complete })
+        let (inner, told, complete) = Default::default();
+        Arc::new(Accord { id, published, guard, level, abstains, metrics, inner, told, complete })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -95,12 +123,14 @@ impl Accord {
     pub fn ask(&self, target: u64) -> peer::Ask {
         let inner = self.inner();
         let indexes = inner.question.iter().flat_map(|question| question.digests.keys().copied()).collect();
-        let (odd, doubt) = match inner.words.get(&target) {
-            None => (String::new(), String::new()),
-            Some(Word::Odd(why)) => (why.clone(), String::new()),
-            Some(Word::Doubt(why)) => (String::new(), why.clone()),
-        };
-        peer::Ask { indexes, odd, doubt }
+        let ask = peer::Ask { indexes, ..peer::Ask::default() };
+        match inner.words.get(&target).cloned() {
+            None => ask,
+            Some(Word::Odd { why, index, right }) => {
+                peer::Ask { odd: why, right: Some(peer::DigestAt { index, digest: right }), ..ask }
+            }
+            Some(Word::Doubt(why)) => peer::Ask { doubt: why, ..ask },
+        }
     }
 
     /// The leader's side of the answer.
@@ -122,17 +152,23 @@ impl Accord {
 
     /// The follower's side of a heartbeat of the present leader.
     pub fn obey(&self, ask: &peer::Ask) {
-        if !ask.odd.is_empty() {
-            self.guard.shut(&ask.odd);
-        } else {
-            self.guard.doubt((!ask.doubt.is_empty()).then_some(ask.doubt.as_str()));
+        match &ask.right {
+            None => self.guard.doubt((!ask.doubt.is_empty()).then_some(ask.doubt.as_str())),
+            Some(right) if self.told().is_refuted(right.index, right.digest) => self.guard.shut(&ask.odd),
+            Some(_) => {}
         }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().expect("no holder of the digests panics")
     }
 
     pub fn report(&self, ask: &peer::Ask) -> peer::Report {
         let trail = self.published.trail();
+        let mut told = self.told();
         let known = ask.indexes.iter().filter_map(|index| {
             let digest = trail.at(*index)?;
+            told.note(*index, digest);
             Some(peer::DigestAt { index: *index, digest })
         });
         let (level, abstains) = (self.level.borrow().number() as u32, self.abstains.load(Relaxed));
@@ -153,11 +189,14 @@ impl Accord {
     fn step(&self, voters: &BTreeSet<u64>) -> Level {
         let mut inner = self.inner();
         if let Some(question) = &mut inner.question {
-            let verdicts: Vec<_> =
-                question.digests.iter().map(|(index, digests)| (*index, judge(voters, digests))).collect();
-            let took_part: BTreeSet<u64> = question.digests.values().flat_map(|all| all.keys().copied()).collect();
+            let finding = |(index, digests): (&u64, &BTreeMap<u64, u64>)| Finding {
+                index: *index,
+                verdict: judge(voters, digests),
+                by: digests.keys().copied().collect(),
+            };
+            let findings: Vec<Finding> = question.digests.iter().map(finding).collect();
             let over = question.is_complete() || question.asked_at.elapsed() >= QUESTION_AGE_MAX;
-            self.conclude(&mut inner, voters, &verdicts, &took_part, over);
+            self.conclude(&mut inner, voters, &findings, over);
             if over {
                 inner.question = None;
             }
@@ -171,37 +210,34 @@ impl Accord {
         self.cluster_level(&inner, voters)
     }
 
-    fn conclude(
-        &self,
-        inner: &mut Inner,
-        voters: &BTreeSet<u64>,
-        verdicts: &[(u64, Verdict)],
-        took_part: &BTreeSet<u64>,
-        over: bool,
-    ) {
+    fn conclude(&self, inner: &mut Inner, voters: &BTreeSet<u64>, findings: &[Finding], over: bool) {
+        let took_part: BTreeSet<u64> = findings.iter().flat_map(|finding| finding.by.iter().copied()).collect();
         Metrics::add(&self.metrics.comparisons, u64::from(over && took_part.len() > 1));
         let mut undecided = None;
-        for (index, verdict) in verdicts {
+        for Finding { index, verdict, .. } in findings {
             match verdict {
                 Verdict::Agreed => {}
                 Verdict::Undecided => undecided = Some(*index),
-                Verdict::Odd(odd) => {
+                Verdict::Odd { odd, right } => {
                     for id in odd {
                         let why = format!("the state of replica {id} differs from a majority's at log index {index}");
                         match *id == self.id {
                             true => self.guard.shut(&why),
                             false => {
-                                if !matches!(inner.words.get(id), Some(Word::Odd(_))) {
+                                if !matches!(inner.words.get(id), Some(Word::Odd { .. })) {
                                     Metrics::add(&self.metrics.divergences, 1);
                                     tracing::error!(replica = id, index, "a replica's state differs");
                                 }
-                                inner.words.insert(*id, Word::Odd(why));
+                                inner.words.insert(*id, Word::Odd { why, index: *index, right: *right });
                             }
                         }
                     }
                 }
             }
         }
+        // Its data was emptied, and others have filled it.
+        let is_cleared = |id: u64, since: u64| findings.iter().any(|of| of.index >= since && of.clears(id));
+        inner.words.retain(|id, word| !matches!(word, Word::Odd { index, .. } if is_cleared(*id, *index)));
         if let Some(index) = undecided {
             let why =
                 format!("replicas {took_part:?} have different states at log index {index}, and no majority agrees");
@@ -211,7 +247,7 @@ impl Accord {
             self.guard.doubt(Some(&why));
         } else if over && took_part.len() * 2 > voters.len() {
             // A doubt is not over because those fall silent who had other states.
-            inner.words.retain(|_, word| matches!(word, Word::Odd(_)));
+            inner.words.retain(|_, word| matches!(word, Word::Odd { .. }));
             self.guard.doubt(None);
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kontiki_raft::{Action, Command, Op, OpenError, Outcome, Precondition, ProposeError, Role, Store};
 use proto::seam::Env;
 
-use crate::common::{Cluster, bytes, command, eventually, in_time, put, value, write};
+use crate::common::{Cluster, bytes, command, eventually, filled, in_time, put, value, write};
 
 #[tokio::test]
 async fn one_replica_alone_writes_reads_and_remembers() {
@@ -170,9 +170,7 @@ async fn what_waits_behind_others_for_a_majority_can_be_taken_back() {
 async fn a_replica_that_lost_its_disk_is_filled_and_only_then_votes() {
     let mut cluster = Cluster::started(3).await;
     let empty = cluster.follower().await.id();
-    for n in 0..20 {
-        write(&cluster.stores[&1], &format!("key-{n}"), "x").await;
-    }
+    filled(&cluster).await;
     cluster.stop(empty).await;
     std::fs::remove_dir_all(cluster.dir(empty)).unwrap();
     write(&cluster.leader().await, "later", "x").await;

@@ -1,11 +1,12 @@
-//! A replica whose disk was replaced, and a leader that may have been deposed without having heard of it.
+//! A replica whose disk was replaced or emptied, until it is filled again: whom it believes, and that it rests behind a fence.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use kontiki_raft::Table;
+use kontiki_raft::{Disk as _, Table};
 
 use crate::common::disk::{Memory, on_memory, start_on};
-use crate::common::{command, eventually, put, takes_part, write};
+use crate::common::{command, eventually, filled, idles, in_time, put, takes_part};
 
 /// A leader without a majority is silent for 1.6 s at a time: within this it sends heartbeats, and entries too.
 const LONG: Duration = Duration::from_secs(4);
@@ -15,9 +16,7 @@ const LONG: Duration = Duration::from_secs(4);
 #[tokio::test]
 async fn an_emptied_replica_takes_nothing_from_a_leader_that_may_have_been_deposed() {
     let (mut cluster, mut disks) = on_memory(3).await;
-    for n in 0..20 {
-        write(&cluster.stores[&1], &format!("key-{n}"), "x").await;
-    }
+    filled(&cluster).await;
     cluster.converged().await;
     let leader = cluster.leader().await;
     let others: Vec<u64> = (1..=3).filter(|id| *id != leader.id()).collect();
@@ -39,4 +38,55 @@ async fn an_emptied_replica_takes_nothing_from_a_leader_that_may_have_been_depos
 
     start_on(&mut cluster, &disks, away).await.unwrap();
     takes_part(cluster, store).await;
+}
+
+/// Before it takes part, a replica puts an entry of its own into the log and then reads. The fence falls between the two, where
+/// the read fails at once: it was tried again without pause.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_is_fenced_while_it_is_being_filled_rests() {
+    let (mut cluster, disks) = on_memory(3).await;
+    filled(&cluster).await;
+    cluster.converged().await;
+    let leader = cluster.leader().await;
+    let others: Vec<u64> = (1..=3).filter(|id| *id != leader.id()).collect();
+    let (emptied, away) = (others[0], others[1]);
+    for id in [away, emptied] {
+        cluster.kill(id).await;
+    }
+    disks[&emptied].set_aside().unwrap();
+
+    // While one is away, nothing is committed that the leader's own disk has not synced.
+    let disk = &disks[&leader.id()];
+    let held = disk.syncs.lock().await;
+    let (entries, applied) = (disk.keys(Table::Log).len(), leader.metrics().applied_index.load(Relaxed));
+    let grown = async |by: usize| {
+        let grown = async || (disk.keys(Table::Log).len() >= entries + by).then_some(());
+        eventually("entries in the leader's log", grown).await;
+    };
+    let proposer = leader.clone();
+    let later = tokio::spawn(async move { proposer.propose(command(vec![put("later", "x")])).await });
+    grown(1).await;
+    let store = start_on(&mut cluster, &disks, emptied).await.unwrap();
+    grown(2).await;
+    let level = async || (store.state().revision() == leader.state().revision()).then_some(());
+    eventually("all that is committed", level).await;
+    store.poison();
+    // The sync that waits goes first: it is of `later` alone. The replica's own entry is behind it.
+    drop(held);
+    let held = disk.syncs.lock().await;
+    in_time("the write", later).await.unwrap().unwrap();
+    let why = eventually("the doubt", async || store.health().err()).await.to_string();
+    assert!(why.contains("no majority agrees"), "{why}");
+    drop(held);
+    let committed = async || (store.metrics().applied_index.load(Relaxed) >= applied + 2).then_some(());
+    eventually("the replica's own entry, committed", committed).await;
+    idles().await;
+    let told = store.metrics();
+    let proposals = (told.proposals.load(Relaxed), told.proposals_refused.load(Relaxed));
+    assert_eq!(proposals, (1, 0), "it is the read that it goes on trying");
+
+    // The third decides who is right.
+    start_on(&mut cluster, &disks, away).await.unwrap();
+    eventually("the fence", async || store.health().err().filter(|why| why.to_string().contains("differs"))).await;
+    idles().await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kontiki_raft::{Action, Op, ProposeError, ReadError, Role, Store};
 use tokio::time::Instant;
 
-use crate::common::disk::{TOTAL, on_memory, start_on};
+use crate::common::disk::{Memory, TOTAL, on_memory, start_on};
 use crate::common::{Cluster, PATIENCE, bytes, command, eventually, in_time, put, value, write};
 
 async fn level(store: &Store, wanted: u64) {
@@ -142,6 +142,31 @@ async fn an_odd_follower_is_fenced_within_a_second_and_stays_so() {
     let odd = start_on(&mut cluster, &disks, odd.id()).await.unwrap();
     is_fenced(&odd, &[]).await;
     write(&others[1], "and on", "x").await;
+}
+
+#[tokio::test]
+async fn one_that_was_fenced_and_is_emptied_comes_back_under_the_same_leader() {
+    let (mut cluster, mut disks) = on_memory(3).await;
+    let leader = cluster.leader().await;
+    let odd = cluster.follower().await;
+    diverge(&cluster, &odd).await;
+    cluster.kill(odd.id()).await;
+    disks.insert(odd.id(), Memory::new());
+    let back = start_on(&mut cluster, &disks, odd.id()).await.unwrap();
+    eventually("a filled replica", async || in_time("a read", back.barrier()).await.ok()).await;
+    assert_eq!(value(&back, "poisoned").as_deref(), Some("x"));
+    // So that the leader asks for its state a few times.
+    for n in 0..3 {
+        write(&back, "on", &n.to_string()).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        back.health().unwrap();
+    }
+    cluster.converged().await;
+    assert_eq!(leader.standing().borrow().role, Role::Leader, "it led all the time");
+    // It is looked at as before.
+    let took = diverge(&cluster, &back).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    is_fenced(&back, &[leader]).await;
 }
 
 #[tokio::test]

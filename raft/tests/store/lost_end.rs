@@ -8,7 +8,7 @@ use kontiki_raft::{Config, MemberChange, Note, Store, Table};
 use proto::seam::Env;
 
 use crate::common::disk::{Disks, Memory, on_memory, start_on};
-use crate::common::{Cluster, PATIENCE, eventually, files, in_time, takes_part, value, write};
+use crate::common::{Cluster, PATIENCE, eventually, files, filled, in_time, takes_part, value, write};
 
 /// The objects are not saved: all that is there is in the log.
 async fn on_the_log_alone() -> (Cluster, Disks) {
@@ -26,16 +26,10 @@ fn leads(store: &Store) -> Option<u64> {
     store.standing().borrow().leads_in_term
 }
 
-async fn filled(cluster: &Cluster, writer: u64) {
-    for n in 0..20 {
-        write(&cluster.stores[&writer], &format!("key-{n}"), "x").await;
-    }
-}
-
 #[tokio::test]
 async fn a_log_that_lost_its_end_is_found_out_and_comes_from_the_others() {
     let (mut cluster, disks) = on_the_log_alone().await;
-    filled(&cluster, 1).await;
+    filled(&cluster).await;
     cluster.converged().await;
     let id = cluster.follower().await.id();
     cluster.kill(id).await;
@@ -48,7 +42,7 @@ async fn a_log_that_lost_its_end_is_found_out_and_comes_from_the_others() {
 #[tokio::test]
 async fn what_a_lost_end_held_is_not_overruled_by_those_who_never_had_it() {
     let (mut cluster, disks) = on_the_log_alone().await;
-    filled(&cluster, 1).await;
+    filled(&cluster).await;
     cluster.converged().await;
     let (leader, follower) = (cluster.leader().await.id(), cluster.follower().await.id());
     let third = (1..=3).find(|id| ![leader, follower].contains(id)).unwrap();
@@ -74,7 +68,7 @@ async fn what_a_lost_end_held_is_not_overruled_by_those_who_never_had_it() {
 #[tokio::test]
 async fn an_end_that_was_overruled_is_not_missed() {
     let (mut cluster, disks) = on_memory(3).await;
-    filled(&cluster, 1).await;
+    filled(&cluster).await;
     cluster.converged().await;
     let old = cluster.leader().await.id();
     // Nobody else takes what the old leader writes now.
@@ -106,7 +100,7 @@ async fn an_end_that_was_overruled_is_not_missed() {
 #[tokio::test]
 async fn a_mark_that_rots_vouches_for_nothing() {
     let (mut cluster, disks) = on_memory(3).await;
-    filled(&cluster, 1).await;
+    filled(&cluster).await;
     let id = cluster.follower().await.id();
     cluster.kill(id).await;
     disks[&id].rot_note(Note::Mark);
@@ -172,7 +166,7 @@ async fn a_log_file_that_lost_its_end_is_found_out() {
 #[tokio::test]
 async fn the_last_voter_does_not_set_its_data_aside_whatever_its_configuration_says() {
     let (mut cluster, disks): (Cluster, Disks) = on_memory(3).await;
-    filled(&cluster, 1).await;
+    filled(&cluster).await;
     cluster.converged().await;
     let leader = cluster.leader().await;
     for id in (1..=3).filter(|id| *id != leader.id()) {
@@ -197,7 +191,7 @@ async fn the_last_voter_does_not_set_its_data_aside_whatever_its_configuration_s
 #[tokio::test]
 async fn two_that_lost_everything_found_no_new_cluster_behind_the_back_of_the_third() {
     let (mut cluster, mut disks) = on_memory(3).await;
-    filled(&cluster, 1).await;
+    filled(&cluster).await;
     cluster.converged().await;
     for id in 1..=3 {
         cluster.kill(id).await;

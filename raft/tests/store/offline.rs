@@ -1,12 +1,13 @@
 //! Snapshots saved, checked and restored; survivors of a lost majority that go on.
 
 use std::path::Path;
+use std::time::Duration;
 
 use kontiki_raft::offline::{self, NewReplica, REVISION_JUMP};
 use kontiki_raft::{MemberChange, News, OpenError, Store, backup};
 use proto::seam::Env;
 
-use crate::common::{Cluster, PATIENCE, bytes, in_time, value, write};
+use crate::common::{Cluster, PATIENCE, bytes, eventually, filled, in_time, value, write};
 
 async fn save(store: &Store, file: &Path) -> backup::Header {
     let backup = store.backup(1_000).await.unwrap();
@@ -92,19 +93,17 @@ async fn a_snapshot_that_is_not_there_is_no_damaged_one() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("snapshot");
     let said = backup::read_file(&file, |_, _| Ok(())).unwrap_err().to_string();
-    assert_eq!(said, "it does not exist");
+    assert_eq!(said, format!("there is no {}", file.display()));
     let new = Cluster::of(1);
     let error = offline::restore(&file, &new_replica(&new, 1, "another"), REVISION_JUMP).await.unwrap_err().to_string();
-    assert_eq!(error, format!("{}: {said}", file.display()));
+    assert_eq!(error, said);
     assert!(!new.dir(1).exists(), "no directory came of it");
 }
 
 #[tokio::test]
 async fn the_survivor_of_a_lost_majority_goes_on_and_the_others_are_out() {
     let mut cluster = Cluster::started(3).await;
-    for n in 0..20 {
-        write(&cluster.stores[&1], &format!("key-{n}"), "x").await;
-    }
+    filled(&cluster).await;
     let revision = cluster.converged().await;
     for id in 1..=3 {
         cluster.kill(id).await;
@@ -148,6 +147,27 @@ async fn the_survivor_of_a_lost_majority_goes_on_and_the_others_are_out() {
     let left = cluster.leader().await;
     assert_eq!(value(&left, "after").as_deref(), Some("1"));
     write(&left, "end", "1").await;
+}
+
+#[tokio::test]
+async fn a_replica_that_was_never_filled_does_not_count_and_lost_nothing() {
+    let mut cluster = Cluster::started(3).await;
+    write(&cluster.stores[&1], "a", "x").await;
+    cluster.converged().await;
+    // Nobody fills an empty one while one of the others is away.
+    for id in [2, 3] {
+        cluster.kill(id).await;
+    }
+    std::fs::remove_dir_all(cluster.dir(3)).unwrap();
+    let found = eventually("it is written down that it abstains", async || {
+        cluster.start(3).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        cluster.kill(3).await;
+        let found = offline::inspect(&cluster.dir(3)).await.unwrap();
+        found.abstains.then_some(found)
+    })
+    .await;
+    assert_eq!((found.replica, found.last_index, found.lost_data), (3, 0, false), "{found:?}");
 }
 
 #[tokio::test]

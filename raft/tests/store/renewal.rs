@@ -7,7 +7,7 @@ use kontiki_raft::{Config, Renewals, Repair, Store, Table};
 use proto::seam::Env;
 
 use crate::common::disk::{Disks, Memory, on_memory, saved, start_on};
-use crate::common::{Cluster, PATIENCE, eventually, files, in_time, status_of, takes_part, value, write};
+use crate::common::{Cluster, PATIENCE, eventually, files, filled, in_time, status_of, takes_part, value, write};
 
 /// A bit of the row that `pick` finds turns over in a running replica; waits until it may begin anew.
 async fn found_while_running(disk: &Memory, store: &Store, table: Table) -> String {
@@ -31,9 +31,7 @@ async fn begins_anew(cluster: &mut Cluster, disks: &Disks, id: u64, damage: Stri
 async fn damage_found_in_a_running_follower_is_repaired_from_the_others() {
     for table in [Table::Log, Table::Objects, Table::History] {
         let (mut cluster, disks) = on_memory(3).await;
-        for n in 0..20 {
-            write(&cluster.stores[&1], &format!("key-{n}"), "x").await;
-        }
+        filled(&cluster).await;
         let store = cluster.follower().await;
         let id = store.id();
         saved(&disks[&id], "key-19").await;
@@ -51,9 +49,7 @@ async fn damage_found_in_a_running_follower_is_repaired_from_the_others() {
 #[tokio::test]
 async fn a_leader_that_finds_damage_hands_over_before_it_begins_anew() {
     let (mut cluster, disks) = on_memory(3).await;
-    for n in 0..20 {
-        write(&cluster.stores[&1], &format!("key-{n}"), "x").await;
-    }
+    filled(&cluster).await;
     let store = cluster.leader().await;
     let id = store.id();
     saved(&disks[&id], "key-19").await;
@@ -66,9 +62,7 @@ async fn a_leader_that_finds_damage_hands_over_before_it_begins_anew() {
 #[tokio::test]
 async fn damage_is_lived_with_while_the_others_are_no_majority() {
     let (mut cluster, disks) = on_memory(3).await;
-    for n in 0..20 {
-        write(&cluster.stores[&1], &format!("key-{n}"), "x").await;
-    }
+    filled(&cluster).await;
     let store = cluster.leader().await;
     saved(&disks[&store.id()], "key-19").await;
     let other = cluster.follower().await.id();
@@ -87,9 +81,7 @@ async fn damage_is_lived_with_while_the_others_are_no_majority() {
 #[tokio::test]
 async fn of_two_that_find_damage_at_once_one_waits_until_the_other_is_filled() {
     let (mut cluster, disks) = on_memory(3).await;
-    for n in 0..20 {
-        write(&cluster.stores[&1], &format!("key-{n}"), "x").await;
-    }
+    filled(&cluster).await;
     let leader = cluster.leader().await.id();
     let damaged: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
     for id in &damaged {

@@ -7,14 +7,14 @@ use kontiki_raft::{Config, Disk as _, Note, Store, Table};
 use proto::seam::Env;
 
 use crate::common::disk::{Disks, Memory, on_memory, saved, start_on};
-use crate::common::{Cluster, PATIENCE, eventually, files, idles, in_time, status_of, takes_part, value, write};
+use crate::common::{
+    Cluster, PATIENCE, eventually, files, filled, idles, in_time, status_of, takes_part, value, write,
+};
 
 /// Damages a follower that is down, and starts it again.
 async fn rots(damage: impl Fn(&Memory)) -> (Cluster, Store) {
     let (mut cluster, disks) = on_memory(3).await;
-    for n in 0..20 {
-        write(&cluster.stores[&1], &format!("key-{n}"), "x").await;
-    }
+    filled(&cluster).await;
     cluster.converged().await;
     let id = cluster.follower().await.id();
     saved(&disks[&id], "key-19").await;

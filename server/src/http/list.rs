@@ -1,9 +1,7 @@
-//! Lists: a page of objects, written in pieces so that a large one is never twice in memory. Acts (reads only).
+//! Lists: a page of objects, made piece by piece as its client takes them, and let go when he does not. Acts (reads only).
 
-use std::convert::Infallible;
-use std::vec::IntoIter;
+use std::sync::Arc;
 
-use api::printer::ListMeta;
 use api::status::Status;
 use axum::body::Body;
 use bytes::Bytes;
@@ -11,12 +9,13 @@ use http::{Extensions, HeaderMap, Response, StatusCode, Version};
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use super::accept::Shape;
+use super::pieces::Pieces;
 use super::resources::Asked;
-use super::{Doors, respond, shapes};
-use crate::objects::{List, Object, Page, Target};
+use super::shapes::View;
+use super::{Doors, respond};
+use crate::objects::offer::Offer;
+use crate::objects::{List, Page, Target};
 
-/// A piece of a list is written when it has grown to this.
-const PIECE_BYTES: usize = 64 << 10;
 /// Smaller responses are not worth compressing. Kubernetes draws the line at the same size.
 const COMPRESSED_BYTES_MIN: u64 = 128 << 10;
 
@@ -37,117 +36,89 @@ pub async fn answer(doors: &Doors, asked: Asked) -> Result<Response<Body>, Statu
     let (limit, continue_token) = (query.limit()?, query.get("continue").to_owned());
     let list = List { target: target.clone(), selection, limit, continue_token, freshness, user };
     let page = doors.objects.list(list).await?;
-    match view.shape {
-        Shape::Json => Ok(json(&target, page)),
-        Shape::Yaml => {
-            let all: Vec<u8> = Pieces::new(&target, page).flatten().collect();
-            Ok(respond::yaml(StatusCode::OK, shapes::yaml(&all)?))
+    show(&target, view, page)
+}
+
+/// A page that fits into a piece goes out with its length, and is not kept.
+pub fn show(target: &Target, view: View, page: Page) -> Result<Response<Body>, Status> {
+    let mut pieces = Pieces::begin(target, view, &page)?;
+    let first = pieces.next_piece(&page)?;
+    let body = match pieces.ended() {
+        true => Body::from(first),
+        false => Body::from_stream(futures::stream::iter(std::iter::once(Ok(first)).chain(rest(pieces, page)))),
+    };
+    Ok(match view.shape {
+        Shape::Yaml => respond::yaml(StatusCode::OK, body),
+        _ => respond::json(StatusCode::OK, body),
+    })
+}
+
+/// The pieces after the first, each made when it is asked for. One HTTP/2 stream may stall while its connection goes on,
+/// and nobody asks for the next piece then: the page is let go without that. Who asks after all gets an error, and does
+/// not take the list for complete.
+fn rest(mut pieces: Pieces, page: Page) -> impl Iterator<Item = Result<Bytes, Status>> {
+    let mut kept = Some(Offer::new(Arc::new(page)));
+    std::iter::from_fn(move || {
+        let offer = kept.as_ref()?;
+        offer.taken();
+        let piece = match offer.get() {
+            Some(page) => pieces.next_piece(&page),
+            None => Err(Status::timeout("the client took too long over the list", 0)),
+        };
+        if let Err(status) = &piece {
+            tracing::debug!(why = status.message, "a list breaks off");
         }
-        Shape::Table => Ok(respond::json(StatusCode::OK, shapes::table(&target, view, &page.items, &meta(&page))?)),
-        Shape::Metadata => metadata(&page),
-    }
-}
-
-/// A list of whole objects. One that fits into a piece goes out with its length.
-pub fn json(target: &Target, page: Page) -> Response<Body> {
-    let mut pieces = Pieces::new(target, page);
-    let first = pieces.next().unwrap_or_default();
-    if pieces.ended {
-        return respond::json(StatusCode::OK, first);
-    }
-    let all = std::iter::once(first).chain(pieces).map(Ok::<Bytes, Infallible>);
-    respond::json(StatusCode::OK, Body::from_stream(futures::stream::iter(all)))
-}
-
-fn metadata(page: &Page) -> Result<Response<Body>, Status> {
-    let mut out = head("PartialObjectMetadataList", "meta.k8s.io/v1", page);
-    for (index, object) in page.items.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
+        if piece.is_err() || pieces.ended() {
+            kept = None;
         }
-        shapes::write_metadata(&mut out, object)?;
-    }
-    out.extend_from_slice(b"]}");
-    Ok(respond::json(StatusCode::OK, out))
-}
-
-/// The JSON of a list, piece by piece.
-struct Pieces {
-    /// What is written of the next piece.
-    begun: Vec<u8>,
-    items: IntoIter<Object>,
-    is_first: bool,
-    ended: bool,
-}
-
-impl Pieces {
-    fn new(target: &Target, page: Page) -> Pieces {
-        let begun = head(target.kind.list_kind, &target.kind.api_version(), &page);
-        Pieces { begun, items: page.items.into_iter(), is_first: true, ended: false }
-    }
-}
-
-impl Iterator for Pieces {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        if self.ended {
-            return None;
-        }
-        let mut piece = std::mem::take(&mut self.begun);
-        while piece.len() < PIECE_BYTES {
-            let Some(object) = self.items.next() else {
-                piece.extend_from_slice(b"]}");
-                self.ended = true;
-                break;
-            };
-            if !std::mem::take(&mut self.is_first) {
-                piece.push(b',');
-            }
-            object.write_json(&mut piece);
-        }
-        Some(piece.into())
-    }
-}
-
-/// Up to the opening bracket of the items.
-fn head(kind: &str, api_version: &str, page: &Page) -> Vec<u8> {
-    let meta = serde_json::to_string(&meta(page)).expect("list metadata has only string keys");
-    format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{meta},"items":["#).into_bytes()
-}
-
-fn meta(page: &Page) -> ListMeta {
-    ListMeta {
-        resource_version: page.revision.to_string(),
-        continue_token: page.continue_token.clone(),
-        remaining_item_count: page.remaining,
-    }
+        Some(piece)
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use futures::StreamExt as _;
+    use jiff::Timestamp;
+    use tokio::time::sleep;
 
-    #[test]
-    fn pieces_make_one_list() {
+    use super::*;
+    use crate::objects::Object;
+    use crate::objects::offer::PATIENCE;
+
+    /// The body of a list of some pieces, each of whose objects shares these bytes.
+    fn body(shape: Shape, stored: &Bytes) -> axum::body::BodyDataStream {
         let kind = api::kinds::find("", "v1", "configmaps").unwrap();
-        let stored = format!(
-            r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"a"}},"data":{{"k":"{}"}}}}"#,
-            "x".repeat(1000)
-        );
-        for count in [0, 1, 64, 300] {
-            let items = (1..=count).map(|revision| Object::new(stored.clone(), revision)).collect();
-            let page = Page { revision: 7, items, continue_token: "t".into(), remaining: Some(3) };
-            let pieces: Vec<Bytes> = Pieces::new(&Target::collection(kind, "default"), page).collect();
-            assert_eq!(pieces.len() > 1, count >= 64, "{count}");
-            let list: serde_json::Value = serde_json::from_slice(&pieces.concat()).unwrap();
-            assert_eq!((&list["kind"], &list["apiVersion"]), (&"ConfigMapList".into(), &"v1".into()));
-            assert_eq!(list["metadata"]["remainingItemCount"], 3);
-            let items = list["items"].as_array().unwrap();
-            assert_eq!(items.len() as u64, count);
-            for (item, n) in items.iter().zip(1..) {
-                assert_eq!(item["metadata"]["resourceVersion"].as_str(), Some(n.to_string().as_str()));
+        let view = View { shape, include: Default::default(), now: Timestamp::UNIX_EPOCH };
+        let items = (1..=500).map(|revision| Object::new(stored.clone(), revision)).collect();
+        let page = Page { revision: 500, items, ..Page::default() };
+        show(&Target::collection(kind, "default"), view, page).unwrap().into_body().into_data_stream()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_of_a_list_loses_it_and_who_is_slow_does_not() {
+        let annotation = "x".repeat(1000);
+        let stored = Bytes::from(format!(
+            r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"a","annotations":{{"k":"{annotation}"}}}}}}"#
+        ));
+        for shape in [Shape::Json, Shape::Yaml, Shape::Table, Shape::Metadata] {
+            let mut slow = body(shape, &stored);
+            let mut pieces = 0;
+            while let Some(piece) = slow.next().await {
+                piece.unwrap();
+                pieces += 1;
+                sleep(PATIENCE * 9 / 10).await;
             }
+            assert!(pieces > 3, "{shape:?}: {pieces} pieces");
+            assert!(stored.is_unique(), "{shape:?}: a list that ended keeps nothing");
+
+            let mut stalled = body(shape, &stored);
+            stalled.next().await.unwrap().unwrap();
+            stalled.next().await.unwrap().unwrap();
+            assert!(!stored.is_unique(), "{shape:?}");
+            sleep(PATIENCE * 5 / 2).await;
+            assert!(stored.is_unique(), "{shape:?}: nobody takes it");
+            assert!(stalled.next().await.unwrap().is_err(), "{shape:?}: not complete");
+            assert!(stalled.next().await.is_none(), "{shape:?}");
         }
     }
 }

@@ -5,7 +5,7 @@
 //! - `caller`, `path`, `query`, `accept`, `body`, `protobuf`: what is asked for (pure, but for reading the body);
 //! - `resources`, `list`, `watch`: the verbs over objects;
 //! - `discovery`, `openapi`, `health`: what is served here, and how it fares;
-//! - `respond`: the answers' shape (pure).
+//! - `respond`, `shapes`, `pieces`: the answers' shape (pure).
 
 mod accept;
 mod access;
@@ -17,6 +17,7 @@ mod health;
 mod list;
 mod openapi;
 mod path;
+mod pieces;
 mod protobuf;
 mod query;
 mod resources;

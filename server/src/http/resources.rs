@@ -9,6 +9,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Response, StatusCode, Uri};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions;
 
+use super::accept::Shape;
 use super::access::Measured;
 use super::caller::Caller;
 use super::query::Query;
@@ -210,13 +211,12 @@ fn shows_removed(target: &Target) -> bool {
 }
 
 async fn delete_collection(doors: &Doors, asked: Asked, body: Body) -> Result<Response<Body>, Status> {
-    let Asked { user, target, query, headers, .. } = asked;
+    let Asked { user, target, query, view, headers } = asked;
     let options = query.delete_options(delete_body(&headers, body).await?)?;
     let selection = query.selection(&target)?;
     let request = DeleteCollection { target: target.clone(), selection, options, user };
     let items = doors.objects.delete_collection(request).await?;
-    let page = objects::Page { revision: 0, items, continue_token: String::new(), remaining: None };
-    Ok(list::json(&target, page))
+    list::show(&target, View { shape: Shape::Json, ..view }, objects::Page { items, ..objects::Page::default() })
 }
 
 /// The options that a DELETE may carry in its body.

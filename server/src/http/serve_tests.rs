@@ -1,4 +1,5 @@
-//! What a client took back while the process was frozen is not begun when it goes on.
+//! What a client took back while the process was frozen is not begun when it goes on, and what it does not take is not
+//! kept for it.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -6,16 +7,22 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 
-use axum::routing::post;
-use http_body_util::Full;
+use axum::routing::{get, post};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http2::{SendRequest, handshake};
+use jiff::Timestamp;
 use proto::pki::{API_NAME, Authority};
 use proto::tls::{ClientCertificate, Identity as Pem};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::http::accept::Shape;
+use crate::http::list;
+use crate::http::shapes::View;
+use crate::objects::offer::PATIENCE;
+use crate::objects::{Object, Page, Target};
 
 /// The server's end of a connection; nothing is read from it while it is held.
 struct Held {
@@ -131,4 +138,40 @@ async fn a_request_that_was_taken_back_before_it_was_read_is_not_begun() {
     assert_eq!(begun.load(Relaxed), 1, "begun though nobody waits for it");
     client.send_request(write()).await.unwrap();
     assert_eq!(begun.load(Relaxed), 2, "the connection lives");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_its_client_does_not_take_is_let_go_while_the_connection_goes_on() {
+    // Together more than the client's window and the server's buffers.
+    let value = "x".repeat(100_000);
+    let stored =
+        format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"a"}},"data":{{"k":"{value}"}}}}"#);
+    let stored = Bytes::from(stored);
+    let items = (1..=100).map(|revision| Object::new(stored.clone(), revision)).collect();
+    let page = Arc::new(Mutex::new(Page { items, ..Page::default() }));
+    let answer = move || {
+        let page = std::mem::take(&mut *page.lock().unwrap());
+        async move {
+            let target = Target::collection(api::kinds::find("", "v1", "configmaps").unwrap(), "default");
+            let view = View { shape: Shape::Json, include: Default::default(), now: Timestamp::UNIX_EPOCH };
+            list::show(&target, view, page).unwrap()
+        }
+    };
+    let read = || Request::get("http://kontiki.internal/list").body(Full::default()).unwrap();
+    let mut client = serve_one(Router::new().route("/list", get(answer)), Hold::default()).await;
+    let mut body = client.send_request(read()).await.unwrap().into_body();
+    assert!(!stored.is_unique(), "the list is under way");
+    tokio::time::sleep(PATIENCE * 5 / 2).await;
+    assert!(stored.is_unique(), "kept for who takes nothing");
+
+    let mut taken = 0;
+    let error = loop {
+        match tokio::time::timeout(PATIENCE, body.frame()).await.expect("it ends") {
+            Some(Ok(frame)) => taken += frame.data_ref().map_or(0, Bytes::len),
+            Some(Err(error)) => break Some(error),
+            None => break None,
+        }
+    };
+    assert!(error.is_some(), "{taken} bytes pass for a whole list");
+    client.send_request(read()).await.expect("the connection lives");
 }

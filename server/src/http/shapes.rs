@@ -7,6 +7,7 @@ use axum::body::Body;
 use http::{Response, StatusCode};
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::accept::Shape;
@@ -45,14 +46,16 @@ pub fn encode(target: &Target, view: View, object: &Object) -> Result<Vec<u8>, S
         }
         Shape::Table => {
             let meta = ListMeta { resource_version: object.revision.to_string(), ..ListMeta::default() };
-            table(target, view, std::slice::from_ref(object), &meta)
+            let row = [(&object.stored[..], object.revision)];
+            printer::table(&target.kind.printer, row, &meta, view.include, view.now).map_err(Status::internal)
         }
     }
 }
 
-pub fn table(target: &Target, view: View, objects: &[Object], meta: &ListMeta) -> Result<Vec<u8>, Status> {
-    let rows = objects.iter().map(|object| (&object.stored[..], object.revision));
-    printer::table(&target.kind.printer, rows, meta, view.include, view.now).map_err(Status::internal)
+/// One row of a list's table, appended.
+pub fn write_row(out: &mut Vec<u8>, target: &Target, view: View, object: &Object) -> Result<(), Status> {
+    let (printer, View { include, now, .. }) = (&target.kind.printer, view);
+    printer::write_row(out, printer, &object.stored, object.revision, include, now).map_err(Status::internal)
 }
 
 /// A PartialObjectMetadata: the object's metadata, and nothing else of it.
@@ -70,7 +73,14 @@ pub fn write_metadata(out: &mut Vec<u8>, object: &Object) -> Result<(), Status> 
     Ok(())
 }
 
-pub fn yaml(json: &[u8]) -> Result<String, Status> {
-    let value: serde_json::Value = serde_json::from_slice(json).map_err(Status::internal)?;
+/// One item of a list in YAML, appended: a sequence of one, which reads on from the one before.
+pub fn write_yaml_item(out: &mut Vec<u8>, object: &Object) -> Result<(), Status> {
+    let value: Value = serde_json::from_slice(&object.json()).map_err(Status::internal)?;
+    out.extend_from_slice(serde_yaml::to_string(&[value]).map_err(Status::internal)?.as_bytes());
+    Ok(())
+}
+
+fn yaml(json: &[u8]) -> Result<String, Status> {
+    let value: Value = serde_json::from_slice(json).map_err(Status::internal)?;
     serde_yaml::to_string(&value).map_err(Status::internal)
 }

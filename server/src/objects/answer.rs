@@ -4,6 +4,8 @@ use api::object;
 use api::status::Status;
 use bytes::Bytes;
 
+use super::room::Lent;
+
 /// One object at one revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
@@ -44,7 +46,7 @@ pub struct Written {
 }
 
 /// A page of a list.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Page {
     /// The list's own `resourceVersion`.
     pub revision: u64,
@@ -53,6 +55,8 @@ pub struct Page {
     pub continue_token: String,
     /// How many follow. Unknown with selectors, and on the last page.
     pub remaining: Option<u64>,
+    /// For the items that the store itself no longer has in memory.
+    pub(crate) _lent: Lent,
 }
 
 /// What is left of a deleted object.

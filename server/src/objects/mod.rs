@@ -8,11 +8,12 @@ mod create;
 mod delete;
 mod failure;
 mod modify;
-mod offer;
+pub(crate) mod offer;
 mod past;
 mod read;
 pub mod request;
 mod review;
+mod room;
 mod scale;
 mod select;
 mod services;
@@ -35,17 +36,24 @@ pub use review::{Review, review};
 pub use watch::Events;
 
 use crate::auth::{self, Attributes, Grant, Identity};
+use room::Room;
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Objects {
     store: Store,
     env: Env,
+    room: Room,
 }
 
 impl Objects {
     pub fn new(store: Store, env: Env) -> Objects {
-        Objects { store, env }
+        Objects::with_room(store, env, room::BYTES_MAX)
+    }
+
+    /// As [`Objects::new`], where lists of the past may hold so many bytes together.
+    pub fn with_room(store: Store, env: Env, bytes_max: u32) -> Objects {
+        Objects { store, env, room: Room::new(bytes_max) }
     }
 
     fn now(&self) -> Timestamp {

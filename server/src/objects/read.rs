@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use api::Key;
 use api::status::Status;
-use raft::{ReadError, State};
+use raft::{ReadError, State, Versioned};
 use serde_json::Value;
 
 use super::answer::{Object, Page};
@@ -61,8 +61,9 @@ impl Objects {
             }
         };
         let limit = if limit == 0 { usize::MAX } else { limit };
-        let mut page =
-            Page { revision: state.revision(), items: Vec::new(), continue_token: String::new(), remaining: None };
+        let mut page = Page { revision: state.revision(), ..Page::default() };
+        let present = Some(self.store.state()).filter(|present| present.revision() > page.revision);
+        let mut own_bytes = 0;
         let mut last: Option<Vec<u8>> = None;
         let mut visited = 0usize;
         for (key, versioned) in state.range(&prefix, after.as_deref()) {
@@ -79,6 +80,9 @@ impl Objects {
                 page.continue_token = Continuation { revision: page.revision, after }.encode();
                 break;
             }
+            if present.as_ref().is_some_and(|present| !shares(present, key, versioned)) {
+                own_bytes += versioned.value.len();
+            }
             page.items.push(Object::new(versioned.value.clone(), versioned.revision));
             if page.items.len() == limit {
                 last = Some(key.to_vec());
@@ -87,6 +91,7 @@ impl Objects {
         if !page.continue_token.is_empty() && selection.is_everything() {
             page.remaining = Some(state.range(&prefix, last.as_deref()).count() as u64);
         }
+        page._lent = self.room.lend(own_bytes)?;
         Ok(page)
     }
 
@@ -162,6 +167,11 @@ pub(super) fn find(state: &State, target: &Target) -> Result<Object, Status> {
         Some(versioned) => Ok(Object::new(versioned.value.clone(), versioned.revision)),
         None => Err(Status::not_found(kind, &target.name)),
     }
+}
+
+/// Whether the present has the object as it was, and so in memory anyway.
+fn shares(present: &State, key: &[u8], was: &Versioned) -> bool {
+    present.get(key).is_some_and(|now| now.revision == was.revision)
 }
 
 fn is_referred_to(limit: &Limit, target: &Target, state: &State) -> bool {

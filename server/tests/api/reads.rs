@@ -188,6 +188,30 @@ async fn a_look_back_that_does_not_get_its_turn_ends_in_clear_words() {
 }
 
 #[tokio::test]
+async fn lists_of_the_past_hold_no_more_together_than_they_may() {
+    let replica = Replica::start().await;
+    let client = replica.admin();
+    let value = |letter: &str| config_map("m", &letter.repeat(1000));
+    let first = post(&client, CONFIG_MAPS, &value("a")).await.expect(201);
+    let first: u64 = first["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+    post(&client, CONFIG_MAPS, &config_map("unchanged", &"x".repeat(5000))).await.expect(201);
+    let second = put(&client, &format!("{CONFIG_MAPS}/m"), &value("b")).await.expect(200);
+    let second: u64 = second["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+    // There is room for one and a half of what has changed.
+    let objects = Objects::with_room(replica.store.clone(), Env::real(), 2000);
+    let before = Freshness::Exactly(second - 1);
+    let held = list(&objects, 0, "", before).await.unwrap();
+    assert_eq!(held.items.len(), 2, "what has not changed costs nothing");
+    let refused = list(&objects, 0, "", Freshness::Exactly(first)).await.unwrap_err();
+    assert_eq!((refused.code, refused.reason.as_str()), (429, "TooManyRequests"));
+    assert_eq!(refused.details.unwrap().retry_after_seconds, 1);
+    assert_eq!(list(&objects, 0, "", Freshness::Newest).await.unwrap().items.len(), 2, "the present costs nothing");
+    drop(held);
+    assert_eq!(list(&objects, 0, "", Freshness::Exactly(first)).await.unwrap().items.len(), 1);
+    replica.stop().await;
+}
+
+#[tokio::test]
 async fn a_watch_whose_client_takes_nothing_gives_up_what_it_began_with() {
     let replica = Replica::start().await;
     let objects = Objects::new(replica.store.clone(), Env::real());

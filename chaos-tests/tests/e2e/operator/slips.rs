@@ -8,7 +8,7 @@ use super::own::{Own, host};
 
 /// What people give where a file of some kind is wanted; and what is said of it, `kontiki snapshot`'s words last.
 const WRONG: [(&str, &str, &str); 4] = [
-    ("nowhere", "No such file or directory", "it does not exist"),
+    ("nowhere", "No such file or directory", "there is no "),
     ("directory", "Is a directory", "Is a directory"),
     ("empty", "missing field `clusterId`", "it is no Kontiki snapshot"),
     ("words", "invalid type", "it is no Kontiki snapshot"),
@@ -150,6 +150,8 @@ fn a_wrong_replica_is_refused_with_the_right_ones_and_the_members_stay() {
         [&["replica", "add"][..], &own].concat(),
         [&["replica", "replace", "1"][..], &own].concat(),
         vec!["init", "--dir", &nowhere, "--replica-host", "no such host {}"],
+        vec!["init", "--dir", &nowhere, "--node-host", "no such host {}"],
+        vec!["init", "--dir", &nowhere, "--proxy-host", "no such host {}"],
     ] {
         let said = scene.cluster.kontiki(&args).expect_failure();
         assert!(said.starts_with("error: invalid value 'no such host"), "{args:?}: {said}");

@@ -1,4 +1,4 @@
-//! A disk in memory that can be full, rot, or fail to sync; and clusters on such disks.
+//! A disk in memory that can be full, rot, fail to sync, or be held up in it; and clusters on such disks.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,6 +21,8 @@ pub struct Memory {
     reserved: AtomicU64,
     sick: AtomicBool,
     pub fail_sync: AtomicBool,
+    /// No sync ends while a test holds this. Who waits for it is served in turn.
+    pub syncs: tokio::sync::Mutex<()>,
 }
 
 pub const TOTAL: u64 = 1 << 30;
@@ -34,6 +36,7 @@ impl Memory {
             reserved: 0.into(),
             sick: false.into(),
             fail_sync: false.into(),
+            syncs: Default::default(),
         })
     }
 
@@ -98,6 +101,7 @@ impl Disk for Memory {
     }
 
     async fn sync(&self) -> io::Result<()> {
+        let _turn = self.syncs.lock().await;
         if self.fail_sync.load(SeqCst) {
             return Err(io::Error::other("the platter is scratched, says the test"));
         }

@@ -242,6 +242,13 @@ pub async fn write(store: &Store, key: &str, value: &str) -> Revision {
     }
 }
 
+/// Twenty objects, `key-0` to `key-19`, each with the value `x`.
+pub async fn filled(cluster: &Cluster) {
+    for n in 0..20 {
+        write(&cluster.stores[&1], &format!("key-{n}"), "x").await;
+    }
+}
+
 pub fn value(store: &Store, key: &str) -> Option<String> {
     store.state().get(key.as_bytes()).map(|object| String::from_utf8_lossy(&object.value).into_owned())
 }

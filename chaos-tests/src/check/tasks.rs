@@ -1,0 +1,40 @@
+//! No process has more tasks at a time than it can need: what is left behind now and then adds up. Pure.
+
+pub struct Tasks {
+    limit: usize,
+    most: usize,
+}
+
+impl Tasks {
+    pub fn new(limit: usize) -> Tasks {
+        Tasks { limit, most: 0 }
+    }
+
+    pub fn see(&mut self, host: usize, tasks: usize) -> Result<(), String> {
+        self.most = self.most.max(tasks);
+        match tasks > self.limit {
+            true => Err(format!("a process has {tasks} tasks, more than {}, on host {host}", self.limit)),
+            false => Ok(()),
+        }
+    }
+
+    /// That one process has had.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_the_limit_is_too_many_and_the_most_is_kept() {
+        let mut tasks = Tasks::new(10);
+        for (host, count) in [(0, 3), (1, 10), (0, 4)] {
+            tasks.see(host, count).unwrap();
+        }
+        assert_eq!(tasks.most(), 10);
+        assert_eq!(tasks.see(2, 11).unwrap_err(), "a process has 11 tasks, more than 10, on host 2");
+    }
+}
