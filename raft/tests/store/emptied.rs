@@ -72,11 +72,14 @@ async fn a_replica_that_is_fenced_while_it_is_being_filled_rests() {
     eventually("all that is committed", level).await;
     store.poison();
     // The sync that waits goes first: it is of `later` alone. The replica's own entry is behind it.
+    let mut next = std::pin::pin!(disk.syncs.lock());
+    assert!(futures::poll!(&mut next).is_pending());
     drop(held);
-    let held = disk.syncs.lock().await;
+    let held = next.await;
     in_time("the write", later).await.unwrap().unwrap();
     let why = eventually("the doubt", async || store.health().err()).await.to_string();
     assert!(why.contains("no majority agrees"), "{why}");
+    assert_eq!(store.metrics().applied_index.load(Relaxed), applied + 1, "the replica's own entry is not there yet");
     drop(held);
     let committed = async || (store.metrics().applied_index.load(Relaxed) >= applied + 2).then_some(());
     eventually("the replica's own entry, committed", committed).await;
