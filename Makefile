@@ -48,7 +48,8 @@ chaos-real: ## try them on real replicas, on hosts of their own that are killed,
 	@MINUTES=$(MINUTES) deploy/chaos-real.sh
 
 mutants: ## put every known bug into the store: the simulation must find each within 2000 seeds
-	@. deploy/env.sh && cargo run --locked -q -p kontiki-chaos-tests --features mutants --bin chaos -- --mutants --seeds 2000
+	@. deploy/env.sh && cargo build --locked -q --workspace --features kontiki-chaos-tests/mutants --bin chaos && \
+	  "$$CARGO_TARGET_DIR/debug/chaos" --mutants --seeds 2000
 
 compose-up: ## 3 replicas and 3 nodes as containers
 	@deploy/compose.sh up

@@ -66,9 +66,10 @@ pub fn run(args: Args) -> ExitCode {
     })
 }
 
-/// What has the most: the last entry's term decides before its index. A replica that abstains never has.
-fn key(found: &Inspection) -> (bool, u64, u64) {
-    (!found.abstains, found.last_term, found.last_index)
+/// What has the most: the last entry's term decides before its index. A replica that abstains never has; of several such, one
+/// that is known to have lost data says most.
+fn key(found: &Inspection) -> (bool, bool, u64, u64) {
+    (!found.abstains, found.lost_data, found.last_term, found.last_index)
 }
 
 /// Asks the members whose data is not here.

@@ -103,11 +103,13 @@ impl Runner {
     fn command(&self, what: &str) -> String {
         // Where cargo puts its builds says which they are.
         let is_release = self.binary.parent().is_some_and(|dir| dir.ends_with("release"));
-        let release = if is_release { " --release" } else { "" };
-        let features = if self.mutant.is_some() { " --features mutants" } else { "" };
+        let (profile, dir) = if is_release { (" --release", "release") } else { ("", "debug") };
+        let features = if self.mutant.is_some() { " --features kontiki-chaos-tests/mutants" } else { "" };
         let flags: String = self.flags().iter().map(|flag| format!("{flag} ")).collect();
-        let cargo = format!(". deploy/env.sh && cargo run{release} --locked -p kontiki-chaos-tests{features}");
-        format!("{cargo} --bin chaos -- {flags}{what}")
+        format!(
+            ". deploy/env.sh && cargo build{profile} --locked -q --workspace{features} --bin chaos && \
+             \"$CARGO_TARGET_DIR/{dir}/chaos\" {flags}{what}"
+        )
     }
 
     /// How to see a failure again, in as few faults as it needs.
@@ -186,20 +188,23 @@ mod tests {
             subject,
             mutant: mutant.map(str::to_string),
         };
-        let cargo = ". deploy/env.sh && cargo run --locked -p kontiki-chaos-tests";
-        assert_eq!(runner(Subject::Store, None).replay(7, None), format!("{cargo} --bin chaos -- --seed 7"));
+        let (build, run) =
+            (". deploy/env.sh && cargo build --locked -q --workspace", r#""$CARGO_TARGET_DIR/debug/chaos""#);
+        let store = runner(Subject::Store, None);
+        assert_eq!(store.replay(7, None), format!("{build} --bin chaos && {run} --seed 7"));
         assert_eq!(
             runner(Subject::Cluster, Some("FenceIgnored")).replay(7, Some(&[1, 4])),
             format!(
-                "{cargo} --features mutants --bin chaos -- --cluster --mutant FenceIgnored --seed 7 --faults '1,4'"
+                "{build} --features kontiki-chaos-tests/mutants --bin chaos && {run} --cluster --mutant FenceIgnored \
+                 --seed 7 --faults '1,4'"
             )
         );
         let differs = Outcome { seed: 7, differs: true, ..Outcome::default() };
         let again = runner(Subject::Cluster, None).explain(&differs);
-        let command = format!("{cargo} --bin chaos -- --cluster --from 7 --seeds 1 --twice-every 1");
+        let command = format!("{build} --bin chaos && {run} --cluster --from 7 --seeds 1 --twice-every 1");
         assert!(again.ends_with(&command), "{again}");
-        let released = Runner { binary: "target/release/chaos".into(), ..runner(Subject::Store, None) };
-        let cargo = cargo.replace("run", "run --release");
-        assert_eq!(released.replay(7, None), format!("{cargo} --bin chaos -- --seed 7"));
+        let released = Runner { binary: "target/release/chaos".into(), ..store };
+        let again = released.replay(7, None);
+        assert!(again.contains("cargo build --release ") && again.contains("/release/chaos\" --seed 7"), "{again}");
     }
 }

@@ -20,6 +20,7 @@ use crate::log_ends::{Ends, weight};
 use crate::log_rows::{
     COMMITTED, PURGED, VOTE, committed, in_order, kept_vote, key, missing, read_entries, read_meta, row,
 };
+use crate::machine::INSTALL_DEADLINE;
 use crate::machine::reach::Reach;
 use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
@@ -170,6 +171,18 @@ impl LogStore {
         }
     }
 
+    /// What follows on a snapshot, and not on the entries here, waits until that is durable: else a crash would leave a log with
+    /// a hole, of which the end was acknowledged.
+    async fn grounded(&self, first: u64) -> io::Result<()> {
+        let next = self.last().map_or(1, |at| at.index + 1);
+        if first <= next || mutants::on(Mutant::SnapshotOutrun) {
+            return Ok(());
+        }
+        let late = || format!("what comes before log entry {first} is not durable after {INSTALL_DEADLINE:?}");
+        let covered = tokio::time::timeout(INSTALL_DEADLINE, self.reach.covers(first - 1)).await;
+        covered.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, late()))
+    }
+
     /// Takes off the disk what neither openraft nor a restart nor the history needs any more.
     pub async fn clear(&self) -> io::Result<()> {
         let _alone = self.clearing.lock().await;
@@ -311,6 +324,9 @@ impl RaftLogStorage<Types> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries: Vec<Entry> = entries.into_iter().collect();
+        if let Some(first) = entries.first() {
+            self.grounded(first.log_id.index).await?;
+        }
         let mut batch = Batch::default();
         for entry in &entries {
             batch.put(Table::Log, key(entry.log_id.index), row(entry));

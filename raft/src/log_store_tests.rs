@@ -59,6 +59,27 @@ async fn what_was_purged_is_not_answered_with_what_comes_later() {
     assert_eq!(log.limited_get_log_entries(5, 9).await.unwrap().len(), 4);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_follows_on_a_snapshot_waits_until_that_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let rocks = Arc::new(Rocks::open(dir.path()).unwrap());
+    let (mut log, _) = open(&rocks);
+    log.blocking_append((0..4).map(|index| entry(1, index, 9))).await.unwrap();
+    let reach = log.reach.clone();
+    let mut behind = log.clone();
+    let appended = tokio::spawn(async move { behind.blocking_append([entry(1, 10, 9)]).await });
+    reach.set(Some(log_id(1, 8)), 8);
+    tokio::time::sleep(INSTALL_DEADLINE / 2).await;
+    assert!(!appended.is_finished());
+    assert_eq!(log.try_get_log_entries(..).await.unwrap().len(), 4);
+    reach.set(Some(log_id(1, 9)), 9);
+    appended.await.unwrap().unwrap();
+    assert_eq!(log.last(), Some(log_id(1, 10)));
+
+    let never = log.blocking_append([entry(1, 20, 9)]).await.unwrap_err();
+    assert!(never.to_string().contains("what comes before log entry 20 is not durable"), "{never}");
+}
+
 #[tokio::test]
 async fn that_the_one_who_has_the_vote_leads_needs_no_sync() {
     let dir = tempfile::tempdir().unwrap();

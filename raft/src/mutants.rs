@@ -89,6 +89,8 @@ mutants! {
     IdReused,
     /// A stream to a follower goes on though the log was purged under it during the transfer of a snapshot.
     OvertakenStreamGoesOn,
+    /// What follows on a snapshot is taken and acknowledged before that is durable.
+    SnapshotOutrun,
     /// A controller goes on after its replica has lost the leadership, and its commands carry no term.
     ControllerOutlivesTerm,
 }

@@ -206,6 +206,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         recall: recall.clone(),
         stop: stop.clone(),
         installing: Arc::new(Semaphore::new(1)),
+        settling: Arc::default(),
     };
     let door = Door { cluster_id: cluster_id.clone(), id, published: published.clone() };
     let incoming = listener::accept(listener, acceptor, stop.clone());

@@ -35,8 +35,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 pub struct Stir {
     /// A process or the world did something to it since its last step.
     touched: AtomicBool,
-    /// Connections that are being asked for, perhaps again after a while.
-    dials: AtomicUsize,
+    /// What may go on by itself, unseen from outside.
+    awake: AtomicUsize,
 }
 
 impl Stir {
@@ -46,23 +46,23 @@ impl Stir {
 
     /// Whether there is something to do, as far as it is not on its way.
     pub fn take(&self) -> bool {
-        self.touched.swap(false, Relaxed) || self.dials.load(Relaxed) > 0
+        self.touched.swap(false, Relaxed) || self.awake.load(Relaxed) > 0
     }
 }
 
-/// Counts one that asks.
-struct Dial(Arc<Stir>);
+/// Keeps the network awake.
+struct Awake(Arc<Stir>);
 
-impl Dial {
-    fn begin(stir: &Arc<Stir>) -> Dial {
-        stir.dials.fetch_add(1, Relaxed);
-        Dial(stir.clone())
+impl Awake {
+    fn begin(stir: &Arc<Stir>) -> Awake {
+        stir.awake.fetch_add(1, Relaxed);
+        Awake(stir.clone())
     }
 }
 
-impl Drop for Dial {
+impl Drop for Awake {
     fn drop(&mut self) {
-        self.0.dials.fetch_sub(1, Relaxed);
+        self.0.awake.fetch_sub(1, Relaxed);
     }
 }
 
@@ -142,7 +142,8 @@ impl Wire {
 
     async fn dial(&self, address: &str) -> io::Result<Pipe> {
         let name = address.rsplit_once(':').map_or(address, |(name, _)| name);
-        let _asks = Dial::begin(&self.0.stir);
+        // It may ask again after a while.
+        let _awake = Awake::begin(&self.0.stir);
         let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("no host of the simulation is {name:?}"));
         let to = self.0.names.iter().position(|known| known == name).ok_or_else(unknown)?;
         loop {
@@ -191,7 +192,10 @@ impl Wire {
         connections.retain(|(_, connection)| connection.strong_count() > 0);
         connections.push((with, Arc::downgrade(&connection)));
         let (wire, shared) = (self.clone(), connection.clone());
+        // What a host sends to itself is on no link.
+        let awake = (with == self.0.host).then(|| Awake::begin(&self.0.stir));
         tokio::spawn(async move {
+            let _awake = awake;
             tokio::select! {
                 biased;
                 () = shared.stop.notified() => shared.broken.store(true, Relaxed),

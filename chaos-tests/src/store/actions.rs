@@ -113,13 +113,14 @@ impl Plan {
                 let end = (back + again_ms + AGAIN_MS, Action::Boot(*host));
                 cut.into_iter().chain(crash).chain(boot).chain(again).chain([end]).collect()
             }
-            Kind::Refill(host, again_ms) => {
+            Kind::Refill { host, again_ms, disk_ms } => {
                 let others = hosts.filter(|other| other != host).map(|other| (to, Action::Compact(other)));
                 let struck = to + again_ms;
                 [(from, Action::Crash(*host, false))]
                     .into_iter()
                     .chain(others)
-                    .chain([(to, Action::Boot(*host)), (struck, Action::Crash(*host, true))])
+                    .chain([(to, Action::SlowDisk(*host, *disk_ms)), (to, Action::Boot(*host))])
+                    .chain([(struck, Action::Crash(*host, true)), (struck, Action::SlowDisk(*host, 0))])
                     .chain([(struck + AGAIN_MS, Action::Boot(*host))])
                     .collect()
             }

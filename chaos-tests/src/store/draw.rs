@@ -164,8 +164,9 @@ fn ballot(seed: u64, replicas: usize) -> Fault {
 fn refill(seed: u64, replicas: usize) -> Fault {
     let random = Random::from_seed(seed ^ 0x7265_6669_6c6c);
     let (at_ms, for_ms) = (BEGINS_MS + random.below(9_000), 300 + random.below(2_500));
-    let kind = Kind::Refill(random.below(replicas as u64) as usize, random.below(AGAIN_MS * 8));
-    Fault { at_ms, for_ms, kind }
+    let (host, again_ms) = (random.below(replicas as u64) as usize, random.below(AGAIN_MS * 8));
+    let disk_ms = if random.below(2) == 0 { random.below(AGAIN_MS * 2) } else { 0 };
+    Fault { at_ms, for_ms, kind: Kind::Refill { host, again_ms, disk_ms } }
 }
 
 /// `met`: so many hosts are met by what meets one or two.

@@ -23,6 +23,18 @@ fn with_an_emptied_replica_a_deposed_leader_overrules_nothing() {
     assert!(report.terms > 2, "nobody was deposed: {} led", report.terms);
 }
 
+/// Seed 10345. A replica is filled by a snapshot and loses its power before that is durable: what came after the snapshot, and
+/// was, left a log with a hole.
+#[test]
+fn what_follows_on_a_snapshot_does_not_outrun_it() {
+    let refill = |again_ms| (5_000, 2_500, Kind::Refill { host: 1, again_ms, disk_ms: 120 });
+    let mut filled = 0;
+    for again_ms in [250, 350, 450] {
+        filled += held(10_345, 12_000, [refill(again_ms)]).snapshots;
+    }
+    assert!(filled > 0, "nobody was filled");
+}
+
 /// Seed 2, and seed 4 with the known bug `AppendBeforeSync`. A failed sync ends the raft node; whoever then asks it for news, or
 /// for a leader, again and again without pause, lets nobody else run, and the world stands still.
 #[test]

@@ -53,8 +53,12 @@ pub enum Kind {
     /// A new, empty disk.
     NewDisk(Host),
     /// A host is away until the others have purged their logs, so that it is filled with a snapshot once it is back;
-    /// so long after that it is struck down again.
-    Refill(Host, u64),
+    /// so long after that it is struck down again. Until then its disk is this slow.
+    Refill {
+        host: Host,
+        again_ms: u64,
+        disk_ms: u64,
+    },
     /// While all disks are this slow, a host loses its power, and soon after all do: what was answered in between may have
     /// reached no platter.
     Ballot(Host, u64),

@@ -1,10 +1,11 @@
 //! The always-on comparison of the replicas' states, carried on the heartbeats: the leader asks for the digests at
 //! an index, a majority's digest is right, and who has another is told to fence itself. The disks' levels travel
-//! along. Acts; [`judge`] decides.
+//! along. Acts; [`judge`], [`words`] and [`told`] decide.
 
 pub mod guard;
 pub mod judge;
 mod told;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -18,8 +19,9 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::guard::Guard;
-use self::judge::{Verdict, judge};
+use self::judge::judge;
 use self::told::Told;
+use self::words::{Doubt, Finding, Word, Words};
 use crate::disk::space::{self, Level};
 use crate::machine::published::Published;
 use crate::metrics::Metrics;
@@ -49,8 +51,7 @@ pub struct Accord {
 struct Inner {
     question: Option<Question>,
     peers: BTreeMap<u64, Peer>,
-    /// What each of the others is told with the next heartbeat.
-    words: BTreeMap<u64, Word>,
+    words: Words,
 }
 
 struct Question {
@@ -66,41 +67,10 @@ impl Question {
     }
 }
 
-/// What came of a question at one index.
-struct Finding {
-    index: u64,
-    verdict: Verdict,
-    /// Who answered.
-    by: BTreeSet<u64>,
-}
-
-impl Finding {
-    /// Whether a replica has the state here that it should have.
-    fn clears(&self, id: u64) -> bool {
-        self.by.contains(&id)
-            && match &self.verdict {
-                Verdict::Agreed => true,
-                Verdict::Odd { odd, .. } => !odd.contains(&id),
-                Verdict::Undecided => false,
-            }
-    }
-}
-
 struct Peer {
     level: Level,
     abstains: bool,
     heard_at: Instant,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Word {
-    /// `right`: a majority's digest, at that index.
-    Odd {
-        why: String,
-        index: u64,
-        right: u64,
-    },
-    Doubt(String),
 }
 
 impl Accord {
@@ -124,7 +94,7 @@ impl Accord {
         let inner = self.inner();
         let indexes = inner.question.iter().flat_map(|question| question.digests.keys().copied()).collect();
         let ask = peer::Ask { indexes, ..peer::Ask::default() };
-        match inner.words.get(&target).cloned() {
+        match inner.words.of(target).cloned() {
             None => ask,
             Some(Word::Odd { why, index, right }) => {
                 peer::Ask { odd: why, right: Some(peer::DigestAt { index, digest: right }), ..ask }
@@ -153,6 +123,8 @@ impl Accord {
     /// The follower's side of a heartbeat of the present leader.
     pub fn obey(&self, ask: &peer::Ask) {
         match &ask.right {
+            // A leader of an earlier version does not say what it is about.
+            None if !ask.odd.is_empty() => self.guard.shut(&ask.odd),
             None => self.guard.doubt((!ask.doubt.is_empty()).then_some(ask.doubt.as_str())),
             Some(right) if self.told().is_refuted(right.index, right.digest) => self.guard.shut(&ask.odd),
             Some(_) => {}
@@ -211,44 +183,19 @@ impl Accord {
     }
 
     fn conclude(&self, inner: &mut Inner, voters: &BTreeSet<u64>, findings: &[Finding], over: bool) {
-        let took_part: BTreeSet<u64> = findings.iter().flat_map(|finding| finding.by.iter().copied()).collect();
-        Metrics::add(&self.metrics.comparisons, u64::from(over && took_part.len() > 1));
-        let mut undecided = None;
-        for Finding { index, verdict, .. } in findings {
-            match verdict {
-                Verdict::Agreed => {}
-                Verdict::Undecided => undecided = Some(*index),
-                Verdict::Odd { odd, right } => {
-                    for id in odd {
-                        let why = format!("the state of replica {id} differs from a majority's at log index {index}");
-                        match *id == self.id {
-                            true => self.guard.shut(&why),
-                            false => {
-                                if !matches!(inner.words.get(id), Some(Word::Odd { .. })) {
-                                    Metrics::add(&self.metrics.divergences, 1);
-                                    tracing::error!(replica = id, index, "a replica's state differs");
-                                }
-                                inner.words.insert(*id, Word::Odd { why, index: *index, right: *right });
-                            }
-                        }
-                    }
-                }
-            }
+        let conclusion = inner.words.conclude(self.id, voters, findings, over);
+        Metrics::add(&self.metrics.comparisons, u64::from(over && conclusion.took_part > 1));
+        for (replica, index) in conclusion.odd {
+            Metrics::add(&self.metrics.divergences, 1);
+            tracing::error!(replica, index, "a replica's state differs");
         }
-        // Its data was emptied, and others have filled it.
-        let is_cleared = |id: u64, since: u64| findings.iter().any(|of| of.index >= since && of.clears(id));
-        inner.words.retain(|id, word| !matches!(word, Word::Odd { index, .. } if is_cleared(*id, *index)));
-        if let Some(index) = undecided {
-            let why =
-                format!("replicas {took_part:?} have different states at log index {index}, and no majority agrees");
-            for id in took_part.iter().filter(|id| **id != self.id) {
-                inner.words.entry(*id).or_insert_with(|| Word::Doubt(why.clone()));
-            }
-            self.guard.doubt(Some(&why));
-        } else if over && took_part.len() * 2 > voters.len() {
-            // A doubt is not over because those fall silent who had other states.
-            inner.words.retain(|_, word| matches!(word, Word::Odd { .. }));
-            self.guard.doubt(None);
+        if let Some(why) = conclusion.own {
+            self.guard.shut(&why);
+        }
+        match conclusion.doubt {
+            Doubt::Begins(why) => self.guard.doubt(Some(&why)),
+            Doubt::Ends => self.guard.doubt(None),
+            Doubt::AsBefore => {}
         }
     }
 
@@ -258,7 +205,7 @@ impl Accord {
         let inner = self.inner();
         let able = |id: &u64| {
             let peer = inner.peers.get(id).filter(|peer| !peer.abstains && peer.heard_at.elapsed() < PRESENT_MAX)?;
-            let fit = peer.level != Level::Out && !inner.words.contains_key(id);
+            let fit = peer.level != Level::Out && inner.words.of(*id).is_none();
             fit.then_some((*id, peer.level == Level::Ample))
         };
         voters.iter().filter(|id| **id != self.id).filter_map(able).collect()

@@ -48,7 +48,7 @@ const ROUND_BYTES: usize = 2 << 20;
 const CHANGED_BYTES_MAX: usize = 4 << 20;
 const UNSAVED_ENTRIES_MAX: u64 = 16_384;
 /// A disk that cannot sync an installed snapshot within this is broken.
-const INSTALL_DEADLINE: Duration = Duration::from_secs(60);
+pub const INSTALL_DEADLINE: Duration = Duration::from_secs(60);
 
 const SAVED: Bytes = Bytes::from_static(b"state");
 

@@ -3,6 +3,8 @@
 
 use std::sync::Mutex;
 
+use tokio::sync::Notify;
+
 use crate::command::Revision;
 use crate::types::LogId;
 
@@ -11,6 +13,7 @@ use crate::types::LogId;
 #[derive(Default)]
 pub struct Reach {
     at: Mutex<Reached>,
+    moved: Notify,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -38,6 +41,19 @@ impl Reach {
     pub fn set(&self, applied: Option<LogId>, revision: Revision) {
         let mut at = self.at.lock().expect("no holder of the reach panics");
         *at = Reached { applied, revision, whole: true, ..*at };
+        drop(at);
+        self.moved.notify_waiters();
+    }
+
+    /// Waits until the objects on the disk have come so far.
+    pub async fn covers(&self, index: u64) {
+        loop {
+            let moved = self.moved.notified();
+            if self.now().applied.is_some_and(|at| at.index >= index) {
+                return;
+            }
+            moved.await;
+        }
     }
 
     /// Something was applied that the objects on the disk lack.

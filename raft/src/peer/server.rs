@@ -13,7 +13,7 @@ use proto::peer::{
     ForwardBatch, ForwardReplies, Place, ReadIndexReply, ReadIndexRequest, SnapshotPart, SnapshotReply, TransferReply,
     TransferRequest, VoteReply, VoteRequest, Voter,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
@@ -58,6 +58,9 @@ pub struct Server {
     pub stop: CancellationToken,
     /// One snapshot at a time: each holds a second state in memory.
     pub installing: Arc<Semaphore>,
+    /// Held for writing until a snapshot that has come in is durable. The raft node takes what follows on it at once, and would
+    /// answer no heartbeat while that waits ([`LogStore`]): so it waits out here.
+    pub settling: Arc<RwLock<()>>,
 }
 
 impl Server {
@@ -142,7 +145,18 @@ impl Peer for Server {
         let guard = self.guard.clone();
         let trusted = move |_: &_| std::future::ready(!guard.is_shut());
         let recall = self.recall.clone();
-        let requests = readable(request.into_inner(), sender, self.ear.clone(), recall).take_while(trusted);
+        let settling = self.settling.clone();
+        let settled = move |request| {
+            let settling = settling.clone();
+            async move {
+                if !mutants::on(Mutant::SnapshotOutrun) {
+                    drop(settling.read().await);
+                }
+                request
+            }
+        };
+        let requests = readable(request.into_inner(), sender, self.ear.clone(), recall);
+        let requests = requests.then(settled).take_while(trusted);
         let results = self.raft.stream_append(requests);
         let replies = results.map(|result| result.map(|result| wire::appended_out(&result)).map_err(stopped));
         Ok(Response::new(replies.boxed()))
@@ -206,6 +220,7 @@ impl Peer for Server {
             snapshot::receive(request.into_inner(), &self.generations, &self.trouble.metrics).await?;
         own(&vote, sender)?;
         believes(&self.recall, &vote)?;
+        let _unsettled = self.settling.write().await;
         let reply = self.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
         Ok(Response::new(SnapshotReply { vote: Some(wire::vote_out(&reply.vote)) }))
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use api::status::Status as Kubernetes;
+use bytes::Bytes;
 use proto::admin as wire;
 use proto::admin::admin_server::{Admin, AdminServer};
 use raft::{ChangeError, MemberChange};
@@ -116,15 +117,57 @@ impl Admin for Door {
             self.store.barrier().await.map_err(|error| unavailable(error.to_string()))?;
         }
         let backup = self.store.backup(self.clock.now_ms()).await.map_err(|error| unavailable(error.to_string()))?;
-        let (sender, receiver) = tokio::sync::mpsc::channel(SNAPSHOT_QUEUE);
-        tokio::spawn(async move {
-            for data in backup.pieces() {
-                let sent = sender.send(Ok(wire::SnapshotBytes { data }));
-                if !matches!(tokio::time::timeout(SNAPSHOT_STALL, sent).await, Ok(Ok(()))) {
+        Ok(Response::new(hand_over(backup.pieces())))
+    }
+}
+
+/// Hands over piece after piece as the client takes them. A client that takes none for too long is told so, should it read on:
+/// a stream that merely ended would look complete.
+fn hand_over(
+    pieces: impl Iterator<Item = Bytes> + Send + 'static,
+) -> ReceiverStream<Result<wire::SnapshotBytes, Status>> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(SNAPSHOT_QUEUE + 1);
+    let last_word = sender.clone().try_reserve_owned().expect("the queue is empty");
+    tokio::spawn(async move {
+        for data in pieces {
+            match tokio::time::timeout(SNAPSHOT_STALL, sender.send(Ok(wire::SnapshotBytes { data }))).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                Err(_) => {
+                    let why = Kubernetes::timeout("the client took too long over the snapshot", 0);
+                    last_word.send(Err(convert::failure(why)));
                     return;
                 }
             }
-        });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        }
+    });
+    ReceiverStream::new(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_snapshot_that_nobody_takes_breaks_off_and_does_not_look_complete() {
+        let pieces = || (0..3 * SNAPSHOT_QUEUE as u8).map(|n| Bytes::from(vec![n]));
+        let mut slow = hand_over(pieces());
+        let mut taken = Vec::new();
+        while let Some(piece) = slow.next().await {
+            taken.push(piece.unwrap().data);
+            sleep(SNAPSHOT_STALL * 9 / 10).await;
+        }
+        assert_eq!(taken, pieces().collect::<Vec<_>>());
+
+        let mut stalled = hand_over(pieces());
+        stalled.next().await.unwrap().unwrap();
+        sleep(SNAPSHOT_STALL * 2).await;
+        let rest: Vec<_> = stalled.collect().await;
+        let (last, before) = rest.split_last().unwrap();
+        assert_eq!(last.as_ref().unwrap_err().code(), tonic::Code::DeadlineExceeded);
+        assert!(before.len() <= SNAPSHOT_QUEUE && before.iter().all(Result::is_ok));
     }
 }

@@ -1,6 +1,7 @@
 //! Lists: a page of objects, made piece by piece as its client takes them, and let go when he does not. Acts (reads only).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::status::Status;
 use axum::body::Body;
@@ -16,6 +17,8 @@ use super::{Doors, respond};
 use crate::objects::offer::Offer;
 use crate::objects::{List, Page, Target};
 
+/// What was lent to a page is not lent for longer, however much of it is taken: other lists wait for it.
+const LENT_MAX: Duration = Duration::from_secs(300);
 /// Smaller responses are not worth compressing. Kubernetes draws the line at the same size.
 const COMPRESSED_BYTES_MIN: u64 = 128 << 10;
 
@@ -57,7 +60,8 @@ pub fn show(target: &Target, view: View, page: Page) -> Result<Response<Body>, S
 /// and nobody asks for the next piece then: the page is let go without that. Who asks after all gets an error, and does
 /// not take the list for complete.
 fn rest(mut pieces: Pieces, page: Page) -> impl Iterator<Item = Result<Bytes, Status>> {
-    let mut kept = Some(Offer::new(Arc::new(page)));
+    let at_most = if page.lent.is_nothing() { Duration::MAX } else { LENT_MAX };
+    let mut kept = Some(Offer::lasting(Arc::new(page), at_most));
     std::iter::from_fn(move || {
         let offer = kept.as_ref()?;
         offer.taken();

@@ -56,7 +56,7 @@ pub struct Page {
     /// How many follow. Unknown with selectors, and on the last page.
     pub remaining: Option<u64>,
     /// For the items that the store itself no longer has in memory.
-    pub(crate) _lent: Lent,
+    pub(crate) lent: Lent,
 }
 
 /// What is left of a deleted object.

@@ -23,8 +23,13 @@ struct Kept<T> {
 
 impl<T: Clone + Send + 'static> Offer<T> {
     pub fn new(thing: T) -> Offer<T> {
+        Offer::lasting(thing, Duration::MAX)
+    }
+
+    /// It is let go after so long, whatever is taken of it.
+    pub fn lasting(thing: T, at_most: Duration) -> Offer<T> {
         let kept = Arc::new(Kept { thing: Mutex::new(Some(thing)), taken: AtomicBool::new(false) });
-        let patience = AbortOnDropHandle::new(tokio::spawn(patience(kept.clone())));
+        let patience = AbortOnDropHandle::new(tokio::spawn(patience(kept.clone(), at_most)));
         Offer { kept, _patience: patience }
     }
 
@@ -39,10 +44,11 @@ impl<T: Clone + Send + 'static> Offer<T> {
     }
 }
 
-async fn patience<T>(kept: Arc<Kept<T>>) {
+async fn patience<T>(kept: Arc<Kept<T>>, mut left: Duration) {
     loop {
-        tokio::time::sleep(PATIENCE).await;
-        if !kept.taken.swap(false, Relaxed) {
+        tokio::time::sleep(PATIENCE.min(left)).await;
+        left = left.saturating_sub(PATIENCE);
+        if left.is_zero() || !kept.taken.swap(false, Relaxed) {
             *kept.thing.lock().expect("no holder of an offer panics") = None;
             return;
         }
@@ -65,6 +71,14 @@ mod tests {
         tokio::time::sleep(PATIENCE * 2).await;
         assert!(offer.get().is_none());
         assert_eq!(Arc::strong_count(&thing), 1, "nothing keeps it");
+
+        let offer = Offer::lasting(thing.clone(), PATIENCE * 5 / 2);
+        for still_there in [true, true, false] {
+            offer.taken();
+            tokio::time::sleep(PATIENCE * 9 / 10).await;
+            assert_eq!(offer.get().is_some(), still_there);
+        }
+        assert_eq!(Arc::strong_count(&thing), 1, "not for ever, whatever is taken");
 
         let offer = Offer::new(thing.clone());
         drop(offer);

@@ -40,6 +40,7 @@ impl Objects {
     pub async fn list(&self, request: List) -> Result<Page, Status> {
         let List { target, selection, limit, continue_token, freshness, user } = request;
         self.authorize("list", &target, &user, Some(&selection.fields))?;
+        let is_of_the_past = !continue_token.is_empty() || matches!(freshness, Freshness::Exactly(_));
         let prefix = Key::prefix(target.kind.group, target.kind.plural, &target.namespace);
         let (state, after) = match continue_token.as_str() {
             "" => (self.state(freshness).await?, None),
@@ -62,7 +63,7 @@ impl Objects {
         };
         let limit = if limit == 0 { usize::MAX } else { limit };
         let mut page = Page { revision: state.revision(), ..Page::default() };
-        let present = Some(self.store.state()).filter(|present| present.revision() > page.revision);
+        let present = is_of_the_past.then(|| self.store.state());
         let mut own_bytes = 0;
         let mut last: Option<Vec<u8>> = None;
         let mut visited = 0usize;
@@ -91,7 +92,7 @@ impl Objects {
         if !page.continue_token.is_empty() && selection.is_everything() {
             page.remaining = Some(state.range(&prefix, last.as_deref()).count() as u64);
         }
-        page._lent = self.room.lend(own_bytes)?;
+        page.lent = self.room.lend(own_bytes)?;
         Ok(page)
     }
 

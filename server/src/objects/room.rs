@@ -12,6 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub const BYTES_MAX: u32 = 128 << 20;
 /// About as long as a list is under way whose client takes it.
 const RETRY_AFTER_SECONDS: u32 = 1;
+/// For a list that must wait for all others; each time it is read anew.
+const RETRY_ALONE_AFTER_SECONDS: u32 = 10;
 
 /// Cheap to clone: clones lend of the same.
 #[derive(Clone)]
@@ -23,7 +25,13 @@ pub struct Room {
 /// What is lent to a list and its clones; given back when the last of them is dropped.
 #[derive(Clone, Debug, Default)]
 pub struct Lent {
-    _permit: Option<Arc<OwnedSemaphorePermit>>,
+    permit: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl Lent {
+    pub fn is_nothing(&self) -> bool {
+        self.permit.is_none()
+    }
 }
 
 impl Room {
@@ -43,9 +51,11 @@ impl Room {
                 "the lists of the past that are being answered hold too much: {free} of {max} bytes are free, and this \
                  one needs {needed}; please try again later"
             );
-            return Err(Status::too_many_requests(why, RETRY_AFTER_SECONDS));
+            let is_large = bytes == self.bytes_max;
+            let retry_after = if is_large { RETRY_ALONE_AFTER_SECONDS } else { RETRY_AFTER_SECONDS };
+            return Err(Status::too_many_requests(why, retry_after));
         };
-        Ok(Lent { _permit: Some(Arc::new(permit)) })
+        Ok(Lent { permit: Some(Arc::new(permit)) })
     }
 }
 
@@ -66,7 +76,7 @@ mod tests {
         assert!(room.lend(60).is_err(), "a clone holds it too");
         drop(clone);
         let large = || room.lend(1 << 40);
-        assert!(large().is_err(), "not beside another one");
+        assert_eq!(large().unwrap_err().details.unwrap().retry_after_seconds, 10, "not beside another one");
         drop(other);
         let alone = large().expect("a list that is larger than all is answered alone");
         assert!(room.lend(1).is_err());
