@@ -61,7 +61,26 @@ impl Reach {
         self.at.lock().expect("no holder of the reach panics").whole = false;
     }
 
+    /// It never goes back: whoever says so may have looked before a snapshot replaced all that was relied on.
     pub fn relies_beyond(&self, entry: Option<LogId>) {
-        self.at.lock().expect("no holder of the reach panics").unrelied = entry;
+        let mut at = self.at.lock().expect("no holder of the reach panics");
+        at.unrelied = at.unrelied.max(entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::log_id;
+
+    #[test]
+    fn what_was_looked_at_before_a_snapshot_came_does_not_go_back_behind_it() {
+        let reach = Reach::default();
+        reach.set(Some(log_id(1, 421)), 421);
+        let before = reach.now().applied;
+        reach.relies_beyond(Some(log_id(1, 466)));
+        reach.relies_beyond(before);
+        reach.set(Some(log_id(1, 466)), 466);
+        assert_eq!(reach.now().needless(), Some(log_id(1, 466)));
     }
 }
