@@ -89,8 +89,8 @@ mutants! {
     IdReused,
     /// A stream to a follower goes on though the log was purged under it during the transfer of a snapshot.
     OvertakenStreamGoesOn,
-    /// What follows on a snapshot is taken and acknowledged before that is durable.
-    SnapshotOutrun,
+    /// What the history was found to rely on before a snapshot replaced it counts after that: the log keeps a hole.
+    ReliedGoesBack,
     /// A controller goes on after its replica has lost the leadership, and its commands carry no term.
     ControllerOutlivesTerm,
 }

@@ -23,10 +23,9 @@ fn with_an_emptied_replica_a_deposed_leader_overrules_nothing() {
     assert!(report.terms > 2, "nobody was deposed: {} led", report.terms);
 }
 
-/// Seed 10345. A replica is filled by a snapshot and loses its power before that is durable: what came after the snapshot, and
-/// was, left a log with a hole.
+/// Seed 10345. A replica is filled by a snapshot onto a slow disk and loses its power soon after: its log had a hole.
 #[test]
-fn what_follows_on_a_snapshot_does_not_outrun_it() {
+fn who_was_filled_onto_a_slow_disk_and_struck_down_has_no_hole_in_its_log() {
     let refill = |again_ms| (5_000, 2_500, Kind::Refill { host: 1, again_ms, disk_ms: 120 });
     let mut filled = 0;
     for again_ms in [250, 350, 450] {

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use tokio::sync::Notify;
 
 use crate::command::Revision;
+use crate::mutants::{self, Mutant};
 use crate::types::LogId;
 
 /// The objects are written now and then, each key once however often it changed since. What came later is made again from
@@ -64,7 +65,7 @@ impl Reach {
     /// It never goes back: whoever says so may have looked before a snapshot replaced all that was relied on.
     pub fn relies_beyond(&self, entry: Option<LogId>) {
         let mut at = self.at.lock().expect("no holder of the reach panics");
-        at.unrelied = at.unrelied.max(entry);
+        at.unrelied = if mutants::on(Mutant::ReliedGoesBack) { entry } else { at.unrelied.max(entry) };
     }
 }
 
