@@ -30,6 +30,7 @@ pub struct Client {
 
 impl Client {
     pub async fn run(self) {
+        let _writing = self.shared.writing();
         while !self.shared.is_quiet() {
             let pause = PAUSE_MS.0 + self.random.below(PAUSE_MS.1);
             tokio::time::sleep(Duration::from_millis(pause)).await;

@@ -10,6 +10,8 @@ use super::run::Run;
 use super::seen::Shared;
 use crate::check::changes::Told;
 
+/// Histories are in memory or on a disk that is well by now.
+const READ: Duration = Duration::from_secs(2);
 /// Processes that are told to end have ended after this, and so have all their tasks: to hand over takes a second at
 /// most, to save and to stop five each.
 const STOP: Duration = Duration::from_secs(12);
@@ -21,12 +23,24 @@ impl Run {
             let (Some(id), shared) = (self.id_at(host), self.shared.clone()) else { continue };
             self.with_store(host, move |store| read_all(id, store, shared));
         }
-        for _ in 0..50 {
+        let (ids, deadline) = (self.settled_ids(), self.world.now() + READ);
+        let unread = |run: &Run| -> Vec<u64> {
+            let seen = run.shared.lock();
+            ids.iter().filter(|id| !seen.finals.contains_key(id)).copied().collect()
+        };
+        while !unread(self).is_empty() && self.world.now() < deadline {
             self.world.step();
         }
+        let unread = unread(self);
+        if !unread.is_empty() && self.shared.lock().violations.is_empty() {
+            self.shared.violated(format!("the histories of {unread:?} could not be read within {READ:?}"));
+        }
         let mut seen = self.shared.lock();
-        seen.finals = seen.stores.iter().map(|(id, store)| (*id, store.state())).collect();
         self.snapshots = seen.stores.values().map(|store| store.metrics().snapshots_installed.load(Relaxed)).sum();
+        // Whoever was removed holds what it had until then.
+        let removed = seen.stores.iter().filter(|(id, _)| !ids.contains(id)).map(|(id, store)| (*id, store.state()));
+        let removed: Vec<_> = removed.collect();
+        seen.finals.extend(removed);
     }
 
     /// Every process ends when it is told to, and leaves no task behind. Nobody supervises them any more.
@@ -51,13 +65,16 @@ impl Run {
 
 /// A replica's history as far back as it goes, which may be cut off meanwhile.
 async fn read_all(id: u64, store: Store, shared: Shared) {
-    let newest = store.state().revision();
+    let state = store.state();
+    let newest = state.revision();
     loop {
         let oldest = store.oldest();
         let mut told = Told { id: 0, prefix: String::new(), after: oldest, upto: oldest, revisions: Vec::new() };
         let gone = match read(&store, &shared, &mut told, newest).await {
             Ok(()) => {
-                shared.lock().histories.insert(id, (oldest, newest));
+                let mut seen = shared.lock();
+                seen.histories.insert(id, (oldest, newest));
+                seen.finals.insert(id, state);
                 return;
             }
             Err(gone) => gone,

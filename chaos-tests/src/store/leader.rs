@@ -22,6 +22,7 @@ pub async fn run(store: Store, shared: Shared, random: Random, clock: Arc<dyn Cl
         };
         let term = term.expect("it was waited for");
         let mut late = 0;
+        let _writing = shared.writing();
         while late < LATE_WRITES && !shared.is_quiet() {
             let leads = standing.borrow_and_update().leads_in_term == Some(term);
             late += u32::from(!leads);

@@ -221,7 +221,7 @@ impl Run {
     }
 
     /// The ids of those who are to be the members in the end, as far as they have joined.
-    fn settled_ids(&self) -> Vec<u64> {
+    pub fn settled_ids(&self) -> Vec<u64> {
         let mut ids: Vec<u64> = self.plan.settled().into_iter().filter_map(|host| self.id_at(host)).collect();
         ids.sort_unstable();
         ids
@@ -271,7 +271,11 @@ impl Run {
         if revisions.iter().any(|revision| *revision != revisions[0]) {
             return Some(format!("different revisions: {revisions:?}; {standings:?}"));
         }
-        (seen.idle_watches.len() < PREFIXES.len()).then(|| "some watches are still served".into())
+        if seen.idle_watches.len() < PREFIXES.len() {
+            return Some("some watches are still served".into());
+        }
+        let writers = self.shared.writers();
+        (writers > 0).then(|| format!("{writers} who write have not ended"))
     }
 
     /// Through every replica that has not managed one yet.
@@ -281,7 +285,9 @@ impl Run {
             if shared.lock().finished.contains_key(&id) {
                 continue;
             }
+            let writing = shared.writing();
             self.with_store(host, move |store| async move {
+                let _writing = writing;
                 let put = op(&format!("last/{id}"), Precondition::Any, Action::Put(shared.value().to_string().into()));
                 let command = Command { fence: None, proposed_at_ms: 0, author: "last".into(), ops: vec![put] };
                 match store.propose(command).await {

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use raft::{Change, Revision, State, Store};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::check::changes::{Agreed, Told};
 use crate::check::linear::{self, Effect, Value};
@@ -25,6 +27,8 @@ pub struct Shared {
     next_value: Arc<AtomicU64>,
     /// Users end what they have begun, and begin nothing more.
     pub quiet: Arc<AtomicBool>,
+    /// Those who write, until they have ended what they began.
+    writers: TaskTracker,
     /// Every process is to end.
     pub stop: CancellationToken,
     /// A record on some disk rots.
@@ -82,8 +86,8 @@ pub struct Pending {
 
 impl Shared {
     pub fn new(trace: Arc<Mutex<Trace>>, epoch: Instant, rots: bool) -> Shared {
-        let (inner, quiet, stop) = Default::default();
-        Shared { inner, trace, epoch, next_value: Arc::default(), quiet, stop, rots }
+        let (inner, next_value, quiet, writers, stop) = Default::default();
+        Shared { inner, trace, epoch, next_value, quiet, writers, stop, rots }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -92,6 +96,15 @@ impl Shared {
 
     pub fn is_quiet(&self) -> bool {
         self.quiet.load(Relaxed)
+    }
+
+    /// Whoever writes holds one, so that nobody sums up before its last word. It goes with its host.
+    pub fn writing(&self) -> TaskTrackerToken {
+        self.writers.token()
+    }
+
+    pub fn writers(&self) -> usize {
+        self.writers.len()
     }
 
     /// Microseconds since the world's beginning, by this host's clock.
