@@ -292,6 +292,34 @@ async fn a_dead_container_is_restarted_and_one_that_vanished_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn that_memory_was_short_is_told_though_the_engine_tells_it_late_and_cannot_be_asked_then() {
+    for is_blind in [false, true] {
+        let mut stage = Stage::new();
+        let spec = json!({"restartPolicy": "Never", "containers": [{"name": "app", "image": "nginx:1"}]});
+        stage.cluster.assign("web", spec);
+        stage.begin();
+        stage.until("ready", 5, |stage| stage.cluster.is_ready("web")).await;
+        let reason = |stage: &Stage| {
+            let status = stage.cluster.status("web").container_statuses.unwrap().remove(0);
+            status.state.and_then(|state| state.terminated?.reason).unwrap_or_default()
+        };
+        let id = stage.apps("web")[0].id.clone();
+        stage.fake.exit(&id, 137);
+        stage.until("ended", 5, |stage| reason(stage) == "Error").await;
+        // By now it has been listed as one that has ended.
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        if is_blind {
+            stage.fake.fail("inspect", Some(Error::Unreachable("broken pipe".into())));
+        }
+        stage.fake.tell_out_of_memory(&id);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        stage.fake.fail("inspect", None);
+        stage.until("out of memory is told", 30, |stage| reason(stage) == "OOMKilled").await;
+        stage.kill().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deleted_pod_ends_and_its_object_goes() {
     let mut stage = Stage::new();
     stage.fake.script("stubborn", Script { ignores_stop: true, ..Script::default() });

@@ -60,14 +60,24 @@ impl Watch {
                 event = events.next() => {
                     let event = event.ok_or_else(|| Error::Unreachable("the stream of events ended".into()))??;
                     *since_ns = (*since_ns).max(Some(event.at_ns));
-                    self.heed(event, &permits, &mut looks).await;
+                    self.heed(event, known, &permits, &mut looks).await;
                 }
                 Some(_) = looks.join_next() => {}
             }
         }
     }
 
-    async fn heed(&self, event: Event, permits: &Arc<Semaphore>, looks: &mut JoinSet<()>) {
+    async fn heed(
+        &self,
+        event: Event,
+        known: &mut BTreeMap<ContainerId, bool>,
+        permits: &Arc<Semaphore>,
+        looks: &mut JoinSet<()>,
+    ) {
+        if event.change == Change::OutOfMemory {
+            // It may have ended before this was told, and been listed so: the next listing must look at it all the same.
+            known.remove(&event.id);
+        }
         match event.change {
             Change::Removed => {
                 let _ = self.news.send(News::Seen { at: Instant::now(), id: event.id, container: None }).await;

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummaryStateEnum};
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use jiff::Timestamp;
 
-use super::events::Ooms;
+use super::ooms::Ooms;
 use super::pods::LEASE;
 use super::{READ_MAX, within};
 use crate::network;
@@ -43,8 +44,16 @@ pub async fn find(engine: &bollard::Docker, id: &ContainerId) -> Result<Option<C
     }
 }
 
-pub async fn inspect(engine: &bollard::Docker, ooms: &Ooms, id: &ContainerId) -> Result<Option<Container>, Error> {
-    Ok(find(engine, id).await?.and_then(|found| read(found, ooms)))
+pub async fn inspect(engine: &bollard::Docker, ooms: &Arc<Ooms>, id: &ContainerId) -> Result<Option<Container>, Error> {
+    let Some(mut container) = find(engine, id).await?.and_then(read) else { return Ok(None) };
+    if let State::Exited(exit) = &mut container.state
+        && exit.exit_code == KILLED
+        && !exit.oom_killed
+    {
+        let (ooms, id) = (ooms.clone(), container.id.clone());
+        exit.oom_killed = proto::seam::apart(move || ooms.contains(&id)).await.unwrap_or_default();
+    }
+    Ok(Some(container))
 }
 
 /// `None` while it runs, or when there is no such container.
@@ -57,7 +66,7 @@ pub async fn exit_code(engine: &bollard::Docker, id: &ContainerId) -> Result<Opt
 }
 
 /// `None` when it does not carry our labels.
-fn read(found: ContainerInspectResponse, ooms: &Ooms) -> Option<Container> {
+fn read(found: ContainerInspectResponse) -> Option<Container> {
     let config = found.config.unwrap_or_default();
     let labels = config.labels.unwrap_or_default();
     let id = ContainerId(found.id?);
@@ -67,14 +76,10 @@ fn read(found: ContainerInspectResponse, ooms: &Ooms) -> Option<Container> {
     let by_engine = networks.values().find_map(|endpoint| endpoint.ip_address.as_deref()?.parse::<IpAddr>().ok());
     let by_agent = lease.and_then(|lease| network::wired(lease, &id.0)).map(IpAddr::V4);
     let created = found.created.as_ref().and_then(|at| time(at));
-    let mut state = state(found.state.unwrap_or_default(), created.unwrap_or_default());
-    if let State::Exited(exit) = &mut state {
-        exit.oom_killed |= exit.exit_code == KILLED && ooms.contains(&id);
-    }
     Some(Container {
         id,
         labels,
-        state,
+        state: state(found.state.unwrap_or_default(), created.unwrap_or_default()),
         image_id: found.image.unwrap_or_default(),
         ip: by_agent.or(by_engine),
         tty: config.tty.unwrap_or(false),

@@ -3,6 +3,7 @@
 mod calls;
 mod events;
 mod inspect;
+mod ooms;
 mod pods;
 mod streams;
 mod translate;
@@ -42,7 +43,7 @@ pub struct Docker {
     socket: String,
     engine: OnceCell<bollard::Docker>,
     pods: pods::Pods,
-    ooms: Arc<events::Ooms>,
+    ooms: Arc<ooms::Ooms>,
 }
 
 impl Docker {

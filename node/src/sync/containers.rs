@@ -17,6 +17,7 @@ use crate::runtime::{Container, Exit, Role};
 
 /// A failed pull or start shows as itself for this long, and as its back-off afterwards.
 const FAILURE_SHOWS: SignedDuration = SignedDuration::from_secs(2);
+const OUT_OF_MEMORY: &str = "OOMKilled";
 
 /// Does the container run again after this exit?
 pub fn restarts(input: &Input<'_>, container: &Definition, role: Role, exit_code: i32) -> bool {
@@ -71,7 +72,7 @@ pub fn report(
         started: Some(is_started(container, view, memory)),
         ..ContainerStatus::default()
     };
-    let last_end = view.previous(&container.name).map(|(attempt, exit)| terminated(attempt, &exit));
+    let last_end = view.previous(&container.name).map(|(attempt, exit)| terminated(attempt, &exit, before));
     match latest {
         Latest::None | Latest::Stray(_) => {
             // What the engine has forgotten, the last report still knows.
@@ -92,7 +93,7 @@ pub fn report(
         }
         Latest::Ended(attempt, exit) => {
             identify(&mut status, attempt);
-            let end = terminated(attempt, &exit);
+            let end = terminated(attempt, &exit, before);
             let is_current = view.is_current(attempt);
             let again = restarts(input, container, role, exit.exit_code);
             match back_off(container, role, attempt, &exit, input, memory) {
@@ -172,10 +173,10 @@ pub fn whole_seconds(at: Timestamp) -> Timestamp {
     Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
-fn terminated(attempt: &Container, exit: &Exit) -> ContainerStateTerminated {
+fn terminated(attempt: &Container, exit: &Exit, before: Option<&ContainerStatus>) -> ContainerStateTerminated {
     let reason = match exit.exit_code {
         _ if could_not_run(attempt) => "ContainerCannotRun",
-        _ if exit.oom_killed => "OOMKilled",
+        _ if exit.oom_killed || was_out_of_memory(attempt, before) => OUT_OF_MEMORY,
         0 => "Completed",
         _ => "Error",
     };
@@ -188,6 +189,14 @@ fn terminated(attempt: &Container, exit: &Exit) -> ContainerStateTerminated {
         signal: None,
         started_at: Some(Time(whole_seconds(exit.started_at))),
     }
+}
+
+/// It was reported so. The engine may have told of it once and keep no record: an agent that starts anew has not heard it.
+fn was_out_of_memory(attempt: &Container, before: Option<&ContainerStatus>) -> bool {
+    let states = before.into_iter().flat_map(|before| [&before.state, &before.last_state]).flatten();
+    let mut ends = states.filter_map(|state| state.terminated.as_ref());
+    let id = docker_id(attempt);
+    ends.any(|end| end.container_id.as_ref() == Some(&id) && end.reason.as_deref() == Some(OUT_OF_MEMORY))
 }
 
 /// Why a container that never ran does not run yet.

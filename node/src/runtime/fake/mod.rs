@@ -109,6 +109,17 @@ impl Fake {
         self.end(id, 137, true);
     }
 
+    /// The engine tells only now that the kernel had ended a container for want of memory.
+    pub fn tell_out_of_memory(&self, id: &ContainerId) {
+        let mut world = self.world();
+        let Some((_, container)) = world.containers.get_mut(id) else { return };
+        let State::Exited(exit) = &mut container.state else { return };
+        exit.oom_killed = true;
+        let labels = container.labels.clone();
+        drop(world);
+        self.emit(id, labels, Change::OutOfMemory);
+    }
+
     /// Somebody removes a container behind the agent's back.
     pub fn lose(&self, id: &ContainerId) {
         self.end(id, 137, false);

@@ -47,6 +47,27 @@ fn a_finished_pod_stays_finished_whatever_becomes_of_its_containers() {
 }
 
 #[test]
+fn that_memory_was_short_may_be_told_late_and_is_never_taken_back() {
+    for policy in ["Never", "Always"] {
+        let mut world = World::new(json!({
+            "restartPolicy": policy, "containers": [{"name": "app", "image": "job"}],
+        }));
+        let end = |world: &World| if policy == "Never" { world.state("app") } else { world.last_state("app") };
+        world.settle();
+        world.exit_named("app", 137);
+        world.settle();
+        assert_eq!(end(&world), "terminated Error 137", "{policy}");
+        world.say_out_of_memory("app", true);
+        world.pass(60);
+        assert_eq!(end(&world), "terminated OOMKilled 137", "{policy}");
+        world.say_out_of_memory("app", false);
+        world.restart_agent();
+        world.pass(60);
+        assert_eq!(end(&world), "terminated OOMKilled 137", "{policy}");
+    }
+}
+
+#[test]
 fn a_failing_init_container_fails_a_pod_that_never_restarts() {
     let mut world = World::new(json!({
         "restartPolicy": "Never",

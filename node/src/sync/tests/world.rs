@@ -276,6 +276,15 @@ impl World {
         }
     }
 
+    /// Whether the engine says of all ends of a container so far that the kernel killed for memory.
+    pub fn say_out_of_memory(&mut self, name: &str, said: bool) {
+        for container in self.containers.iter_mut().filter(|container| container.labels.container == name) {
+            if let State::Exited(exit) = &mut container.state {
+                exit.oom_killed = said;
+            }
+        }
+    }
+
     pub fn phase(&self) -> &str {
         self.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("")
     }
