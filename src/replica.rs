@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use client::cli::replica::{self, promote};
 use client::cli::{Context, Failure, block_on};
+use proto::admin::{AddReplicaReply, Replica};
 use raft::identity;
 use serde_json::json;
 
@@ -123,5 +124,45 @@ async fn add(new: &New, context: &Context) -> Result<u64, Failure> {
         reply.id,
         file.display()
     );
+    if let Some(advice) = advice(&reply) {
+        println!("{advice}");
+    }
     Ok(reply.id)
+}
+
+/// Where the cluster had one replica: what that one must be told. It was configured when there was no other, and would not
+/// find its cluster again without its disk.
+fn advice(reply: &AddReplicaReply) -> Option<String> {
+    let [one, other] = &reply.replicas[..] else { return None };
+    let (first, new) = if one.id == reply.id { (other, one) } else { (one, other) };
+    let Replica { id, peer_address, client_address, .. } = new;
+    Some(format!(
+        "write it into the config.yaml of replica {} too, under `members`; that is read when it is next started:\n\
+         - {{id: {id}, peerAddress: \"{peer_address}\", clientAddress: \"{client_address}\"}}",
+        first.id
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_replica_is_told_of_the_second() {
+        let replica = |id: u64| Replica {
+            id,
+            peer_address: format!("h{id}:7"),
+            client_address: format!("h{id}:6"),
+            ..Replica::default()
+        };
+        let advised = |id, ids: &[u64]| {
+            let replicas = ids.iter().map(|id| replica(*id)).collect();
+            advice(&AddReplicaReply { id, cluster_id: "c".into(), replicas })
+        };
+        let said = advised(2, &[1, 2]).unwrap();
+        assert!(said.contains("config.yaml of replica 1 "), "{said}");
+        assert!(said.ends_with("\n- {id: 2, peerAddress: \"h2:7\", clientAddress: \"h2:6\"}"), "{said}");
+        assert_eq!(advised(4, &[4, 3]).map(|said| said.contains("of replica 3 ")), Some(true));
+        assert_eq!(advised(4, &[1, 2, 3, 4]), None, "they know of each other");
+    }
 }

@@ -1,5 +1,5 @@
 //! The first start of an empty replica: a new cluster is born, or a living one takes the replica (back) in.
-//! `verdict` decides, the rest acts.
+//! `verdict` and `unasked` decide, the rest acts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,6 +18,7 @@ use crate::disk::{Batch, Disk, Table};
 use crate::identity::{IDENTITY, Identity};
 use crate::mutants::{self, Mutant};
 use crate::peer::channels::{Channels, Lane};
+use crate::peer::ear::Ear;
 use crate::propose::Proposer;
 use crate::read::Reader;
 use crate::recall::{self, Recall};
@@ -28,13 +29,18 @@ const ASK: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_millis(200);
 /// Who waits says so now and then.
 const TELL_EVERY: Duration = Duration::from_secs(10);
+/// How often a replica that has nobody to ask looks whether others call it, with [`AGAIN`] in between, before it founds a
+/// cluster of one: for 2 s. Whoever has it among its members dials again within 1.25 s, also where the first dial was lost
+/// (a connection gets 1 s, the pause after it is 250 ms, see [`crate::peer::alive`]); the rest is for the greeting. It counts
+/// looks and not time: a process that is held up hears nobody meanwhile.
+const LOOKS: u32 = 10;
 /// The members do not stand for election all at once: the lowest id begins, the next one waits this long for it.
 const STAGGER: Duration = Duration::from_millis(1500);
 
 /// Says whether data was lost for certain: `false` where the directory was empty.
 const ABSTAINS: Bytes = Bytes::from_static(b"abstains");
 
-/// What an empty replica makes of the others' answers.
+/// What an empty replica makes of the others' answers, or of their calls.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     /// Nobody knows anything: a new cluster. A majority that does not is not enough for that, for one of them may have had
@@ -56,6 +62,16 @@ fn verdict(members: usize, answers: &[DescribeReply]) -> Verdict {
     }
 }
 
+/// Of a replica whose configuration names nobody else. Its cluster may have grown since that was written. `called`: did
+/// others of its cluster call it, by now? `looks`: how often it had found that they did not.
+fn unasked(called: bool, looks: u32) -> Verdict {
+    match called && !mutants::on(Mutant::ForgetfulFounds) {
+        true => Verdict::Amnesia,
+        false if looks < LOOKS => Verdict::Unclear,
+        false => Verdict::Birth,
+    }
+}
+
 /// The tables are empty now, and `owner`'s: until this replica is filled again its vote is worth nothing.
 pub async fn abstain(room: &Room, owner: &Identity) -> io::Result<()> {
     let mut batch = Batch::default();
@@ -72,6 +88,7 @@ pub struct Bootstrap {
     pub reader: Reader,
     pub proposer: Arc<Proposer>,
     pub room: Arc<Room>,
+    pub ear: Arc<Ear>,
     pub abstains: Arc<AtomicBool>,
     pub recall: Arc<Recall>,
 }
@@ -105,7 +122,7 @@ impl Bootstrap {
             // Until it is clear which of the two it is, no vote of this replica counts.
             self.abstains.store(true, Relaxed);
             self.raft.runtime_config().elect(false);
-            match self.ask().await {
+            match self.judge().await {
                 Verdict::Birth => {
                     self.abstains.store(false, Relaxed);
                     self.recall.learn(0);
@@ -117,6 +134,9 @@ impl Bootstrap {
         }
         if self.abstains.load(Relaxed) {
             tracing::info!("this replica is empty and waits to be filled; it does not vote until then");
+            if !self.recall.is_certain() && self.is_alone() {
+                return self.wait_for_a_person().await;
+            }
             if !self.recall.is_certain() {
                 let least = recall::ask(self.id, &self.members, &self.channels).await;
                 tracing::info!(term = least, "the others have told the term; older leaders are not believed");
@@ -146,6 +166,43 @@ impl Bootstrap {
         self.proposer.propose(nothing).await.is_ok()
     }
 
+    /// Does the configuration name nobody else?
+    fn is_alone(&self) -> bool {
+        self.members.keys().all(|id| *id == self.id)
+    }
+
+    async fn judge(&self) -> Verdict {
+        match self.is_alone() {
+            true => self.listen().await,
+            false => self.ask().await,
+        }
+    }
+
+    /// Looks who calls until that is clear.
+    async fn listen(&self) -> Verdict {
+        let mut looks = 0;
+        loop {
+            match unasked(!self.ear.callers().is_empty(), looks) {
+                Verdict::Unclear => tokio::time::sleep(AGAIN).await,
+                clear => return clear,
+            }
+            looks += 1;
+        }
+    }
+
+    /// Does not end. Whom this replica may believe only the others can tell (see [`recall`]), all that count together; those
+    /// who call do not say where they are, nor who else there is.
+    async fn wait_for_a_person(&self) -> io::Result<()> {
+        loop {
+            tracing::warn!(
+                callers = ?self.ear.callers(),
+                "this replica is empty, and its configuration names no other: write those of its cluster into `members` \
+                 there and start it again; until then it takes nothing and does not vote"
+            );
+            tokio::time::sleep(TELL_EVERY).await;
+        }
+    }
+
     /// Asks until the answers are clear.
     async fn ask(&self) -> Verdict {
         let mut told: Option<Instant> = None;
@@ -166,7 +223,9 @@ impl Bootstrap {
                         let silent: Vec<u64> = self.members.keys().filter(silent).copied().collect();
                         tracing::info!(
                             ?silent,
-                            "a new cluster begins when all its replicas are there: some are silent"
+                            "this replica is empty, and some that its configuration names are silent: a new cluster \
+                             begins when all of them are there; if others stand in their place by now, write these \
+                             into `members` there and start it again"
                         );
                     }
                     tokio::time::sleep(AGAIN).await;
@@ -203,6 +262,15 @@ impl Bootstrap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_nobody_to_ask_founds_a_cluster_only_where_nobody_calls() {
+        assert_eq!(unasked(false, 0), Verdict::Unclear, "others had no time to call");
+        assert_eq!(unasked(false, LOOKS - 1), Verdict::Unclear);
+        assert_eq!(unasked(false, LOOKS), Verdict::Birth);
+        assert_eq!(unasked(true, 0), Verdict::Amnesia);
+        assert_eq!(unasked(true, LOOKS), Verdict::Amnesia, "late, and not too late");
+    }
 
     #[test]
     fn a_new_cluster_begins_only_where_nobody_knows_anything() {

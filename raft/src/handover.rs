@@ -11,7 +11,7 @@ use openraft::raft::VoteRequest;
 use openraft::type_config::alias::LeaderIdOf;
 use openraft::vote::RaftLeaderId as _;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::accord::Accord;
@@ -145,8 +145,8 @@ impl Handover {
         let last = last.map(|index| log_id(vote.leader_id.term, index));
         let mut request = VoteRequest::new(Vote { leader_id, committed: false }, last);
         request.leadership_transfer = true;
-        // An error: the raft node has ended.
-        let _ = self.raft.vote(request).await;
+        // An error: the raft node has ended. No answer: it waits for room on its disk, and takes the vote when there is some.
+        let _ = timeout(WITHIN, self.raft.vote(request)).await;
     }
 }
 

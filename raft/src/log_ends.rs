@@ -50,6 +50,10 @@ impl Ends {
     }
 
     pub fn push(&mut self, entry: Entry) {
+        if self.cache.back().is_some_and(|back| back.log_id.index + 1 != entry.log_id.index) {
+            // What is kept is found by its place.
+            (self.cache, self.cache_bytes) = Default::default();
+        }
         self.last = Some(entry.log_id);
         self.extent.push(entry.log_id.index, weight(&entry) as u64);
         self.cache_bytes += weight(&entry);

@@ -22,6 +22,8 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 pub struct Mark {
     room: Arc<Room>,
     kept: Mutex<Kept>,
+    /// One at a time writes it, and sees under this what to write: else an older mark could take the place of a newer one.
+    writing: tokio::sync::Mutex<()>,
 }
 
 struct Kept {
@@ -41,7 +43,7 @@ impl Mark {
             tracing::error!(%error, "how far the log was durable is not known");
             None
         });
-        Mark { room, kept: Mutex::new(Kept { at, raised: None }) }
+        Mark { room, kept: Mutex::new(Kept { at, raised: None }), writing: Default::default() }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -64,6 +66,7 @@ impl Mark {
 
     /// The log is durable up to here, and nobody was told so yet.
     pub async fn raise(&self, to: LogId) -> io::Result<()> {
+        let _alone = self.writing.lock().await;
         if self.at() >= Some(to) {
             return Ok(());
         }
@@ -77,6 +80,7 @@ impl Mark {
 
     /// Makes a raised mark durable when it is time.
     pub async fn settle(&self) -> io::Result<()> {
+        let _alone = self.writing.lock().await;
         let at = {
             let kept = self.kept();
             match kept.raised {
@@ -90,12 +94,14 @@ impl Mark {
     /// The log is to end here, now or soon, and what comes behind it is gone for good: it was overruled, or set aside.
     /// Durable on return. No sync of the log may be under way, which would raise the mark again.
     pub async fn lower(&self, to: Option<LogId>) -> io::Result<()> {
+        let _alone = self.writing.lock().await;
         match self.at() > to {
             true => self.keep(to).await,
             false => Ok(()),
         }
     }
 
+    /// The caller holds `writing`.
     async fn keep(&self, at: Option<LogId>) -> io::Result<()> {
         let bytes = bytes(at);
         self.room.persist_apart(move |disk| disk.save_note(Note::Mark, &bytes, true)).await?;
@@ -131,7 +137,44 @@ pub fn is_blank(note: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use tokio::sync::oneshot;
+    use tokio::time::timeout;
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::disk::faulty::Faulty;
+    use crate::disk::rocks::Rocks;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn a_mark_that_is_lowered_while_the_higher_one_is_being_made_durable_stays_low() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
+        let metrics = Arc::new(Metrics::default());
+        let room = Room::new(disk.clone(), metrics.clone(), CancellationToken::new());
+        let mark = Arc::new(Mark::open(room.clone(), &metrics));
+        mark.raise(log_id(1, 9)).await.unwrap();
+        mark.kept().raised = Some(Instant::now() - SYNC_EVERY);
+        let ((begin, begun), (end, ending)) = (oneshot::channel(), mpsc::channel());
+        *disk.hold_note.lock().unwrap() = Some((begin, ending));
+        let (settles, lowers) = (mark.clone(), mark.clone());
+        let settling = tokio::spawn(async move { settles.settle().await });
+        timeout(PATIENCE, begun).await.expect("it is time").unwrap();
+        let mut lowering = tokio::spawn(async move { lowers.lower(Some(log_id(1, 4))).await });
+        // It is not held itself: if nothing else keeps it, it overtakes the other.
+        let early = timeout(Duration::from_millis(200), &mut lowering).await;
+        end.send(()).unwrap();
+        timeout(PATIENCE, settling).await.unwrap().unwrap().unwrap();
+        let lowered = match early {
+            Ok(lowered) => lowered,
+            Err(_) => timeout(PATIENCE, lowering).await.unwrap(),
+        };
+        lowered.unwrap().unwrap();
+        assert_eq!((mark.at(), read(&room).unwrap()), (Some(log_id(1, 4)), Some(log_id(1, 4))));
+    }
 
     #[test]
     fn only_a_mark_that_was_read_says_that_nothing_was_durable() {

@@ -130,13 +130,15 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     let recall = Recall::new(log.vote().is_none() && (pristine || abstains.load(Relaxed)));
 
     let guard = Guard::open(room.clone(), metrics.clone()).map_err(unusable)?;
-    let franchise = Franchise { guard: guard.clone(), abstains: abstains.clone(), lost_data };
+    let asks_nobody = initial == 1 && !recall.is_certain();
+    let franchise = Franchise { guard: guard.clone(), abstains: abstains.clone(), lost_data, asks_nobody };
     let reported = (room.level(), abstains.clone());
     let accord = Accord::new(id, published.clone(), guard.clone(), reported, metrics.clone());
     let factory = Factory {
         channels: channels.clone(),
         metrics: metrics.clone(),
         accord: accord.clone(),
+        guard: guard.clone(),
         log: log.clone(),
         id,
         append_deadline: config.timing.election_max * 2,
@@ -208,7 +210,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         installing: Arc::new(Semaphore::new(1)),
         settling: Arc::default(),
     };
-    let door = Door { cluster_id: cluster_id.clone(), id, published: published.clone() };
+    let door = Door { cluster_id: cluster_id.clone(), id, published: published.clone(), ear: ear.clone() };
     let incoming = listener::accept(listener, acceptor, stop.clone());
     let serving = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
@@ -240,7 +242,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         raft: raft.clone(),
         id,
         admission,
-        ear,
+        ear: ear.clone(),
         forwarder: Forwarder::new(channels.clone(), standing.clone()),
         standing: standing.clone(),
         metrics: metrics.clone(),
@@ -254,6 +256,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         reader: reader.clone(),
         proposer: proposer.clone(),
         room: room.clone(),
+        ear,
         abstains,
         recall,
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use proto::seam::Env;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::backup::Backup;
 use crate::command::{Change, Command, Outcome, Revision, Versioned};
@@ -189,7 +190,9 @@ impl Store {
     }
 
     /// The state at one log position, as a snapshot file holds it. Cheap: it shares the state's parts.
+    /// Not of a state that may be wrong.
     pub async fn backup(&self, now_ms: u64) -> Result<Backup, Unwell> {
+        self.trusted().map_err(|error| Unwell(error.to_string()))?;
         let image = self.inner.raft.get_snapshot().await.map_err(|error| Unwell(error.to_string()))?;
         let image = image.map(|snapshot| snapshot.snapshot).unwrap_or_default();
         Ok(Backup::new(self.inner.cluster_id.clone(), self.inner.id, now_ms, image))
@@ -210,7 +213,17 @@ impl Store {
         removed.or_else(|| self.inner.trouble.unwell()).map_or(Ok(()), |why| Err(Unwell(why)))
     }
 
-    /// The next change is applied wrongly here, as by a fault in the memory. For tests.
+    /// Cancelled once the raft node has ended, whatever ended it: nothing is applied here any more.
+    pub fn ended(&self) -> CancellationToken {
+        self.inner.published.ended.clone()
+    }
+
+    /// The key of what [`Store::poison`] brings about. For tests.
+    #[doc(hidden)]
+    pub const STRAY: &'static [u8] = crate::machine::STRAY;
+
+    /// The next change is applied wrongly here, as by a fault in the memory: besides it, an object comes into being that nobody
+    /// wrote. For tests.
     #[doc(hidden)]
     pub fn poison(&self) {
         self.inner.published.poison.store(true, std::sync::atomic::Ordering::Relaxed);

@@ -34,6 +34,10 @@ async fn store(dir: &std::path::Path) -> (Arc<Faulty>, Store) {
     };
     let disk = Faulty::new(Arc::new(Rocks::open(dir).unwrap()));
     let store = Store::open_on(disk.clone(), config, Env::real()).await.unwrap();
+    // It listens for others first, for most of the time that a proposal gets.
+    let mut standing = store.standing();
+    let leads = standing.wait_for(|standing| standing.leads_in_term.is_some());
+    tokio::time::timeout(Duration::from_secs(20), leads).await.expect("it leads in time").unwrap();
     (disk, store)
 }
 

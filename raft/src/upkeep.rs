@@ -22,8 +22,12 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// So much may be deleted meanwhile: a window that is full loses as much as comes in.
 const RECLAIM_EVERY: Duration = Duration::from_secs(30);
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
-/// Between two trimming steps, so that they take a small share of the time.
+/// Between two trimming steps, so that they take a small share of the time. It shrinks while the history is larger than it is
+/// to be, and is gone when that is by such a part: hot objects bring in more than such steps take away.
 const PAUSE: Duration = Duration::from_millis(20);
+const EXCESS_PART: u64 = 16;
+/// Trimming that does not come to an end is interrupted so often, for the log is cleared behind it.
+const TRIM_FOR: Duration = Duration::from_secs(2);
 /// The log is kept for followers that lag, so many entries of it ([`crate::config`]), but never more than this, or than a
 /// share of the file system; then half of that stays. Who lags farther is filled by a snapshot.
 const LOG_BYTES_MAX: u64 = 128 << 20;
@@ -31,6 +35,7 @@ const LOG_SHARE_MAX: u64 = 8;
 /// A snapshot costs nothing to make: it shares the state's parts.
 const SNAPSHOT_MAX: Duration = Duration::from_secs(5);
 
+/// Ends with `stop`.
 pub async fn run(
     disk: Arc<dyn Disk>,
     published: Arc<Published>,
@@ -40,6 +45,13 @@ pub async fn run(
     rhythm: Rhythm,
     stop: CancellationToken,
 ) {
+    // Side by side: giving room back may take long, and trimming as well.
+    let room = look_after_room(disk.clone(), published.metrics.clone(), rhythm, stop.clone());
+    tokio::join!(room, trim(disk, published, log, reach, clock, rhythm, stop));
+}
+
+/// Gives the room of what was deleted back, and measures what is taken.
+async fn look_after_room(disk: Arc<dyn Disk>, metrics: Arc<Metrics>, rhythm: Rhythm, stop: CancellationToken) {
     let mut reclaimed = Instant::now();
     let mut measured: Option<Instant> = None;
     loop {
@@ -52,33 +64,65 @@ pub async fn run(
         if measured.is_none_or(|at| at.elapsed() >= MEASURE_EVERY) {
             measured = Some(Instant::now());
             if let Ok(bytes) = apart(&disk, |disk| Ok(disk.bytes())).await {
-                Metrics::set(&published.metrics.disk_bytes, bytes);
+                Metrics::set(&metrics.disk_bytes, bytes);
             }
-        }
-        loop {
-            // What the objects on the disk do not reach yet is written once more after a crash.
-            let (now_ms, revision) = (clock.now_ms(), reach.now().revision);
-            let trimming = published.clone();
-            match apart(&disk, move |_| trimming.history.trim(now_ms, revision)).await {
-                Ok(true) => tokio::time::sleep(PAUSE).await,
-                Ok(false) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "the history cannot be trimmed");
-                    break;
-                }
-            }
-            if stop.is_cancelled() {
-                return;
-            }
-        }
-        if let Err(error) = log.clear().await {
-            tracing::warn!(%error, "what nothing needs of the log stays on the disk");
         }
         tokio::select! {
             () = stop.cancelled() => return,
             () = rhythm.next(INTERVAL) => {}
         }
     }
+}
+
+/// Drops what the history window no longer covers, and what nothing needs of the log then.
+async fn trim(
+    disk: Arc<dyn Disk>,
+    published: Arc<Published>,
+    log: LogStore,
+    reach: Arc<Reach>,
+    clock: Arc<dyn Clock>,
+    rhythm: Rhythm,
+    stop: CancellationToken,
+) {
+    loop {
+        let began = Instant::now();
+        let is_behind = loop {
+            // What the objects on the disk do not reach yet is written once more after a crash.
+            let (now_ms, revision) = (clock.now_ms(), reach.now().revision);
+            let trimming = published.clone();
+            match apart(&disk, move |_| trimming.history.trim(now_ms, revision)).await {
+                Ok(true) => tokio::time::sleep(pause(published.history.bytes())).await,
+                Ok(false) => break false,
+                Err(error) => {
+                    tracing::warn!(%error, "the history cannot be trimmed");
+                    break false;
+                }
+            }
+            if stop.is_cancelled() {
+                return;
+            }
+            if began.elapsed() >= TRIM_FOR {
+                break true;
+            }
+        };
+        if let Err(error) = log.clear().await {
+            tracing::warn!(%error, "what nothing needs of the log stays on the disk");
+        }
+        if is_behind {
+            continue;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = rhythm.next(INTERVAL) => {}
+        }
+    }
+}
+
+/// After a trimming step that has left the window so many bytes of at most so many.
+fn pause((bytes, bytes_max): (u64, u64)) -> Duration {
+    let much = (bytes_max / EXCESS_PART).max(1);
+    let left = much - bytes.saturating_sub(bytes_max).min(much);
+    PAUSE.mul_f64(left as f64 / much as f64)
 }
 
 /// Saves the objects wherever they lag behind at the end of `every`. Ends with `stop`.
@@ -147,11 +191,5 @@ pub async fn save(raft: &Raft) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_log_takes_a_small_share_of_a_small_disk() {
-        assert_eq!([0, 192 << 20, 8 << 30].map(log_bytes_max), [LOG_BYTES_MAX, 24 << 20, LOG_BYTES_MAX]);
-    }
-}
+#[path = "upkeep_tests.rs"]
+mod tests;

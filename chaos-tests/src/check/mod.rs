@@ -1,11 +1,12 @@
 //! What must hold of a run, judged from what was seen. One promise per file. Pure.
 //!
-//! Of a store: [`changes`], [`linear`], [`members`], [`past`], [`recency`], [`replicas`], [`set`]. Of a cluster:
+//! Of a store: [`changes`], [`fences`], [`linear`], [`members`], [`past`], [`recency`], [`replicas`], [`set`]. Of a cluster:
 //! [`bounds`], [`homes`], [`identities`], [`pods`], [`settled`], [`terms`], [`versions`]. Of both: [`tasks`]. How both name
 //! a change: [`words`].
 
 pub mod bounds;
 pub mod changes;
+pub mod fences;
 pub mod homes;
 pub mod identities;
 pub mod linear;

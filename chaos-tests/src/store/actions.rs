@@ -23,6 +23,8 @@ pub enum Action {
     Compact(Host),
     NewDisk(Host),
     Rot(Host),
+    /// As soon as it runs. What follows is driven by its fence.
+    Odd(Host),
     /// With its next crash.
     LoseEnd(Host),
 }
@@ -125,6 +127,7 @@ impl Plan {
                     .collect()
             }
             Kind::Rot(host) => vec![(from, Action::Rot(*host))],
+            Kind::Odd { host, .. } => vec![(from, Action::Odd(*host))],
             Kind::LoseEnd(host) => {
                 let lagging: Vec<Host> = (1..=self.replicas / 2).map(|on| (host + on) % self.replicas).collect();
                 let pairs = self.across(&lagging);

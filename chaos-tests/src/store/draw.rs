@@ -31,6 +31,8 @@ const REFILL_EVERY: u64 = 4;
 const BALLOT_EVERY: u64 = 8;
 /// One of so many seeds has crowds, and entries that are overruled.
 const CROWD_EVERY: u64 = 8;
+/// One of so many seeds, but none of all those, has a replica whose state is made odd, unless members come or go in it.
+const ODD_EVERY: u64 = 8;
 
 impl Plan {
     pub fn new(seed: u64) -> Plan {
@@ -72,6 +74,12 @@ impl Plan {
         faults.extend((seed % BALLOT_EVERY == BALLOT_EVERY - 2).then(|| ballot(seed, replicas)));
         faults.extend(seed.is_multiple_of(CROWD_EVERY).then(|| overrule(seed, replicas)));
         faults.extend((seed % REFILL_EVERY == REFILL_EVERY - 3).then(|| refill(seed, replicas)));
+        let comes_or_goes = replaced.is_some() || seed % GUEST_EVERY == GUEST_EVERY - 1;
+        if seed % ODD_EVERY == ODD_EVERY - 4 && !comes_or_goes {
+            // Two lost disks again; and a snapshot of an odd leader's would be a second odd state.
+            faults.retain(|fault| !matches!(fault.kind, Kind::NewDisk(_) | Kind::Compact(_)));
+            faults.push(odd(seed, replicas));
+        }
         // While a founder is gone and nobody has taken his place, one lost disk of the others may be a lost majority.
         if let Some(Fault { kind: Kind::Replace(founder, First::Leave), .. }) = replaced {
             for fault in &mut faults {
@@ -167,6 +175,13 @@ fn refill(seed: u64, replicas: usize) -> Fault {
     let (host, again_ms) = (random.below(replicas as u64) as usize, random.below(AGAIN_MS * 8));
     let disk_ms = if random.below(2) == 0 { random.below(AGAIN_MS * 2) } else { 0 };
     Fault { at_ms, for_ms, kind: Kind::Refill { host, again_ms, disk_ms } }
+}
+
+fn odd(seed: u64, replicas: usize) -> Fault {
+    let random = Random::from_seed(seed ^ 0x006f_6464);
+    let (at_ms, for_ms) = (BEGINS_MS + random.below(12_000), random.below(3_000));
+    let (host, purged) = (random.below(replicas as u64) as usize, random.below(2) == 0);
+    Fault { at_ms, for_ms, kind: Kind::Odd { host, purged } }
 }
 
 /// `met`: so many hosts are met by what meets one or two.

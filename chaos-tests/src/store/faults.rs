@@ -40,6 +40,7 @@ impl Run {
             }
             Action::NewDisk(host) => self.platters[*host].replace(),
             Action::LoseEnd(host) => self.platters[*host].will_lose_end(),
+            Action::Odd(host) => self.poisons = Some(*host),
             Action::Rot(host) => {
                 if let Some((table, key)) = self.platters[*host].rot() {
                     self.world.note(format_args!("a bit of {} {key:?} at host {host} turns over", table.name()));
@@ -52,11 +53,15 @@ impl Run {
         if !self.world.runs(host) {
             return;
         }
+        self.watch_fences();
         // Whoever still holds the store holds a dead one.
         let store = self.id_at(host).and_then(|id| self.shared.lock().stores.remove(&id));
         store.iter().for_each(|store| self.hear_diagnosis(store));
         self.world.kill(host, powered);
         drop(store);
+        if let Some(id) = self.id_at(host) {
+            self.fences.ends(id);
+        }
         let (lost, durable) = self.platters[host].crash();
         self.restart_at.remove(&host);
         self.world
@@ -104,6 +109,9 @@ impl Run {
     pub fn supervise(&mut self) {
         for host in 0..self.plan.hosts() {
             let Some(id) = self.id_at(host) else { continue };
+            if self.see_to_fence(host) {
+                continue;
+            }
             let unwell = {
                 let seen = self.shared.lock();
                 let stopped = seen.stores.get(&id).and_then(|store| store.health().err()).map(|why| why.to_string());
@@ -129,9 +137,12 @@ impl Run {
         }
     }
 
+    pub fn store_at(&self, host: Host) -> Option<Store> {
+        self.id_at(host).and_then(|id| self.shared.lock().stores.get(&id).cloned())
+    }
+
     pub fn with_store<F: Future<Output = ()> + Send + 'static>(&self, host: Host, task: impl FnOnce(Store) -> F) {
-        let store = self.id_at(host).and_then(|id| self.shared.lock().stores.get(&id).cloned());
-        if let Some(store) = store {
+        if let Some(store) = self.store_at(host) {
             self.world.spawn(host, task(store));
         }
     }

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use proto::seam::Random;
 use raft::{Change, Gone, News, Revision, Store};
 
+use super::odd;
 use super::seen::Shared;
 use crate::check::changes::Told;
 use crate::check::past::{Look, Shown};
-use crate::check::replicas::checksum;
 
 /// Behind a history that was cut off under it.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -20,8 +20,12 @@ const TOO_FAR: Revision = 3;
 const KEYS: [&str; 4] = ["leader", "pair/one", "pair/two", "reg/"];
 const CHANGES_MAX: u64 = 40;
 
-/// What is called gone lies before the oldest revision that the replica has. Only rot makes more than that unreadable.
+/// What is called gone lies before the oldest revision that the replica has. Only rot makes more than that unreadable, and only
+/// a fence ends a watch for other reasons.
 pub fn judge(store: &Store, shared: &Shared, asked: Revision, gone: &Gone) {
+    if store.trusted().is_err() {
+        return;
+    }
     let oldest = store.oldest();
     if gone.oldest <= asked {
         shared.violated(format!("{gone} was the answer to who asked for {asked}"));
@@ -65,7 +69,7 @@ pub async fn look_back(store: Store, shared: Shared, random: Random) {
         let from = oldest.saturating_sub(TOO_FAR);
         let revision = from + random.below(newest.saturating_sub(from).max(1));
         let shown = match random.below(3) {
-            0 => store.state_at(revision).await.map(|state| Shown::State(checksum(state.range(b"", None)))),
+            0 => store.state_at(revision).await.map(|state| Shown::State(odd::written(&state))),
             1 => {
                 let key = key(&store, &random);
                 store.key_at(&key, revision).await.map(|found| Shown::Key(key, found))

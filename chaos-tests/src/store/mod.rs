@@ -5,7 +5,7 @@
 //! - [`clients`], [`watchers`], [`historian`], [`leader`]: the users;
 //! - [`seen`]: what they saw;
 //! - [`run`]: one seed from beginning to end; [`ending`]: its end;
-//! - [`faults`]: what a plan's actions do to the world; [`operator`]: replicas come and go;
+//! - [`faults`]: what a plan's actions do to the world; [`operator`]: replicas come and go; [`odd`]: one whose state is wrong;
 //! - [`verdict`]: all promises held against what was seen.
 
 pub mod actions;
@@ -15,6 +15,7 @@ pub mod ending;
 pub mod faults;
 pub mod historian;
 pub mod leader;
+pub mod odd;
 pub mod operator;
 pub mod plan;
 pub mod replica;

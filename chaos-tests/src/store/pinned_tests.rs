@@ -1,5 +1,5 @@
-//! Bugs that a seed once found, as plans written out by hand: they stay what they are, however plans are drawn. A run that no
-//! longer comes to what the bug needs has failed too.
+//! Bugs that a seed once found, and faults that must show, as plans written out by hand: they stay what they are, however plans are
+//! drawn. A run that no longer comes to what the bug needs has failed too.
 
 use super::*;
 use crate::sim::links::Loss;
@@ -12,6 +12,15 @@ fn held<const N: usize>(seed: u64, ends_ms: u64, faults: [(u64, u64, Kind); N]) 
     let report = run(&Plan { faults, ends_ms, ..Plan::calm(seed) });
     assert!(report.failures.is_empty(), "{}", report.failures.join("\n"));
     report
+}
+
+/// When a line of the trace that ends like this was written first.
+#[track_caller]
+fn first(report: &Report, end: &str) -> u64 {
+    let found = report.trace.lines().find(|line| line.ends_with(end));
+    let Some(line) = found else { panic!("the trace has no line that ends with {end:?}") };
+    let at_ms = line.split_whitespace().next().and_then(|word| word.parse().ok());
+    at_ms.expect("a line begins with its time")
 }
 
 /// Seed 26. The first leader is cut off and deposed, and nobody can tell it so when it is back: of the two who know, one is
@@ -41,4 +50,37 @@ fn a_world_with_a_failed_sync_goes_on() {
     let report = held(2, 10_000, [(5_000, 500, Kind::FailSync(0)), (7_500, 500, Kind::FailSync(1))]);
     let anew = report.trace.matches("starts anew: ").count();
     assert!(anew >= 2, "both were to stop, and to be started anew: {anew} did");
+}
+
+/// Whoever applies a command wrongly, a leader too, is fenced within a second, as docs/disk.md says, and comes back with an empty
+/// disk, filled from the log or by a snapshot.
+#[test]
+fn who_is_odd_is_fenced_within_a_second_and_comes_back_with_an_empty_disk() {
+    let mut replaced = 0;
+    for (host, purged) in [(0, false), (1, true), (2, false)] {
+        let report = held(7, 12_000, [(5_000, 1_000, Kind::Odd { host, purged })]);
+        let (id, made) = (host + 1, format!("Odd({host})"));
+        let (began, fenced) =
+            (first(&report, &made), first(&report, &format!("replica {id} is to be seen: odd, fenced")));
+        assert!(fenced - began < 1_000, "replica {id} was fenced after {} ms", fenced - began);
+        assert!(first(&report, &format!("NewDisk({host})")) > fenced);
+        let starts = report.trace.lines().filter(|line| line.ends_with(&format!("replica {id} starts"))).count();
+        assert_eq!(starts, 2, "replica {id} was to be started anew, once");
+        assert!(!purged || report.snapshots > 0, "replica {id} was filled from the log");
+        let mut after = report.trace.lines().skip_while(|line| !line.ends_with(&made));
+        replaced += u32::from(after.any(|line| line.contains(" leads term ")));
+    }
+    assert!(replaced > 0, "one of the three led");
+}
+
+/// While one of three is away nobody knows which of two states is right: both replicas doubt until it is back, and no restart would
+/// help them.
+#[test]
+fn two_states_without_a_majority_wait_for_the_third() {
+    let away = (4_000, 4_000, Kind::Crash(2, true));
+    let report = held(8, 14_000, [away, (6_000, 500, Kind::Odd { host: 0, purged: false })]);
+    first(&report, "replica 1 is to be seen: odd, suspects others");
+    let (back, fenced) = (first(&report, "Boot(2)"), first(&report, "replica 1 is to be seen: odd, fenced"));
+    assert!(fenced > back, "replica 1 was fenced at {fenced} ms, before {back} ms");
+    assert!(!report.trace.contains("starts anew"), "somebody was started anew for a doubt");
 }

@@ -70,6 +70,13 @@ pub enum Kind {
     /// All processes die, and one disk loses the end of what it had made durable; those who lagged are the first to be back, with
     /// that one: what it has forgotten they never had. Not where a disk is lost as well.
     LoseEnd(Host),
+    /// A replica applies a command wrongly. Once it is fenced the operator takes `for_ms` to give it an empty disk; `purged`: the
+    /// others purge their logs meanwhile, so that it is filled with a snapshot. At most one in a plan. Not where a disk is lost as
+    /// well, nor where logs are purged before: a leader that is odd and sends a snapshot makes others odd.
+    Odd {
+        host: Host,
+        purged: bool,
+    },
     /// A new replica joins, is promoted once it is filled, and is removed in the end. At most one in a plan.
     Guest,
     /// A new replica takes a founder's place for good. At most one in a plan, and not with a guest.
@@ -121,6 +128,14 @@ impl Plan {
         self.windows.get(host).cloned().unwrap_or_default()
     }
 
+    /// Whose state is made odd, how many milliseconds the operator takes, and whether the others purge their logs meanwhile.
+    pub fn odd(&self) -> Option<(Host, u64, bool)> {
+        self.faults.iter().find_map(|fault| match fault.kind {
+            Kind::Odd { host, purged } => Some((host, fault.for_ms, purged)),
+            _ => None,
+        })
+    }
+
     pub fn rots(&self) -> bool {
         self.faults.iter().any(|fault| matches!(fault.kind, Kind::Rot(_) | Kind::LoseEnd(_)))
     }
@@ -141,6 +156,28 @@ mod tests {
                 text.split(|c: char| !c.is_alphanumeric()).next().map(str::to_owned)
             }));
         }
-        assert_eq!(kinds.len(), 25, "{kinds:?}");
+        assert_eq!(kinds.len(), 26, "{kinds:?}");
+    }
+
+    #[test]
+    fn where_a_state_is_odd_no_disk_is_lost_no_log_purged_and_nobody_comes_or_goes() {
+        let plans: Vec<Plan> = (0..200).map(Plan::new).filter(|plan| plan.odd().is_some()).collect();
+        assert!(plans.len() > 10, "{}", plans.len());
+        for plan in plans {
+            let loses = |kind: &Kind| matches!(kind, Kind::NewDisk(_) | Kind::Rot(_) | Kind::LoseEnd(_));
+            let purges = |kind: &Kind| matches!(kind, Kind::Compact(_) | Kind::Refill { .. });
+            let moves = |kind: &Kind| matches!(kind, Kind::Guest | Kind::Replace(..));
+            let is_bad = |fault: &Fault| loses(&fault.kind) || purges(&fault.kind) || moves(&fault.kind);
+            assert!(!plan.faults.iter().any(is_bad), "seed {}: {:?}", plan.seed, plan.faults);
+        }
+    }
+
+    #[test]
+    fn a_plan_without_its_odd_state_has_none() {
+        let odd = Fault { at_ms: 2, for_ms: 30, kind: Kind::Odd { host: 1, purged: true } };
+        let other = Fault { at_ms: 1, for_ms: 0, kind: Kind::Freeze(0) };
+        let plan = Plan { faults: vec![other, odd], ..Plan::calm(0) };
+        let found = [&[0, 1][..], &[1], &[0]].map(|numbers| plan.only(numbers).odd());
+        assert_eq!(found, [Some((1, 30, true)), Some((1, 30, true)), None]);
     }
 }

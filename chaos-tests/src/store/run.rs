@@ -10,13 +10,13 @@ use raft::{Action, Command, Outcome, Precondition, Role, Standing, Store};
 
 use super::clients::op;
 use super::plan::{Host, Plan};
-use super::replica;
 use super::seen::Shared;
-use super::verdict;
 use super::watchers::PREFIXES;
+use super::{odd, replica, verdict};
 use crate::check::changes::Told;
+use crate::check::fences::Fences;
 use crate::check::members::Members;
-use crate::check::replicas::{Replicas, checksum};
+use crate::check::replicas::Replicas;
 use crate::check::tasks::Tasks;
 use crate::runner::Report;
 use crate::sim::disk::Platters;
@@ -48,6 +48,11 @@ pub struct Run {
     pub restart_at: BTreeMap<Host, Duration>,
     pub replicas: Replicas,
     pub members: Members,
+    pub fences: Fences,
+    /// Who is to apply a command wrongly, and has not yet.
+    pub poisons: Option<Host>,
+    /// When the operator empties the disk of who did.
+    pub empty_at: Option<Duration>,
     /// The replica on the host behind all others.
     pub newcomer: Option<u64>,
     pub snapshots: u64,
@@ -91,7 +96,7 @@ impl Run {
             revisions: Vec::new(),
         };
         shared.lock().idle_watches = PREFIXES.iter().enumerate().map(watch).collect();
-        let (restart_at, replicas, members) = Default::default();
+        let (restart_at, replicas, members, fences) = Default::default();
         Run {
             plan,
             world,
@@ -100,6 +105,9 @@ impl Run {
             restart_at,
             replicas,
             members,
+            fences,
+            poisons: None,
+            empty_at: None,
             newcomer: None,
             snapshots: 0,
             tasks: Tasks::new(TASKS_MAX),
@@ -153,6 +161,7 @@ impl Run {
         self.steps += 1;
         if self.steps.is_multiple_of(MONITOR_EVERY) {
             self.watch_leaders();
+            self.watch_fences();
         }
         if self.steps.is_multiple_of(SUPERVISE_EVERY) {
             self.supervise();
@@ -183,13 +192,15 @@ impl Run {
         }
     }
 
-    /// In a world where nothing rots, damage that a replica finds in its own data is its own work, repaired or not.
+    /// In a world where nothing rots, damage that a replica finds in its own data is its own work, repaired or not. Where a state
+    /// is made odd, [`odd`] sees to what is found of that.
     pub fn hear_diagnosis(&self, store: &Store) {
         let told = store.metrics();
         let found =
             [&told.checksum_failures, &told.divergences, &told.fenced, &told.in_doubt].map(|of| of.load(Relaxed));
-        if !self.plan.rots() && found != [0; 4] {
-            let [records, others, own, doubts] = found;
+        let [records, others, own, doubts] = found;
+        let is_sound = records == 0 && (self.plan.odd().is_some() || found == [0; 4]);
+        if !self.plan.rots() && !is_sound {
             let why = store.health().err().map(|why| format!(": {why}")).unwrap_or_default();
             self.shared.violated(format!(
                 "nothing rots, and yet replica {} has found damaged records {records} times and odd states {others} \
@@ -212,7 +223,7 @@ impl Run {
         for (id, store) in stores {
             self.hear_diagnosis(&store);
             let (state, roster) = (store.state(), store.roster());
-            let same = self.replicas.state(state.revision(), checksum(state.range(b"", None)), id);
+            let same = self.replicas.state(state.revision(), odd::written(&state), id);
             let applied = store.standing().borrow().applied_index;
             if let Err(why) = same.and(self.members.see(&roster.borrow(), applied)) {
                 self.shared.violated(why);
@@ -266,6 +277,9 @@ impl Run {
         let rosters: Vec<_> = stores.iter().map(members).collect();
         if rosters.iter().any(|members| *members != ids) {
             return Some(format!("the members are to be {ids:?}, they are {rosters:?}"));
+        }
+        if let Some(store) = stores.iter().find(|store| odd::is_odd(&store.state())) {
+            return Some(format!("the state of replica {} is odd", store.id()));
         }
         let revisions: Vec<_> = stores.iter().map(|store| store.state().revision()).collect();
         if revisions.iter().any(|revision| *revision != revisions[0]) {

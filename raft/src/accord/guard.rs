@@ -120,7 +120,12 @@ pub struct Franchise {
     pub abstains: Arc<AtomicBool>,
     /// It has forgotten something for certain. Of an empty directory nobody knows: it may be a new replica's.
     pub lost_data: bool,
+    /// It cannot be told what it has forgotten: its configuration names nobody else.
+    pub asks_nobody: bool,
 }
+
+const ASKS_NOBODY: &str = "is new or was emptied, and its configuration names no other replica: if its cluster has others, \
+                           write them into `members` there and start it again";
 
 impl Franchise {
     /// Why not, in words; `None`: it may.
@@ -133,10 +138,11 @@ impl Franchise {
 
     /// Why it abstains, as a sentence goes on that begins with its name; `None`: it does not.
     pub fn abstention(&self) -> Option<&'static str> {
-        match (self.abstains.load(Relaxed), self.lost_data) {
-            (false, _) => None,
-            (true, true) => Some("lost data and does not vote until it is filled again"),
-            (true, false) => Some("is new or was emptied, and does not vote until the others have filled it"),
+        match (self.abstains.load(Relaxed), self.asks_nobody, self.lost_data) {
+            (false, ..) => None,
+            (true, true, _) => Some(ASKS_NOBODY),
+            (true, false, true) => Some("lost data and does not vote until it is filled again"),
+            (true, false, false) => Some("is new or was emptied, and does not vote until the others have filled it"),
         }
     }
 }

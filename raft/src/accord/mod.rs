@@ -135,7 +135,12 @@ impl Accord {
         self.told.lock().expect("no holder of the digests panics")
     }
 
+    /// A fenced replica's state says nothing, and its vote counts for nothing.
     pub fn report(&self, ask: &peer::Ask) -> peer::Report {
+        let level = self.level.borrow().number() as u32;
+        if self.guard.is_shut() {
+            return peer::Report { digests: Vec::new(), level, abstains: true };
+        }
         let trail = self.published.trail();
         let mut told = self.told();
         let known = ask.indexes.iter().filter_map(|index| {
@@ -143,7 +148,7 @@ impl Accord {
             told.note(*index, digest);
             Some(peer::DigestAt { index: *index, digest })
         });
-        let (level, abstains) = (self.level.borrow().number() as u32, self.abstains.load(Relaxed));
+        let abstains = self.abstains.load(Relaxed);
         peer::Report { digests: known.collect(), level, abstains }
     }
 

@@ -4,8 +4,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::oneshot;
 
 use super::{Batch, Disk, Free, Note, Row, Table};
 
@@ -26,9 +29,14 @@ pub struct Faulty {
     /// A write has failed since the last healing.
     pub sick: AtomicBool,
     pub heals: AtomicU64,
+    pub reclaims: AtomicU64,
+    /// The next note: the one is told before it is saved, which then waits until the other is told.
+    pub hold_note: Mutex<Option<(oneshot::Sender<()>, mpsc::Receiver<()>)>>,
 }
 
 const MIB: u64 = 1 << 20;
+/// Nothing is held for longer than this.
+const HELD_MAX: Duration = Duration::from_secs(20);
 
 impl Faulty {
     pub fn new(below: Arc<dyn Disk>) -> Arc<Faulty> {
@@ -45,6 +53,8 @@ impl Faulty {
             reserved: Mutex::new(0),
             sick: false.into(),
             heals: AtomicU64::new(0),
+            reclaims: AtomicU64::new(0),
+            hold_note: Mutex::default(),
         })
     }
 
@@ -108,6 +118,12 @@ impl Disk for Faulty {
     }
 
     fn save_note(&self, note: Note, bytes: &[u8], durable: bool) -> io::Result<()> {
+        // Not in one with what follows, which would hold up the others as well.
+        let held = self.hold_note.lock().unwrap().take();
+        if let Some((begun, end)) = held {
+            let _ = begun.send(());
+            let _ = end.recv_timeout(HELD_MAX);
+        }
         self.below.save_note(note, bytes, durable)
     }
 
@@ -126,6 +142,11 @@ impl Disk for Faulty {
             () if one_of(&self.full_scans) => Err(full()),
             () => self.below.scan(table, from, to, bytes_max),
         }
+    }
+
+    fn reclaim(&self) -> io::Result<()> {
+        self.reclaims.fetch_add(1, Relaxed);
+        self.below.reclaim()
     }
 
     fn bytes(&self) -> u64 {

@@ -41,6 +41,8 @@ pub struct History {
     metrics: Arc<Metrics>,
     window: HistoryWindow,
     reach: Arc<Reach>,
+    /// So far back rely rows that were there at the start: they may have been written when the window was larger.
+    near_found: u64,
     inner: Mutex<Inner>,
     /// Held by who drops some of it. Taken before `inner`, never while that is held.
     dropping: Mutex<()>,
@@ -88,22 +90,14 @@ impl History {
         let trimmed = disk.get(Table::Meta, TRIMMED)?.map(|row| record::decode(&row, &what)).transpose()?;
         let trimmed: Trimmed = trimmed.unwrap_or_default();
         reach.relies_beyond(trimmed.entry());
+        let near_found = rows::check(&*disk, trimmed.cleared)?;
         let (ring, floors) = (Ring::default(), Floors::default());
         let inner = Mutex::new(Inner { trimmed, bytes_added, newest, ring, floors });
         let turns = Arc::new(Semaphore::new(READS_AT_ONCE));
-        let history = History { disk, metrics, window, reach, inner, dropping: Mutex::default(), turns };
-        history.check()?;
+        let dropping = Mutex::default();
+        let history = History { disk, metrics, window, reach, near_found, inner, dropping, turns };
         history.report(&history.inner());
         Ok(history)
-    }
-
-    /// Reads it once, so that damage is found while it can still be repaired.
-    fn check(&self) -> io::Result<()> {
-        let mut at = self.inner().trimmed.cleared;
-        while let Some(last) = rows::scan(&*self.disk, at, u64::MAX, rows::READ_BYTES)?.last() {
-            at = last.revision;
-        }
-        Ok(())
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -224,7 +218,7 @@ impl History {
             if inner.trimmed.floor != before.floor {
                 return Ok(true);
             }
-            let trimmed = inner.floors.move_on(before, floor, self.near_bytes());
+            let trimmed = inner.floors.move_on(before, floor, self.near_bytes().max(self.near_found));
             // Who reads hears of it before the rows go.
             (inner.trimmed.floor, inner.trimmed.position) = (trimmed.floor, trimmed.position);
             inner.ring.drop_upto(trimmed.floor);
@@ -284,6 +278,11 @@ impl History {
 
     pub fn bytes_added(&self) -> u64 {
         self.inner().bytes_added
+    }
+
+    /// What the window takes, and what it is to take at most.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.inner().bytes(), self.window.bytes_max)
     }
 }
 

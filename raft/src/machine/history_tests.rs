@@ -19,9 +19,15 @@ use crate::state::State;
 use crate::types::{Entry, Proposal, log_id};
 
 const WINDOW: HistoryWindow = HistoryWindow { age_max: Duration::from_secs(3600), bytes_max: 40_000 };
+/// As it was before somebody lowered it.
+const LARGER: HistoryWindow = HistoryWindow { bytes_max: 5 * WINDOW.bytes_max, ..WINDOW };
 
 fn open(disk: &Arc<Rocks>, reached: (u64, Revision)) -> History {
-    History::open(disk.clone(), Arc::default(), WINDOW, Arc::default(), reached).unwrap()
+    open_with(disk, WINDOW, reached)
+}
+
+fn open_with(disk: &Arc<Rocks>, window: HistoryWindow, reached: (u64, Revision)) -> History {
+    History::open(disk.clone(), Arc::default(), window, Arc::default(), reached).unwrap()
 }
 
 /// Takes off the log what nothing relies on.
@@ -69,7 +75,9 @@ fn rows_that_rely_on_others_and_on_the_log_find_them_while_the_window_moves_on()
     let random = Random::from_seed(7);
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(Rocks::open(dir.path()).unwrap());
-    let (mut history, mut state, mut made) = (open(&disk, (0, 0)), State::default(), BTreeMap::new());
+    let window = |turn: u64| if (turn / 500).is_multiple_of(2) { LARGER } else { WINDOW };
+    let mut history = open_with(&disk, window(0), (0, 0));
+    let (mut state, mut made) = (State::default(), BTreeMap::<Revision, Change>::new());
     let (mut near, mut index) = (0, 0);
     for turn in 0..3_000 {
         let (mut batch, mut round, mut bytes) = (Batch::default(), Vec::new(), 0);
@@ -90,15 +98,20 @@ fn rows_that_rely_on_others_and_on_the_log_find_them_while_the_window_moves_on()
             while history.trim(7, state.revision()).unwrap() {}
             clear(&disk, &history);
         }
-        if turn % 500 == 499 {
-            let reached = (history.bytes_added(), state.revision());
-            assert!(history.inner().bytes() < 2 * WINDOW.bytes_max, "the window is kept");
+        let since_restart: u64 = turn % 500;
+        if since_restart == 499 || since_restart < 40 && since_restart.is_multiple_of(4) {
             let expected: Vec<Change> = made.range(history.floor() + 1..).map(|(_, change)| change.clone()).collect();
-            assert_eq!(all(&history, state.revision()), expected, "from memory and from the disk");
-            history = open(&disk, reached);
+            assert_eq!(all(&history, state.revision()), expected, "from memory and from the disk, turn {turn}");
+        }
+        if since_restart == 499 {
+            let (reached, floor) = ((history.bytes_added(), state.revision()), history.floor());
+            let (bytes, bytes_max) = history.bytes();
+            assert!(bytes < 2 * bytes_max, "the window is kept");
+            let on_disk = (kept(&disk, Table::History) + kept(&disk, Table::Log)) as u64;
+            assert!(on_disk < 3 * bytes_max, "what the window left behind goes from the disk: {on_disk}");
+            history = open_with(&disk, window(turn + 1), reached);
+            let expected: Vec<Change> = made.range(floor + 1..).map(|(_, change)| change.clone()).collect();
             assert_eq!(all(&history, state.revision()), expected, "from the disk alone, after a restart");
-            let bytes = kept(&disk, Table::History) + kept(&disk, Table::Log);
-            assert!(bytes < 3 * WINDOW.bytes_max as usize, "what the window left behind goes from the disk: {bytes}");
             let rows = disk.scan(Table::History, b"", &[0xff; 9], usize::MAX).unwrap();
             let rows = rows.iter().map(|(_, row)| Found::decode(row, &|| "a row".into()).unwrap());
             near += rows.filter(|row| row.near().is_some()).count();

@@ -12,8 +12,8 @@ mod row;
 mod rows;
 pub mod trail;
 mod trim;
+mod unsaved;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -24,12 +24,14 @@ use futures::{Stream, StreamExt as _};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::DropGuard;
 
 use self::history::History;
 use self::image::Image;
 use self::objects::Generations;
 use self::published::Published;
 use self::reach::Reach;
+use self::unsaved::Unsaved;
 use crate::command::{Change, Command, Outcome, Versioned};
 use crate::disk::flusher::Flusher;
 use crate::disk::room::Room;
@@ -43,14 +45,13 @@ use crate::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types, log_i
 
 /// How much one write to the disk takes up while entries are applied.
 const ROUND_BYTES: usize = 2 << 20;
-/// Objects are written to the disk when so much of them has changed, or so many entries were applied, which a restart
-/// has to apply again; and every few seconds anyway.
-const CHANGED_BYTES_MAX: usize = 4 << 20;
-const UNSAVED_ENTRIES_MAX: u64 = 16_384;
 /// A disk that cannot sync an installed snapshot within this is broken.
 pub const INSTALL_DEADLINE: Duration = Duration::from_secs(60);
 
 const SAVED: Bytes = Bytes::from_static(b"state");
+
+/// What a poisoned replica holds though nobody wrote it. For tests.
+pub const STRAY: &[u8] = b"stray";
 
 /// Written in the same batch as the objects, so that the two never disagree.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -76,10 +77,9 @@ pub struct Machine {
     membership: StoredMembership,
     published: Arc<Published>,
     reach: Arc<Reach>,
-    /// Keys that the disk has in an older form, and about what their objects take.
-    changed: BTreeSet<Bytes>,
-    changed_bytes: usize,
-    unsaved_entries: u64,
+    unsaved: Unsaved,
+    /// The raft node drops its machine as it ends.
+    _end: DropGuard,
 }
 
 impl Machine {
@@ -107,7 +107,7 @@ impl Machine {
         let last_applied = last_applied.map(|(term, index)| log_id(term, index));
         reach.set(last_applied, state.revision());
         let published = Published::new(state.clone(), last_applied, history, metrics);
-        let (changed, changed_bytes, unsaved_entries) = (BTreeSet::new(), 0, 0);
+        let end = published.ended.clone().drop_guard();
         Ok(Machine {
             room,
             flusher,
@@ -118,9 +118,8 @@ impl Machine {
             membership,
             published,
             reach,
-            changed,
-            changed_bytes,
-            unsaved_entries,
+            unsaved: Unsaved::default(),
+            _end: end,
         })
     }
 
@@ -189,22 +188,20 @@ impl Machine {
         Ok(outcome)
     }
 
-    /// What a fault in the code or in the memory would do. For tests.
+    /// What a fault in the code or in the memory would do: an object comes into being that nobody wrote. For tests.
     fn poison(&mut self, changes: &[Change]) {
         let Some(change) = changes.last() else { return };
         if self.published.poison.swap(false, Relaxed) {
+            let (key, value) = (Bytes::from_static(STRAY), Bytes::from_static(b"what nobody wrote"));
             let (revision, created) = (change.revision, change.revision);
-            let wrong = Versioned { revision, created, value: Bytes::from_static(b"not what was written") };
-            self.state.insert(change.key.clone(), wrong);
+            self.state.insert(key.clone(), Versioned { revision, created, value: value.clone() });
+            // The disk is to have what memory has: a restart finds no damage, but an odd state.
+            self.unsaved.change(&Change { key, value: Some(value), ..change.clone() });
         }
     }
 
     fn collect(&mut self, round: &mut Round, entry: &LogId, changes: Vec<Change>) {
-        for change in &changes {
-            if self.changed.insert(change.key.clone()) {
-                self.changed_bytes += change.key.len() + change.value.as_ref().map_or(0, Bytes::len);
-            }
-        }
+        changes.iter().for_each(|change| self.unsaved.change(change));
         let history = &self.published.history;
         round.history_bytes += history.write(&mut round.batch, entry, &changes, round.history_bytes);
         round.changes.extend(changes.into_iter().map(Arc::new));
@@ -214,7 +211,7 @@ impl Machine {
     /// next: the digest is that of the whole state, and the log is cleared up to it.
     pub async fn save(&mut self) -> io::Result<()> {
         let mut batch = Batch::default();
-        for key in &self.changed {
+        for key in self.unsaved.keys() {
             let at = objects::key(self.generation, key);
             match self.state.get(key) {
                 Some(object) => batch.put(Table::Objects, at, record::encode_sized(object, 32 + object.value.len())),
@@ -238,8 +235,7 @@ impl Machine {
     }
 
     fn saved_all(&mut self) {
-        self.changed.clear();
-        (self.changed_bytes, self.unsaved_entries) = (0, 0);
+        self.unsaved = Unsaved::default();
         self.reach.set(self.last_applied, self.state.revision());
     }
 
@@ -252,7 +248,7 @@ impl Machine {
         if !batch.is_empty() {
             self.room.write(&batch).await?;
         }
-        self.unsaved_entries += entries;
+        self.unsaved.applied(entries);
         self.reach.falls_behind();
         Metrics::add(&self.published.metrics.entries_applied, entries);
         self.published.record(&digests);
@@ -260,7 +256,7 @@ impl Machine {
         for (responder, outcome) in answers {
             responder.send(outcome);
         }
-        match self.changed_bytes >= CHANGED_BYTES_MAX || self.unsaved_entries >= UNSAVED_ENTRIES_MAX {
+        match self.unsaved.is_due() {
             true => self.save().await,
             false => Ok(()),
         }

@@ -2,15 +2,16 @@
 //! place in one step. Acts.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use tokio::runtime::Handle;
 
 use super::image::Image;
 use crate::command::Versioned;
 use crate::disk::room::Room;
-use crate::disk::{Batch, Disk, Table};
+use crate::disk::{Batch, Disk, Table, apart};
 use crate::record;
 use crate::state::State;
 
@@ -48,6 +49,10 @@ pub fn load(disk: &dyn Disk, generation: u32) -> io::Result<State> {
 pub struct Generations {
     room: Arc<Room>,
     next: AtomicU32,
+    /// They were dropped while the disk was full, and take room still.
+    left: Mutex<Vec<u32>>,
+    /// One at a time clears them away.
+    clearing: tokio::sync::Mutex<()>,
 }
 
 impl Generations {
@@ -63,18 +68,40 @@ impl Generations {
             batch.delete_range(Table::Objects, behind, key(u32::MAX, b""));
             disk.write(&batch)?;
         }
-        Ok(Arc::new(Generations { room, next: AtomicU32::new(present + 1) }))
+        let next = AtomicU32::new(present + 1);
+        Ok(Arc::new(Generations { room, next, left: Mutex::default(), clearing: Default::default() }))
     }
 
-    pub fn stage(self: &Arc<Self>) -> Stage {
+    /// Begins a new one, once those that were left have given their room back: it may be all that there is.
+    pub async fn stage(self: &Arc<Self>) -> io::Result<Stage> {
+        self.clear_left().await?;
         let generation = self.next.fetch_add(1, Relaxed);
-        let staged = Staged { generation, room: self.room.clone(), adopted: false.into() };
-        Stage { staged: Arc::new(staged), batch: Batch::default(), state: State::default() }
+        let staged = Staged { generation, generations: self.clone(), adopted: false.into() };
+        Ok(Stage { staged: Arc::new(staged), batch: Batch::default(), state: State::default() })
+    }
+
+    fn left(&self) -> MutexGuard<'_, Vec<u32>> {
+        self.left.lock().expect("no holder of the generations that are left panics")
+    }
+
+    /// Waits until the disk takes writes again. Cancelled, or failed, it leaves all of it to the next.
+    async fn clear_left(&self) -> io::Result<()> {
+        let _alone = self.clearing.lock().await;
+        let left = self.left().clone();
+        if left.is_empty() {
+            return Ok(());
+        }
+        self.room.write(&deletion(&left)).await?;
+        if let Err(error) = apart(&self.room.disk, |disk| disk.reclaim()).await {
+            tracing::debug!(%error, "the room of unfinished snapshots is not given back yet");
+        }
+        self.left().retain(|generation| !left.contains(generation));
+        Ok(())
     }
 
     /// Puts the objects of an image that came without a generation of its own onto the disk.
     pub async fn write(self: &Arc<Self>, image: &Image) -> io::Result<Arc<Staged>> {
-        let mut stage = self.stage();
+        let mut stage = self.stage().await?;
         for (key, object) in image.state.objects() {
             stage.add(key.clone(), object.clone()).await?;
         }
@@ -100,7 +127,7 @@ impl Stage {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        self.staged.room.write(&std::mem::take(&mut self.batch)).await
+        self.staged.generations.room.write(&std::mem::take(&mut self.batch)).await
     }
 
     pub fn len(&self) -> usize {
@@ -114,10 +141,11 @@ impl Stage {
     }
 }
 
-/// A generation on the disk that no state refers to yet. Dropped without being adopted, it is cleared away.
+/// A generation on the disk that no state refers to yet. Dropped without being adopted, it is cleared away; on a full disk, as
+/// soon as there is room for that.
 pub struct Staged {
     pub generation: u32,
-    room: Arc<Room>,
+    generations: Arc<Generations>,
     adopted: std::sync::atomic::AtomicBool,
 }
 
@@ -138,10 +166,82 @@ impl Drop for Staged {
         if self.adopted.load(Relaxed) {
             return;
         }
-        let mut batch = Batch::default();
-        batch.delete_range(Table::Objects, key(self.generation, b""), key(self.generation + 1, b""));
-        if let Err(error) = self.room.disk.write(&batch) {
-            tracing::warn!(%error, "an unfinished snapshot is left on the disk until the next start");
+        match self.generations.room.disk.write(&deletion(&[self.generation])) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                tracing::warn!(%error, "an unfinished snapshot is left on the disk until there is room");
+                self.generations.left().push(self.generation);
+                // Perhaps nobody sends another.
+                let generations = self.generations.clone();
+                let clears = async move { generations.clear_left().await };
+                drop(Handle::try_current().map(|runtime| runtime.spawn(clears)));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "an unfinished snapshot is left on the disk until the next start");
+            }
         }
+    }
+}
+
+fn deletion(generations: &[u32]) -> Batch {
+    let mut batch = Batch::default();
+    for generation in generations {
+        batch.delete_range(Table::Objects, key(*generation, b""), key(generation + 1, b""));
+    }
+    batch
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::{Instant, sleep, timeout};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::disk::faulty::Faulty;
+    use crate::disk::rocks::Rocks;
+    use crate::metrics::Metrics;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+    const ENOUGH: u64 = 100 << 20;
+
+    fn rows(disk: &Faulty) -> usize {
+        disk.scan(Table::Objects, b"", &[0xff; 9], usize::MAX).unwrap().len()
+    }
+
+    /// Some of it is on the disk when that is full.
+    async fn give_one_up(generations: &Arc<Generations>, disk: &Faulty) {
+        let mut stage = timeout(PATIENCE, generations.stage()).await.unwrap().unwrap();
+        let large = Versioned { revision: 1, created: 1, value: vec![7; STAGE_BYTES].into() };
+        stage.add("large".into(), large).await.unwrap();
+        disk.set_free(0);
+        let mut one = Batch::default();
+        one.put(Table::Meta, Bytes::from_static(b"one"), vec![1]);
+        disk.write(&one).expect_err("the disk is full");
+        drop(stage);
+        assert_eq!(rows(disk), 1, "what deletes is refused as well");
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_given_up_on_a_full_disk_goes_when_there_is_room_and_before_another_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
+        let room = Room::new(disk.clone(), Arc::new(Metrics::default()), CancellationToken::new());
+        let generations = Generations::open(room, 0).unwrap();
+
+        give_one_up(&generations, &disk).await;
+        disk.set_free(ENOUGH);
+        let deadline = Instant::now() + PATIENCE;
+        while rows(&disk) > 0 {
+            assert!(Instant::now() < deadline, "it is still there");
+            sleep(Duration::from_millis(20)).await;
+        }
+
+        give_one_up(&generations, &disk).await;
+        let before = disk.reclaims.load(Relaxed);
+        disk.set_free(ENOUGH);
+        let _next = timeout(PATIENCE, generations.stage()).await.expect("there is room").unwrap();
+        assert_eq!((rows(&disk), disk.reclaims.load(Relaxed)), (0, before + 1));
     }
 }

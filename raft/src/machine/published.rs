@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::history::History;
 use super::trail::Trail;
@@ -20,6 +21,8 @@ pub struct Published {
     trail: Mutex<Trail>,
     pub history: History,
     pub metrics: Arc<Metrics>,
+    /// Cancelled once nothing is applied any more.
+    pub ended: CancellationToken,
     /// The next change is applied wrongly. For tests.
     pub poison: AtomicBool,
 }
@@ -38,6 +41,7 @@ impl Published {
             trail: Mutex::new(trail),
             history,
             metrics,
+            ended: CancellationToken::new(),
             poison: AtomicBool::new(false),
         };
         published.report(applied);

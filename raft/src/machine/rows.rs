@@ -5,6 +5,7 @@ use std::io;
 use bytes::Bytes;
 
 use super::row::Found;
+use super::trim::Reliance;
 use crate::command::{Action, Change, Revision};
 use crate::disk::{Disk, Table};
 use crate::log_rows;
@@ -41,6 +42,18 @@ pub fn scan(disk: &dyn Disk, after: Revision, upto: Revision, bytes: usize) -> i
 
 fn name(key: &[u8]) -> String {
     format!("history row {}", key.try_into().map_or(0, u64::from_be_bytes))
+}
+
+/// Reads all rows after `after` once, so that damage is found while it can still be repaired. Returns how far back they rely
+/// on others.
+pub fn check(disk: &dyn Disk, after: Revision) -> io::Result<u64> {
+    let (mut at, mut reliance) = (after, Reliance::default());
+    loop {
+        let rows = scan(disk, at, u64::MAX, READ_BYTES)?;
+        let Some(last) = rows.last() else { return Ok(reliance.bytes) };
+        at = last.revision;
+        rows.iter().for_each(|row| reliance.see(row));
+    }
 }
 
 /// The changes after `after`, up to `upto` or for about [`READ_BYTES`], whole commands only; at least one, if there is any.

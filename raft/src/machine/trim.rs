@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ring;
 use super::row::Found;
 use crate::command::Revision;
 use crate::store::HistoryWindow;
@@ -77,13 +78,36 @@ impl Floors {
     }
 }
 
+/// How far back rows rely on others, as they show it themselves: more may have counted as near when they were written.
+#[derive(Default)]
+pub struct Reliance {
+    pub bytes: u64,
+    /// Revision and position of those that the next one may rely on.
+    within: VecDeque<(Revision, u64)>,
+}
+
+impl Reliance {
+    /// In the order of their revisions. After a crash those at the end may have earlier positions than those in front of them,
+    /// which were made again; they are about to be as well, so that what they say does not matter.
+    pub fn see(&mut self, row: &Found) {
+        let position = row.place.position;
+        let near = row.near().and_then(|near| self.within.binary_search_by_key(&near, |(revision, _)| *revision).ok());
+        if let Some(near) = near {
+            self.bytes = self.bytes.max(position.saturating_sub(self.within[near].1));
+        }
+        self.within.push_back((row.revision, position));
+        let is_far = |at: u64| position.saturating_sub(at) > ring::BYTES_MAX as u64;
+        while self.within.pop_front_if(|(_, at)| is_far(*at)).is_some() {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
 
     use super::super::row::{self, Place};
     use super::*;
-    use crate::command::{Change, Previous};
+    use crate::command::{Change, Previous, Versioned};
 
     fn row(revision: Revision, position: u64, proposed_at_ms: u64, ends_command: bool) -> Found {
         let (key, value) = (Bytes::from_static(b"a"), None);
@@ -114,5 +138,34 @@ mod tests {
         assert_eq!((second.floor, second.cleared), (5, 0));
         let third = floors.move_on(second, floor(6, 140), 40);
         assert_eq!((third.floor, third.cleared, third.entry()), (6, 3, Some(log_id(1, 30))));
+    }
+
+    #[test]
+    fn how_far_back_rows_rely_is_seen_from_them() {
+        let relying = |revision, position, on| {
+            let was = Versioned { revision: on, created: 1, value: Bytes::from_static(b"old") };
+            let (key, previous) = (Bytes::from_static(b"a"), Previous::Was(was));
+            let change = Change { revision, key, value: None, previous, author: "x".into(), proposed_at_ms: 1 };
+            let row = row::encode(&change, Place::new(&log_id(1, revision), position, true), 0, true);
+            Found::decode(&row, &|| "it".into()).unwrap()
+        };
+        let mut reliance = Reliance::default();
+        let far = ring::BYTES_MAX as u64;
+        let cases = [
+            (relying(7, 1_000, 2), 0, "on one that is gone"),
+            (row(8, 1_100, 5_000, true), 0, "on none"),
+            (relying(9, 1_150, 8), 50, ""),
+            (relying(10, 1_200, 7), 200, ""),
+            (relying(11, 1_250, 9), 200, "nearer"),
+            (relying(12, 900, 11), 200, "where it stood before those in front of it were made again"),
+            (row(13, 2_000 + far, 5_000, true), 200, "on none"),
+            (relying(14, 2_001 + far, 13), 200, ""),
+            (relying(15, 2_000 + 2 * far, 13), far, "as far as any can"),
+        ];
+        for (row, expected, why) in cases {
+            reliance.see(&row);
+            assert_eq!(reliance.bytes, expected, "revision {}: {why}", row.revision);
+        }
+        assert_eq!(reliance.within.len(), 3, "what nothing can rely on any more is forgotten");
     }
 }

@@ -1,7 +1,8 @@
 //! Looks after this replica's own membership: tells the others its address when that has changed, notices that it was
-//! removed, and as the leader writes down what an earlier leader left open. Acts.
+//! removed or would not find the others again, and as the leader writes down what an earlier leader left open. Acts;
+//! `unnamed` decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,10 +31,11 @@ pub(crate) async fn run(
     rhythm: Rhythm,
     stop: CancellationToken,
 ) {
-    let mut turn = 0;
+    let (mut turn, mut told) = (0, BTreeSet::new());
     loop {
         members.follow_addresses();
         members.publish();
+        members.tell_unnamed(&mut told);
         members.announce().await;
         members.tidy().await;
         if let Some(why) = members.expelled(turn).await {
@@ -96,6 +98,19 @@ impl Members {
         });
     }
 
+    /// Once for each set of others. The file may be mended by now: it is read at the next start.
+    fn tell_unnamed(&self, told: &mut BTreeSet<u64>) {
+        let others = unnamed(self.id, &self.initial, &self.roster.borrow().members);
+        if !others.is_empty() && others != *told {
+            tracing::warn!(
+                ?others,
+                "the configuration that this replica was started with names none of the other members: write them into \
+                 `members` there, if that is not done yet; should it lose its disk, it could not find its cluster again"
+            );
+        }
+        *told = others;
+    }
+
     fn others(&self) -> Vec<Member> {
         self.known().into_iter().filter(|member| member.id != self.id).collect()
     }
@@ -153,5 +168,36 @@ impl Members {
         let mut client = self.channels.client(other.id, &other.peer_address, Lane::Control);
         let answer = tokio::time::timeout(ASK, client.describe(DescribeRequest {})).await;
         door::expelled(&answer.ok()?.err()?)
+    }
+}
+
+/// The other members, where the configuration names none of them: without its disk, this replica would not find them.
+fn unnamed(own: u64, configured: &[Member], members: &[Member]) -> BTreeSet<u64> {
+    let ids = |of: &[Member]| -> BTreeSet<u64> { of.iter().map(|member| member.id).filter(|id| *id != own).collect() };
+    let (named, others) = (ids(configured), ids(members));
+    if named.is_disjoint(&others) { others } else { BTreeSet::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: [u64; 0] = [];
+
+    #[test]
+    fn one_of_the_others_must_be_named() {
+        let of = |ids: &[u64]| -> Vec<Member> {
+            let member = |id: &u64| Member { id: *id, peer_address: String::new(), client_address: String::new() };
+            ids.iter().map(member).collect()
+        };
+        let unnamed = |configured: &[u64], members: &[u64]| -> Vec<u64> {
+            super::unnamed(1, &of(configured), &of(members)).into_iter().collect()
+        };
+        assert_eq!(unnamed(&[1], &[]), NONE, "nobody is known to be a member yet");
+        assert_eq!(unnamed(&[1], &[1]), NONE, "there is nobody else");
+        assert_eq!(unnamed(&[1], &[1, 2]), [2], "a learner, too");
+        assert_eq!(unnamed(&[1], &[1, 2, 3]), [2, 3]);
+        assert_eq!(unnamed(&[1, 2], &[1, 2, 3]), NONE, "that one knows of the rest");
+        assert_eq!(unnamed(&[1, 2, 3], &[1, 4, 5]), [4, 5], "those it names were replaced");
     }
 }

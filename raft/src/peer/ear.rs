@@ -1,5 +1,6 @@
-//! When the leader was last heard, and what follows from it. Decides; touches nothing.
+//! When the leader was last heard, and what follows from it; and who has called at all. Decides; touches nothing.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 /// disk hears all the same.
 pub struct Ear {
     last: Mutex<Option<Heard>>,
+    callers: Mutex<BTreeSet<u64>>,
     /// How long a leader may be silent before it is taken for lost.
     silence: Duration,
     heartbeat: Duration,
@@ -23,11 +25,21 @@ struct Heard {
 
 impl Ear {
     pub fn new(silence: Duration, heartbeat: Duration) -> Ear {
-        Ear { last: Mutex::default(), silence, heartbeat }
+        Ear { last: Mutex::default(), callers: Mutex::default(), silence, heartbeat }
     }
 
     fn last(&self) -> MutexGuard<'_, Option<Heard>> {
         self.last.lock().expect("no holder of what was heard panics")
+    }
+
+    /// Another replica of this cluster has said or asked something, whatever it was.
+    pub fn called(&self, by: u64) {
+        self.callers.lock().expect("no holder of the callers panics").insert(by);
+    }
+
+    /// Those that have called since this replica was started.
+    pub fn callers(&self) -> BTreeSet<u64> {
+        self.callers.lock().expect("no holder of the callers panics").clone()
     }
 
     /// `leader` spoke as the leader of `term`.
@@ -95,5 +107,13 @@ mod tests {
         assert_eq!((ear.patience_ends(3), ear.patience_ends(4)), (None, None), "a deposed leader's word is none");
         assert!(ear.patience_ends(5).is_some());
         assert_eq!((ear.leader_heard(4), ear.leader_heard(5)), (Some(2), None));
+    }
+
+    #[test]
+    fn who_called_is_known_once() {
+        let ear = Ear::new(SILENCE, HEARTBEAT);
+        assert!(ear.callers().is_empty());
+        [3, 2, 3].into_iter().for_each(|replica| ear.called(replica));
+        assert_eq!(ear.callers(), BTreeSet::from([2, 3]));
     }
 }

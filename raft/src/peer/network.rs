@@ -21,6 +21,7 @@ use tonic::{Code, Status};
 use super::channels::{Channels, Client, Lane};
 use super::{snapshot, wire};
 use crate::accord::Accord;
+use crate::accord::guard::Guard;
 use crate::log_store::LogStore;
 use crate::machine::image::Image;
 use crate::metrics::Metrics;
@@ -41,6 +42,7 @@ pub struct Factory {
     pub channels: Channels,
     pub metrics: Arc<Metrics>,
     pub accord: Arc<Accord>,
+    pub guard: Arc<Guard>,
     pub log: LogStore,
     pub id: u64,
     /// An append stream that owes an answer for this long is broken.
@@ -235,6 +237,10 @@ impl RaftNetworkV2<Types> for Network {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
+        if let Some(why) = self.factory.guard.why() {
+            // Filled with a state that may be wrong, the target would speak for it.
+            return Err(self.explain(RPCTypes::InstallSnapshot, Status::unavailable(why)).into());
+        }
         let sending = snapshot::send(self.bulk(), vote, snapshot, option.soft_ttl(), &self.factory.metrics);
         tokio::select! {
             closed = cancel => Err(StreamingError::Closed(closed)),

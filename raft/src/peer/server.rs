@@ -27,6 +27,7 @@ use super::{forward, listener, snapshot, wire};
 use crate::accord::Accord;
 use crate::accord::guard::{Franchise, Guard};
 use crate::admission::Admission;
+use crate::disk::space::Level;
 use crate::log_store::LogStore;
 use crate::machine::objects::Generations;
 use crate::members::plan::MemberChange;
@@ -98,6 +99,11 @@ impl Server {
         Ok(AppendReply { report, ..wire::appended_out(&result) })
     }
 
+    /// A write that waits for room holds up the raft node, and what came in meanwhile would fill the memory.
+    fn has_room(&self) -> bool {
+        *self.trouble.level.borrow() != Level::Out
+    }
+
     /// A fenced replica counts for no majority.
     fn trusted(&self) -> Result<(), Status> {
         match self.guard.is_shut() {
@@ -142,8 +148,11 @@ impl Peer for Server {
     async fn append(&self, request: Request<Streaming<AppendRequest>>) -> Reply<Self::AppendStream> {
         let sender = sender(&request)?;
         self.trusted()?;
-        let guard = self.guard.clone();
-        let trusted = move |_: &_| std::future::ready(!guard.is_shut());
+        if !self.has_room() {
+            return Err(Status::unavailable("there is no room on its disk"));
+        }
+        let server = self.clone();
+        let takes = move |_: &_| std::future::ready(!server.guard.is_shut() && server.has_room());
         let recall = self.recall.clone();
         let settling = self.settling.clone();
         let settled = move |request| {
@@ -154,7 +163,7 @@ impl Peer for Server {
             }
         };
         let requests = readable(request.into_inner(), sender, self.ear.clone(), recall);
-        let requests = requests.then(settled).take_while(trusted);
+        let requests = requests.then(settled).take_while(takes);
         let results = self.raft.stream_append(requests);
         let replies = results.map(|result| result.map(|result| wire::appended_out(&result)).map_err(stopped));
         Ok(Response::new(replies.boxed()))
@@ -213,13 +222,18 @@ impl Peer for Server {
         let sender = sender(&request)?;
         let busy = |_| Status::resource_exhausted("another snapshot is coming in");
         self.trusted()?;
-        let _permit = self.installing.try_acquire().map_err(busy)?;
+        let permit = self.installing.clone().try_acquire_owned().map_err(busy)?;
         let (vote, snapshot) =
             snapshot::receive(request.into_inner(), &self.generations, &self.trouble.metrics).await?;
         own(&vote, sender)?;
         believes(&self.recall, &vote)?;
-        let _unsettled = self.settling.write().await;
-        let reply = self.raft.install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
+        let (raft, settling) = (self.raft.clone(), self.settling.clone());
+        // In a task of its own: whoever sent it may go away meanwhile, and what follows on it waits all the same.
+        let installed = tokio::spawn(async move {
+            let _held = (permit, settling.write_owned().await);
+            raft.install_full_snapshot(vote, snapshot).await
+        });
+        let reply = installed.await.map_err(stopped)?.map_err(stopped)?;
         Ok(Response::new(SnapshotReply { vote: Some(wire::vote_out(&reply.vote)) }))
     }
 

@@ -113,7 +113,7 @@ pub async fn receive(
     let vote = wire::vote_in(head.vote)?;
     let last_membership = wire::stored_membership_in(head.membership_at, &head.membership)?;
     let meta = SnapshotMeta { last_log_id: head.last.map(wire::log_id_in), last_membership };
-    let mut stage = generations.stage();
+    let mut stage = generations.stage().await.map_err(disk)?;
     let mut crc = crc32fast::Hasher::new();
     loop {
         match next().await? {

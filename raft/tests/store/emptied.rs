@@ -1,12 +1,14 @@
-//! A replica whose disk was replaced or emptied, until it is filled again: whom it believes, and that it rests behind a fence.
+//! A replica whose disk was replaced or emptied, until it is filled again: whom it believes, that it founds nothing, and that
+//! it rests behind a fence.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use kontiki_raft::{Disk as _, Table};
+use kontiki_raft::{Config, Disk as _, Store, Table};
+use proto::seam::Env;
 
 use crate::common::disk::{Memory, on_memory, start_on};
-use crate::common::{command, eventually, filled, idles, in_time, put, takes_part};
+use crate::common::{command, eventually, filled, idles, in_time, put, status_of, takes_part};
 
 /// A leader without a majority is silent for 1.6 s at a time: within this it sends heartbeats, and entries too.
 const LONG: Duration = Duration::from_secs(4);
@@ -37,6 +39,40 @@ async fn an_emptied_replica_takes_nothing_from_a_leader_that_may_have_been_depos
     assert!(disks[&emptied].keys(Table::Log).is_empty());
 
     start_on(&mut cluster, &disks, away).await.unwrap();
+    takes_part(cluster, store).await;
+}
+
+/// It took itself for new, for the configuration of its first day names nobody whom it could ask.
+#[tokio::test]
+async fn an_emptied_founder_whose_configuration_names_nobody_else_founds_nothing_and_does_not_vote() {
+    let (mut cluster, mut disks) = on_memory(1).await;
+    filled(&cluster).await;
+    assert_eq!((cluster.grow().await, cluster.grow().await), (2, 3));
+    cluster.converged().await;
+    cluster.stop(1).await;
+    disks.insert(1, Memory::new());
+    let alone = Config { initial_members: vec![cluster.members[0].clone()], ..cluster.config(1) };
+    let store = Store::open_on(disks[&1].clone(), alone, Env::real()).await.unwrap();
+    let heard = async || disks[&1].keys(Table::Meta).iter().any(|key| key == "abstains").then_some(());
+    eventually("it has heard that the cluster lives", heard).await;
+
+    // Nobody leads without its vote, and nothing is committed.
+    let dead = cluster.leader().await.id();
+    cluster.kill(dead).await;
+    let left = cluster.stores.values().next().unwrap().clone();
+    let proposed = tokio::time::timeout(LONG, left.propose(command(vec![put("later", "x")]))).await;
+    assert!(!matches!(proposed, Ok(Ok(_))), "a majority without the one that is away: {proposed:?}");
+    assert_eq!(left.standing().borrow().leads_in_term, None);
+    let standing = store.standing().borrow().clone();
+    assert_eq!((standing.term, standing.leader), (0, None), "it neither leads nor follows");
+    assert!(disks[&1].keys(Table::Log).is_empty());
+    let told = status_of(&left, 1).await.trouble.unwrap_or_default();
+    assert!(told.contains("write them into `members`"), "{told}");
+
+    // As it was told.
+    in_time("a stop", store.kill()).await;
+    let store = start_on(&mut cluster, &disks, 1).await.unwrap();
+    cluster.start(dead).await;
     takes_part(cluster, store).await;
 }
 

@@ -204,6 +204,50 @@ async fn two_states_without_a_majority_serve_nobody_until_the_third_decides() {
 }
 
 #[tokio::test]
+async fn who_doubts_its_state_fills_nobody_with_it() {
+    let (mut cluster, disks) = on_memory(3).await;
+    write(&cluster.leader().await, "a", "x").await;
+    cluster.converged().await;
+    let absent = cluster.follower().await.id();
+    cluster.kill(absent).await;
+    let odd = cluster.leader().await;
+    let right = cluster.follower().await;
+    odd.poison();
+    write(&odd, "poisoned", "x").await;
+    eventually("the doubt", async || odd.health().err()).await;
+    // Who was away can only be filled by a snapshot now.
+    odd.compact_log().await;
+    let back = start_on(&mut cluster, &disks, absent).await.unwrap();
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let why = right.health().unwrap_err().to_string();
+        assert!(why.contains("no majority agrees"), "{why}");
+    }
+    assert_eq!(back.metrics().snapshots_installed.load(Relaxed), 0);
+    // A person ends it: the right one still has its log.
+    cluster.kill(odd.id()).await;
+    eventually("the end of the doubt", async || right.health().ok()).await;
+    write(&right, "on", "x").await;
+    eventually("what was written", async || value(&back, "on")).await;
+    assert_eq!(value(&back, "poisoned").as_deref(), Some("x"));
+}
+
+#[tokio::test]
+async fn a_fenced_one_that_runs_on_makes_nobody_doubt() {
+    let (mut cluster, _disks) = on_memory(3).await;
+    let leader = cluster.leader().await;
+    let odd = cluster.follower().await;
+    diverge(&cluster, &odd).await;
+    let silent = cluster.stores.keys().copied().find(|id| ![leader.id(), odd.id()].contains(id)).unwrap();
+    cluster.kill(silent).await;
+    // The two that are left have two states.
+    for _ in 0..15 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        leader.health().unwrap();
+    }
+}
+
+#[tokio::test]
 async fn replicas_under_load_and_after_a_snapshot_agree() {
     let mut cluster = Cluster::started(3).await;
     let behind = cluster.follower().await.id();

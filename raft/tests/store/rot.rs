@@ -234,6 +234,8 @@ async fn fails_a_sync(cluster: &Cluster, disks: &Disks, broken: Store) {
     };
     eventually("the failure", failed).await;
     disks[&broken.id()].fail_sync.store(false, SeqCst);
+    in_time("the end of its raft node", broken.ended().cancelled()).await;
+    assert!(!other.ended().is_cancelled());
     write(other, "and on", "x").await;
     let why = broken.health().unwrap_err().to_string();
     assert!(why.contains("scratched"), "a later success does not make it well: {why}");

@@ -11,6 +11,7 @@ use api::status::Status;
 use bytes::Bytes;
 use raft::{Change, News, Previous, State, Watcher};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::answer::{Event, Object};
 use super::offer::Offer;
@@ -26,6 +27,8 @@ impl Objects {
     pub async fn watch(&self, request: Watch) -> Result<Events, Status> {
         let Watch { target, selection, start, bookmarks, initial_end, timeout, user } = request;
         self.authorize("watch", &target, &user, Some(&selection.fields))?;
+        // One that never hears of anything again would look like one to which nothing happens.
+        self.store.health().map_err(|unwell| Status::service_unavailable(unwell.to_string(), 1))?;
         let prefix = Bytes::from(Key::prefix(target.kind.group, target.kind.plural, &target.namespace));
         let (initial, after) = match start {
             WatchStart::Present(freshness) => {
@@ -60,6 +63,7 @@ impl Objects {
             bookmarks,
             bookmark_due: now + BOOKMARK_INTERVAL,
             end: timeout.map(|timeout| now + timeout),
+            ended: self.store.ended(),
         })
     }
 }
@@ -87,6 +91,8 @@ pub struct Events {
     bookmarks: bool,
     bookmark_due: Instant,
     end: Option<Instant>,
+    /// This replica applies nothing any more: the client goes on at another one, from where it is.
+    ended: CancellationToken,
 }
 
 impl Events {
@@ -102,6 +108,10 @@ impl Events {
             tokio::select! {
                 biased;
                 () = at(end) => {
+                    self.watcher = None;
+                    self.bookmark();
+                }
+                () = self.ended.cancelled() => {
                     self.watcher = None;
                     self.bookmark();
                 }

@@ -70,6 +70,22 @@ async fn a_watch_begins_with_what_is_there_and_tells_every_change() {
 }
 
 #[tokio::test]
+async fn a_watch_ends_where_nothing_is_applied_any_more_and_none_begins_there() {
+    let replica = Replica::start().await;
+    let client = replica.admin();
+    post(&client, CONFIG_MAPS, &config_map("old", "a")).await.expect(201);
+    let mut lines = Lines::open(&client, &format!("{CONFIG_MAPS}?watch=true"), "application/json").await;
+    assert_eq!(lines.next().await, told("ADDED", "old"));
+    // As after a failed sync of its disk: the process goes on.
+    replica.store.kill().await;
+    assert_eq!(lines.event().await, None, "without an error: the client goes on elsewhere from where it is");
+    let revision = replica.store.state().revision();
+    let path = format!("{CONFIG_MAPS}?watch=1&resourceVersion={revision}");
+    get(&client, &path).await.expect(503);
+    replica.stop().await;
+}
+
+#[tokio::test]
 async fn a_watch_goes_on_from_a_revision() {
     let replica = Replica::start().await;
     let client = replica.admin();
