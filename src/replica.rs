@@ -107,7 +107,8 @@ async fn add(new: &New, context: &Context) -> Result<u64, Failure> {
         return Err(Failure::new(format!("--port {} leaves none for the other replicas", new.port)));
     };
     let (client_address, peer_address) = (format!("{}:{}", new.host, new.port), format!("{}:{peer}", new.host));
-    let reply = context.client.add_replica(&peer_address, &client_address).await?;
+    let mut reply = context.client.add_replica(&peer_address, &client_address).await?;
+    name_itself(&mut reply, peer_address, client_address);
     let members = reply.replicas.iter().map(|replica| {
         json!({"id": replica.id, "peerAddress": replica.peer_address, "clientAddress": replica.client_address})
     });
@@ -130,6 +131,14 @@ async fn add(new: &New, context: &Context) -> Result<u64, Failure> {
     Ok(reply.id)
 }
 
+/// The replica that answers may not have heard of the new one yet, where it lost its leader just then. A configuration that
+/// does not name its own replica is refused, and what is written once is never written over.
+fn name_itself(reply: &mut AddReplicaReply, peer_address: String, client_address: String) {
+    if !reply.replicas.iter().any(|replica| replica.id == reply.id) {
+        reply.replicas.push(Replica { id: reply.id, peer_address, client_address, ..Replica::default() });
+    }
+}
+
 /// Where the cluster had one replica: what that one must be told. It was configured when there was no other, and would not
 /// find its cluster again without its disk.
 fn advice(reply: &AddReplicaReply) -> Option<String> {
@@ -147,18 +156,31 @@ fn advice(reply: &AddReplicaReply) -> Option<String> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_first_replica_is_told_of_the_second() {
-        let replica = |id: u64| Replica {
-            id,
+    fn reply(id: u64, ids: &[u64]) -> AddReplicaReply {
+        let replica = |id: &u64| Replica {
+            id: *id,
             peer_address: format!("h{id}:7"),
             client_address: format!("h{id}:6"),
             ..Replica::default()
         };
-        let advised = |id, ids: &[u64]| {
-            let replicas = ids.iter().map(|id| replica(*id)).collect();
-            advice(&AddReplicaReply { id, cluster_id: "c".into(), replicas })
-        };
+        AddReplicaReply { id, cluster_id: "c".into(), replicas: ids.iter().map(replica).collect() }
+    }
+
+    #[test]
+    fn a_new_replica_is_named_once_also_where_who_answers_has_not_heard_of_it() {
+        for known in [&[1, 2, 3][..], &[1, 2]] {
+            let mut reply = reply(3, known);
+            name_itself(&mut reply, "h3:7".into(), "h3:6".into());
+            let named =
+                reply.replicas.iter().map(|replica| (replica.id, &*replica.peer_address, &*replica.client_address));
+            let named: Vec<(u64, &str, &str)> = named.collect();
+            assert_eq!(named, [(1, "h1:7", "h1:6"), (2, "h2:7", "h2:6"), (3, "h3:7", "h3:6")]);
+        }
+    }
+
+    #[test]
+    fn the_first_replica_is_told_of_the_second() {
+        let advised = |id, ids: &[u64]| advice(&reply(id, ids));
         let said = advised(2, &[1, 2]).unwrap();
         assert!(said.contains("config.yaml of replica 1 "), "{said}");
         assert!(said.ends_with("\n- {id: 2, peerAddress: \"h2:7\", clientAddress: \"h2:6\"}"), "{said}");

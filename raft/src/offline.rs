@@ -1,6 +1,8 @@
 //! What is done to a data directory while its replica does not run: a snapshot file becomes a new cluster's beginning, a
 //! survivor of a lost majority becomes a cluster of one. Acts.
 
+mod answer;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,9 +11,9 @@ use std::time::Duration;
 
 use openraft::storage::{RaftLogStorage as _, RaftStateMachine as _};
 use openraft::vote::RaftLeaderId as _;
-use proto::peer::DescribeRequest;
 use tokio_util::sync::CancellationToken;
 
+use crate::accord::guard;
 use crate::backup::{self, Header};
 use crate::bootstrap::Bootstrap;
 use crate::disk::flusher::Flusher;
@@ -25,11 +27,11 @@ use crate::machine::reach::Reach;
 use crate::members::{Member, used};
 use crate::mend::{self, Whose};
 use crate::metrics::Metrics;
-use crate::peer::channels::{self, Channels, Lane};
-use crate::peer::door;
 use crate::state::State;
 use crate::store::HistoryWindow;
 use crate::types::{LogId, Membership, SnapshotMeta, StoredMembership, Types, Vote, log_id, term_of};
+
+pub use answer::{Answer, ask};
 
 /// How far the revision jumps: farther than a cluster comes in years of writes, so that whatever a client remembers
 /// lies in the past, and is gone.
@@ -123,6 +125,8 @@ pub struct Inspection {
     pub abstains: bool,
     /// While it abstains: it is known that it lost data. It was not new.
     pub lost_data: bool,
+    /// Why its state may be wrong: with this data it never again votes or serves.
+    pub fenced: Option<String>,
 }
 
 pub async fn inspect(dir: &Path) -> Result<Inspection, Error> {
@@ -271,37 +275,7 @@ impl Data {
             members: membership.nodes().map(|(id, place)| Member::new(*id, place)).collect(),
             abstains: Bootstrap::abstained(disk)?,
             lost_data: Bootstrap::lost_data(disk)?,
+            fenced: guard::fenced(disk)?,
         })
     }
-}
-
-/// What a member that runs says of its log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
-    pub last_term: u64,
-    pub last_index: u64,
-    pub applied_index: u64,
-}
-
-/// Asks these members, by the identity of one of their own. Who does not answer in time is left out. `Err` in the map: the
-/// cluster lives on without the one who asks, and why.
-pub async fn ask(
-    members: &[Member],
-    cluster_id: &str,
-    identity: &proto::tls::Identity,
-    net: Arc<dyn proto::seam::Net>,
-    within: Duration,
-) -> Result<BTreeMap<u64, Result<Answer, String>>, channels::Error> {
-    let channels = Channels::new(net, identity, cluster_id)?;
-    let asked = members.iter().map(|member| async {
-        let mut client = channels.client(member.id, &member.peer_address, Lane::Control);
-        let reply = match tokio::time::timeout(within, client.describe(DescribeRequest {})).await.ok()? {
-            Ok(reply) => reply.into_inner(),
-            Err(status) => return Some((member.id, Err(door::expelled(&status)?))),
-        };
-        let last = reply.last.unwrap_or_default();
-        let answer = Answer { last_term: last.term, last_index: last.index, applied_index: reply.applied_index };
-        Some((member.id, Ok(answer)))
-    });
-    Ok(futures::future::join_all(asked).await.into_iter().flatten().collect())
 }

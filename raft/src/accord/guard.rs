@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::room::Room;
-use crate::disk::{Batch, Table};
+use crate::disk::{Batch, Disk, Table};
 use crate::handover::{Handover, Wish};
 use crate::metrics::Metrics;
 use crate::record;
@@ -40,6 +40,13 @@ impl Fence {
     }
 }
 
+/// Why an earlier run of this replica was fenced; `None`: it was not. A record that cannot be read says that it was.
+pub fn fenced(disk: &dyn Disk) -> io::Result<Option<String>> {
+    let what = || "meta record fenced".to_string();
+    let row = disk.get(Table::Meta, &FENCED)?;
+    Ok(row.map(|row| record::decode::<String>(&row, &what).unwrap_or_else(|error| error.to_string())))
+}
+
 pub struct Guard {
     fence: watch::Sender<Fence>,
     room: Arc<Room>,
@@ -48,12 +55,7 @@ pub struct Guard {
 
 impl Guard {
     pub fn open(room: Arc<Room>, metrics: Arc<Metrics>) -> io::Result<Arc<Guard>> {
-        let what = || "meta record fenced".to_string();
-        let fence = match room.disk.get(Table::Meta, &FENCED)?.map(|row| record::decode::<String>(&row, &what)) {
-            None => Fence::Open,
-            Some(Ok(why)) => Fence::Shut(why),
-            Some(Err(error)) => Fence::Shut(error.to_string()),
-        };
+        let fence = fenced(&*room.disk)?.map_or(Fence::Open, Fence::Shut);
         let guard = Guard { fence: watch::Sender::new(fence.clone()), room, metrics };
         guard.report(&fence);
         Ok(Arc::new(guard))

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use kontiki_raft::offline::{self, NewReplica, REVISION_JUMP};
-use kontiki_raft::{MemberChange, News, OpenError, Store, backup};
+use kontiki_raft::{Member, MemberChange, News, OpenError, Store, backup};
 use proto::seam::Env;
 
 use crate::common::{Cluster, PATIENCE, bytes, eventually, filled, in_time, value, write};
@@ -110,7 +110,7 @@ async fn the_survivor_of_a_lost_majority_goes_on_and_the_others_are_out() {
     }
     let found = offline::inspect(&cluster.dir(2)).await.unwrap();
     assert_eq!((found.replica, found.voters.len(), found.cluster_id.as_str()), (2, 3, "test-cluster"));
-    assert!(found.last_index >= 20 && !found.abstains, "{found:?}");
+    assert!(found.last_index >= 20 && !found.abstains && found.fenced.is_none(), "{found:?}");
     let wrong = offline::recover(&cluster.dir(2), 3).await.unwrap_err();
     assert!(wrong.to_string().contains("belongs to replica 2"), "{wrong}");
     assert_eq!(offline::recover(&cluster.dir(2), 2).await.unwrap(), "test-cluster-epoch-1");
@@ -168,6 +168,41 @@ async fn a_replica_that_was_never_filled_does_not_count_and_lost_nothing() {
     })
     .await;
     assert_eq!((found.replica, found.last_index, found.lost_data), (3, 0, false), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_replica_says_whether_it_leads_and_why_it_takes_no_part_and_its_data_says_that_it_was_fenced() {
+    let mut cluster = Cluster::started(3).await;
+    let leader = cluster.leader().await;
+    let odd = cluster.follower().await;
+    let third = (1..=3).find(|id| ![leader.id(), odd.id()].contains(id)).unwrap();
+    odd.poison();
+    write(&leader, "poisoned", "x").await;
+    let differs = |why: &str| why.contains(&format!("the state of replica {} differs", odd.id()));
+    eventually("the fence", async || odd.health().err().filter(|unwell| differs(&unwell.0))).await;
+
+    let others: Vec<Member> = cluster.members.iter().filter(|member| member.id != third).cloned().collect();
+    let identity = cluster.identity(&format!("kontiki:replica:{third}"));
+    let ask = async || offline::ask(&others, "test-cluster", &identity, Env::real().net, PATIENCE).await.unwrap();
+    let said = ask().await;
+    let (of_leader, of_odd) = (said[&leader.id()].as_ref().unwrap(), said[&odd.id()].as_ref().unwrap());
+    assert!(of_leader.leads && !of_leader.abstains && of_leader.idle.is_none(), "{of_leader:?}");
+    assert!(!of_odd.leads && !of_odd.abstains && of_odd.idle.as_deref().is_some_and(differs), "{of_odd:?}");
+
+    cluster.kill(odd.id()).await;
+    let found = offline::inspect(&cluster.dir(odd.id())).await.unwrap();
+    assert!(found.fenced.as_deref().is_some_and(differs) && !found.abstains, "{found:?}");
+
+    // Nobody fills an empty one while one of the others is away.
+    cluster.kill(third).await;
+    std::fs::remove_dir_all(cluster.dir(odd.id())).unwrap();
+    cluster.start(odd.id()).await;
+    let said = eventually("it abstains", async || {
+        let answer = ask().await.remove(&odd.id())?.ok()?;
+        answer.abstains.then_some(answer)
+    })
+    .await;
+    assert!(said.idle.as_deref().is_some_and(|why| why.contains("is new or was emptied")), "{said:?}");
 }
 
 #[tokio::test]
