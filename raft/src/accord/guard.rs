@@ -126,8 +126,9 @@ pub struct Franchise {
     pub asks_nobody: bool,
 }
 
-const ASKS_NOBODY: &str = "is new or was emptied, and its configuration names no other replica: if its cluster has others, \
-                           write them into `members` there and start it again";
+const ASKS_NOBODY: &str = "is new or was emptied, and its configuration names no other replica: it begins a cluster of its own \
+                           unless others call it within 2 seconds; if they do, it waits until they are written into \
+                           `members` there and it is started again";
 
 impl Franchise {
     /// Why not, in words; `None`: it may.

@@ -67,7 +67,7 @@ async fn an_emptied_founder_whose_configuration_names_nobody_else_founds_nothing
     assert_eq!((standing.term, standing.leader), (0, None), "it neither leads nor follows");
     assert!(disks[&1].keys(Table::Log).is_empty());
     let told = status_of(&left, 1).await.trouble.unwrap_or_default();
-    assert!(told.contains("write them into `members`"), "{told}");
+    assert!(told.contains("written into `members`"), "{told}");
 
     // As it was told.
     in_time("a stop", store.kill()).await;
