@@ -18,7 +18,7 @@ pub struct Config {
     /// Where peers reach this replica: `host:port`. Port 0 is refused.
     pub peer_listen: String,
     /// All replicas at the cluster's birth, this one included: id, peer address, and the address clients use.
-    /// Used once, by an empty replica of a new cluster; afterwards the log's membership counts.
+    /// Used by an empty replica, to begin a new cluster or to find the living one; else the log's membership counts.
     pub initial_members: Vec<Member>,
     /// The same on every member; a data directory of another cluster is refused.
     pub cluster_id: String,

@@ -20,7 +20,7 @@ pub struct Config {
     pub listen: String,
     /// Where the other replicas are served: `host:port`.
     pub peer_listen: String,
-    /// All replicas at the cluster's birth.
+    /// All replicas at the cluster's birth, or now: a replica whose disk is lost finds the others by them.
     pub members: Vec<Member>,
     /// How long changes can be read back, in seconds.
     #[serde(default = "default_history_seconds")]
