@@ -66,22 +66,27 @@ pub async fn ask(own: u64, initial: &BTreeMap<u64, Place>, channels: &Channels) 
     }
 }
 
-/// The highest term of those who answered, if they are so many that every majority which this replica was ever part of
-/// shares one of them: whatever it acknowledged and voted for, they know a term as high. `None`: too few.
+/// The highest term of some who answered, so many that every majority which this replica was ever part of shares one of them:
+/// whatever it acknowledged and voted for, they know a term as high. Of those with the lowest terms that are enough: one more,
+/// perhaps removed and a candidate since, would only keep it from believing a leader that leads. `None`: too few.
 fn least_term(own: u64, initial: &BTreeSet<u64>, answers: &BTreeMap<u64, DescribeReply>) -> Option<u64> {
-    let remembering = || answers.iter().filter(|(id, answer)| **id != own && !answer.abstains);
-    let mut groups: Vec<BTreeSet<u64>> = remembering()
+    let mut remembering: Vec<(&u64, &DescribeReply)> =
+        answers.iter().filter(|(id, answer)| **id != own && !answer.abstains).collect();
+    remembering.sort_by_key(|(_, answer)| answer.term);
+    let mut groups: Vec<BTreeSet<u64>> = remembering
+        .iter()
         .map(|(_, answer)| answer.voters.iter().map(|voter| voter.id).collect::<BTreeSet<_>>())
         .filter(|voters| !voters.is_empty())
         .collect();
     if groups.is_empty() {
         groups.push(initial.clone());
     }
-    let enough = groups.iter_mut().all(|voters| {
-        voters.insert(own);
-        remembering().filter(|(id, _)| voters.contains(id)).count() >= voters.len().div_ceil(2)
-    });
-    enough.then(|| remembering().map(|(_, answer)| answer.term).max().unwrap_or(0))
+    groups.iter_mut().for_each(|voters| _ = voters.insert(own));
+    let is_enough = |some: &[(&u64, &DescribeReply)]| {
+        let of = |voters: &BTreeSet<u64>| some.iter().filter(|(id, _)| voters.contains(id)).count();
+        groups.iter().all(|voters| of(voters) >= voters.len().div_ceil(2))
+    };
+    (1..=remembering.len()).find(|count| is_enough(&remembering[..*count])).map(|count| remembering[count - 1].1.term)
 }
 
 #[cfg(test)]
@@ -125,6 +130,16 @@ mod tests {
         // It is new, beside three voters of which one is dead.
         let answers = [(1, answer(4, &[1, 2, 7])), (2, answer(4, &[1, 2, 7]))];
         assert_eq!(least(&[1, 2, 3, 7], &answers), Some(4));
+    }
+
+    #[test]
+    fn one_that_was_removed_and_stood_for_election_since_keeps_nobody_from_believing_the_leader() {
+        let left = [1, 2];
+        let answers = [(1, answer(1, &left)), (2, answer(1, &left)), (4, answer(2, &[1, 2, 4]))];
+        assert_eq!(least(&[1, 2, 3, 4], &answers), Some(1), "3 is new, 4 was removed");
+        assert_eq!(least(&[1, 2, 3, 4], &answers[1..]), None, "1 may know more than both");
+        let answers = [(1, answer(1, &left)), (2, answer(5, &left)), (4, answer(2, &[1, 2, 4]))];
+        assert_eq!(least(&[1, 2, 3, 4], &answers), Some(5), "both voters are needed");
     }
 
     #[test]

@@ -20,6 +20,8 @@ thread_local! {
     static SHOWN_NS: OnceCell<Arc<AtomicU64>> = const { OnceCell::new() };
 }
 
+/// How the words begin for a world that ended by a mistake of its own.
+pub const PANICKED: &str = "the simulation itself panicked";
 /// The simulation begins long after the machine's start, so that subtracting from an `Instant` is possible.
 const BOOTED_S: u64 = 1_000_000;
 /// 2026-01-01T00:00:00Z
@@ -63,7 +65,7 @@ fn watched<T: Send + 'static>(
     running.join().map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
-        format!("the simulation itself panicked: {}", text.unwrap_or_default())
+        format!("{PANICKED}: {}", text.unwrap_or_default())
     })
 }
 
