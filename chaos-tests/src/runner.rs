@@ -14,7 +14,6 @@ use std::sync::{Arc, mpsc};
 
 pub use outcome::{Outcome, Report, Totals};
 
-use crate::sim::os::PANICKED;
 use crate::{cluster, store};
 
 /// What is tried.
@@ -121,10 +120,7 @@ impl Runner {
             return format!("seed {seed} runs differently each time; again:\n  {again}");
         }
         let count = self.subject.faults(seed);
-        // Without the fault that makes its host, another one breaks the suite: that is not what failed.
-        let panicked = |failures: &[String]| failures.iter().any(|why| why.starts_with(PANICKED));
-        let is_it = |failures: &[String]| !failures.is_empty() && panicked(failures) == panicked(&outcome.failures);
-        let needed = reduce::reduce(count, |faults| is_it(&self.run(seed, Some(faults)).failures));
+        let needed = reduce::reduce(count, |faults| outcome.is_met_by(&self.run(seed, Some(faults)).failures));
         let again = self.replay(seed, Some(&needed));
         format!("seed {seed} fails with {} of its {count} faults; again:\n  {again}", needed.len())
     }

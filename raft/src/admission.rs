@@ -19,6 +19,8 @@ pub enum Answer {
     NotTaken,
     /// Certain: nothing was appended, and nothing will be before there is more room.
     NoSpace(String),
+    /// Certain: nothing was appended, and nothing will be.
+    Refused(String),
     /// It may or may not take effect.
     Unknown(String),
 }

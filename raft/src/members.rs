@@ -123,8 +123,8 @@ pub(crate) struct Members {
     pub clock: Arc<dyn Clock>,
     /// Kept up to date by [`keep`].
     pub roster: watch::Sender<Roster>,
-    /// Held by the change that is under way on this replica.
-    pub turn: Mutex<()>,
+    /// Held by the change that is under way on this replica, until it is settled.
+    pub turn: Arc<Mutex<()>>,
 }
 
 impl Members {

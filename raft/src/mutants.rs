@@ -91,6 +91,8 @@ mutants! {
     OvertakenStreamGoesOn,
     /// What the history was found to rely on before a snapshot replaced it counts after that: the log keeps a hole.
     ReliedGoesBack,
+    /// A replica whose state was found to be wrong votes and serves all the same.
+    OddServes,
     /// A controller goes on after its replica has lost the leadership, and its commands carry no term.
     ControllerOutlivesTerm,
 }

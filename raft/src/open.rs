@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proto::seam::Env;
 use proto::tls::{self, ClientCertificate};
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -183,7 +183,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         abstains: abstains.clone(),
         clock: env.clock.clone(),
         roster: watch::Sender::default(),
-        turn: Mutex::new(()),
+        turn: Arc::default(),
     });
     let ear = Arc::new(Ear::new(config.timing.silence, config.timing.heartbeat));
     let succession = Succession { raft: raft.clone(), id, franchise: franchise.clone() };

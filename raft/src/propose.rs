@@ -98,6 +98,7 @@ impl Proposer {
                     return Err(ProposeError::Unknown(started.elapsed()));
                 }
                 Answer::NoSpace(why) => return Err(ProposeError::NoSpace(why)),
+                Answer::Refused(why) => return Err(ProposeError::Refused(why)),
                 Answer::NotTaken => {}
             }
             if Instant::now() + PAUSE >= deadline {

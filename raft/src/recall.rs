@@ -73,20 +73,31 @@ fn least_term(own: u64, initial: &BTreeSet<u64>, answers: &BTreeMap<u64, Describ
     let mut remembering: Vec<(&u64, &DescribeReply)> =
         answers.iter().filter(|(id, answer)| **id != own && !answer.abstains).collect();
     remembering.sort_by_key(|(_, answer)| answer.term);
-    let mut groups: Vec<BTreeSet<u64>> = remembering
-        .iter()
-        .map(|(_, answer)| answer.voters.iter().map(|voter| voter.id).collect::<BTreeSet<_>>())
-        .filter(|voters| !voters.is_empty())
-        .collect();
+    let mut groups: Vec<BTreeSet<u64>> =
+        remembering.iter().flat_map(|(_, answer)| memberships(answer)).filter(|voters| !voters.is_empty()).collect();
     if groups.is_empty() {
-        groups.push(initial.clone());
+        groups.push(initial.iter().copied().chain([own]).collect());
     }
-    groups.iter_mut().for_each(|voters| _ = voters.insert(own));
-    let is_enough = |some: &[(&u64, &DescribeReply)]| {
-        let of = |voters: &BTreeSet<u64>| some.iter().filter(|(id, _)| voters.contains(id)).count();
-        groups.iter().all(|voters| of(voters) >= voters.len().div_ceil(2))
-    };
-    (1..=remembering.len()).find(|count| is_enough(&remembering[..*count])).map(|count| remembering[count - 1].1.term)
+    (1..=remembering.len())
+        .map(|count| &remembering[..count])
+        .find(|some| groups.iter().all(|voters| is_enough(own, voters, some)))
+        .map(|some| some[some.len() - 1].1.term)
+}
+
+/// The voters of the newest membership in a replica's log, and of the one before where that one is not known to be committed.
+fn memberships(answer: &DescribeReply) -> [BTreeSet<u64>; 2] {
+    [answer.voters.iter().map(|voter| voter.id).collect(), answer.voters_committed.iter().copied().collect()]
+}
+
+/// A majority of the voters, this replica not counted among them: whatever these voters decided with it, also that there is one
+/// voter more or less, and whatever those who are one more or less decided with it then, one of the majority knows (ADR 8).
+fn is_enough(own: u64, voters: &BTreeSet<u64>, some: &[(&u64, &DescribeReply)]) -> bool {
+    let mut others = some.iter().filter(|(id, _)| voters.contains(id));
+    match voters.len() == 2 && voters.contains(&own) {
+        // Of two the other one alone is no majority. While it leads, though, by the vote of this replica, nothing later exists.
+        true => others.any(|(id, answer)| answer.leader == **id),
+        false => others.count() > voters.len() / 2,
+    }
 }
 
 #[cfg(test)]
@@ -140,6 +151,36 @@ mod tests {
         assert_eq!(least(&[1, 2, 3, 4], &answers[1..]), None, "1 may know more than both");
         let answers = [(1, answer(1, &left)), (2, answer(5, &left)), (4, answer(2, &[1, 2, 4]))];
         assert_eq!(least(&[1, 2, 3, 4], &answers), Some(5), "both voters are needed");
+    }
+
+    #[test]
+    fn of_four_all_others_must_answer() {
+        // {3, 4, 5} may have made 5 a voter, and elected 4 since, while 1 follows a leader of before.
+        let all = [1, 2, 3, 4];
+        let three = [(1, answer(4, &all)), (2, answer(4, &all)), (4, answer(6, &all))];
+        assert_eq!(least(&all, &three[..2]), None);
+        assert_eq!(least(&all, &three), Some(6));
+        assert_eq!(least(&[1, 2, 4], &[(1, answer(4, &[1, 2, 4])), (2, answer(4, &[1, 2, 4]))]), Some(4), "it is new");
+    }
+
+    #[test]
+    fn of_two_the_other_one_must_lead() {
+        let two = [1, 3];
+        let with = |leader| least(&two, &[(1, DescribeReply { leader, ..answer(4, &two) })]);
+        assert_eq!((with(0), with(3), with(1)), (None, None, Some(4)));
+        assert_eq!(least(&[1, 3], &[(1, answer(4, &[1]))]), Some(4), "it is new");
+    }
+
+    #[test]
+    fn what_was_in_force_before_a_membership_that_is_not_committed_counts_as_well() {
+        let before = |voters: &[u64], answer| DescribeReply { voters_committed: voters.to_vec(), ..answer };
+        let answers = [
+            (1, before(&[1, 2, 3, 4], answer(4, &[1, 3, 4]))),
+            (4, before(&[1, 2, 3, 4], answer(4, &[1, 3, 4]))),
+        ];
+        assert_eq!(least(&[1, 2, 3, 4], &answers), None, "2 may know more");
+        let committed = answers.map(|(id, answer)| (id, before(&[1, 3, 4], answer)));
+        assert_eq!(least(&[1, 2, 3, 4], &committed), Some(4));
     }
 
     #[test]

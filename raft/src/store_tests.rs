@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use proto::peer::Forwarded;
+use proto::peer::forward_reply::Result as Reply;
 use proto::pki::{Authority, PEER_NAME, Request};
 use proto::tls::Identity;
 
@@ -9,6 +11,7 @@ use super::*;
 use crate::command::{Action, Op, Precondition};
 use crate::disk::faulty::Faulty;
 use crate::disk::rocks::Rocks;
+use crate::peer::forward;
 
 async fn store(dir: &std::path::Path) -> (Arc<Faulty>, Store) {
     proto::tls::install_provider();
@@ -121,5 +124,27 @@ async fn a_full_disk_refuses_growth_lets_deletes_through_and_heals_by_itself() {
     };
     tokio::time::timeout(Duration::from_secs(5), again).await.expect("it grows again");
     assert_eq!(store.metrics().disk_failure(), None);
+    store.kill().await;
+}
+
+/// In the log it would end every replica, at each start anew.
+#[tokio::test]
+async fn what_a_follower_of_another_version_forwards_and_this_one_cannot_read_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, store) = store(dir.path()).await;
+    let mut strange = put("strange").encode().to_vec();
+    for (bytes, word) in [(strange.clone(), None), (vec![], Some("empty")), (vec![99; 9], Some("format 99"))] {
+        let forwarded = Forwarded { id: 7, command: bytes.into() };
+        let result = forward::propose(&store.inner.proposer.admission, forwarded).await.result.unwrap();
+        match (word, result) {
+            (None, Reply::Outcome(_)) => {}
+            (Some(word), Reply::Refused(why)) => assert!(why.contains(word), "{why}"),
+            (word, other) => panic!("{word:?} {other:?}"),
+        }
+    }
+    strange.truncate(strange.len() / 2);
+    let result = forward::propose(&store.inner.proposer.admission, Forwarded { id: 8, command: strange.into() }).await.result;
+    assert!(matches!(result, Some(Reply::Refused(_))), "{result:?}");
+    store.propose(put("after")).await.unwrap();
     store.kill().await;
 }

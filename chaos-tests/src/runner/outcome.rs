@@ -83,6 +83,13 @@ impl Outcome {
         Outcome { seed: report.seed, totals, trace, failures: report.failures.clone(), differs: false }
     }
 
+    /// Do these failures, of a run with fewer faults, show what this one showed? Without the fault that makes its host another
+    /// fault breaks the suite itself: that is something else.
+    pub fn is_met_by(&self, failures: &[String]) -> bool {
+        let panicked = |failures: &[String]| failures.iter().any(|why| why.starts_with(os::PANICKED));
+        !failures.is_empty() && panicked(failures) == panicked(&self.failures)
+    }
+
     /// How a run's process tells its parent: one line of numbers, then a line per failure.
     pub fn encode(&self) -> String {
         let mut totals = self.totals.clone();
@@ -127,5 +134,16 @@ mod tests {
         assert_eq!(Outcome::decode("nonsense"), None);
         let text = outcome.encode_with("1 a\n2 b\n");
         assert_eq!(Outcome::decode_with(&text), Some((outcome, "1 a\n2 b\n")));
+    }
+
+    #[test]
+    fn a_suite_that_breaks_is_not_the_failure_that_is_being_reduced() {
+        let lost = vec!["an acknowledged write is lost".to_string()];
+        let broken = vec![format!("{}: no such host", os::PANICKED)];
+        let with = |failures: &[String]| Outcome { failures: failures.to_vec(), ..Outcome::default() };
+        assert!(with(&lost).is_met_by(&lost) && with(&broken).is_met_by(&broken));
+        assert!(with(&lost).is_met_by(&["not linearizable".to_string()]), "what follows from it may show first");
+        assert!(!with(&lost).is_met_by(&broken) && !with(&broken).is_met_by(&lost));
+        assert!(!with(&lost).is_met_by(&[]));
     }
 }

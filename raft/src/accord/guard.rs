@@ -12,6 +12,7 @@ use crate::disk::room::Room;
 use crate::disk::{Batch, Disk, Table};
 use crate::handover::{Handover, Wish};
 use crate::metrics::Metrics;
+use crate::mutants::{self, Mutant};
 use crate::record;
 
 const FENCED: Bytes = Bytes::from_static(b"fenced");
@@ -75,6 +76,9 @@ impl Guard {
 
     /// For good. Takes effect at once; the record of it is durable with the next sync.
     pub fn shut(&self, why: &str) {
+        if mutants::on(Mutant::OddServes) {
+            return;
+        }
         let shut = Fence::Shut(why.to_owned());
         if !self.fence.send_if_modified(|fence| !fence.is_shut() && std::mem::replace(fence, shut.clone()) != shut) {
             return;

@@ -93,7 +93,7 @@ impl Accord {
     pub fn ask(&self, target: u64) -> peer::Ask {
         let inner = self.inner();
         let indexes = inner.question.iter().flat_map(|question| question.digests.keys().copied()).collect();
-        let ask = peer::Ask { indexes, ..peer::Ask::default() };
+        let ask = peer::Ask { indexes, clear: inner.words.is_clear(), ..peer::Ask::default() };
         match inner.words.of(target).cloned() {
             None => ask,
             Some(Word::Odd { why, index, right }) => {
@@ -125,7 +125,9 @@ impl Accord {
         match &ask.right {
             // A leader of an earlier version does not say what it is about.
             None if !ask.odd.is_empty() => self.guard.shut(&ask.odd),
-            None => self.guard.doubt((!ask.doubt.is_empty()).then_some(ask.doubt.as_str())),
+            None if !ask.doubt.is_empty() => self.guard.doubt(Some(&ask.doubt)),
+            None if ask.clear => self.guard.doubt(None),
+            None => {}
             Some(right) if self.told().is_refuted(right.index, right.digest) => self.guard.shut(&ask.odd),
             Some(_) => {}
         }

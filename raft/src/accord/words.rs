@@ -58,11 +58,20 @@ pub enum Doubt {
 
 /// What each of the others is told with the next heartbeat.
 #[derive(Default)]
-pub struct Words(BTreeMap<u64, Word>);
+pub struct Words {
+    words: BTreeMap<u64, Word>,
+    is_clear: bool,
+}
 
 impl Words {
     pub fn of(&self, id: u64) -> Option<&Word> {
-        self.0.get(&id)
+        self.words.get(&id)
+    }
+
+    /// Has this leader compared a majority's states, and found since no doubt about whose is right? Before that nobody's doubt is
+    /// over, who has it from an earlier leader.
+    pub fn is_clear(&self) -> bool {
+        self.is_clear
     }
 
     /// `over`: no more answers are waited for.
@@ -82,14 +91,14 @@ impl Words {
                     conclusion.odd.push((*id, *index));
                 }
                 now_odd.insert(*id);
-                self.0.insert(*id, Word::Odd { why, index: *index, right: *right });
+                self.words.insert(*id, Word::Odd { why, index: *index, right: *right });
             }
         }
         // Its data was emptied, and others have filled it. Who is odd at one index and right at a later one was not told yet.
         let is_cleared = |id: u64, since: u64| {
             !now_odd.contains(&id) && findings.iter().any(|of| of.index >= since && of.clears(id))
         };
-        self.0.retain(|id, word| !matches!(word, Word::Odd { index, .. } if is_cleared(*id, *index)));
+        self.words.retain(|id, word| !matches!(word, Word::Odd { index, .. } if is_cleared(*id, *index)));
         let undecided = findings.iter().rev().find(|finding| finding.verdict == Verdict::Undecided);
         if let Some(Finding { index, .. }) = undecided {
             let why =
@@ -102,13 +111,15 @@ impl Words {
                     Some(Word::Odd { index, .. }) => findings.iter().any(|of| of.index == *index),
                 };
                 if !stands {
-                    self.0.insert(*id, Word::Doubt(why.clone()));
+                    self.words.insert(*id, Word::Doubt(why.clone()));
                 }
             }
+            self.is_clear = false;
             conclusion.doubt = Doubt::Begins(why);
         } else if over && took_part.len() * 2 > voters.len() {
-            // A doubt is not over because those fall silent who had other states.
-            self.0.retain(|_, word| matches!(word, Word::Odd { .. }));
+            // A doubt is not over because those fall silent who had other states; nor is theirs, until they answer.
+            self.words.retain(|id, word| matches!(word, Word::Odd { .. }) || !took_part.contains(id));
+            self.is_clear = true;
             conclusion.doubt = Doubt::Ends;
         }
         conclusion
@@ -178,9 +189,21 @@ mod tests {
         let doubt = concluded(&mut words, &[(10, &[(1, 7), (2, 8)])]).doubt;
         assert!(matches!(doubt, Doubt::Begins(_)) && matches!(words.of(2), Some(Word::Doubt(_))));
         assert_eq!(concluded(&mut words, &[(11, &[(1, 7)])]).doubt, Doubt::AsBefore, "the other fell silent");
-        assert!(words.of(2).is_some());
+        assert!(words.of(2).is_some() && !words.is_clear());
         assert_eq!(concluded(&mut words, &[(12, &[(1, 7), (3, 7)])]).doubt, Doubt::Ends);
+        assert!(words.of(2).is_some() && words.is_clear(), "it has not answered since");
+        concluded(&mut words, &[(13, &[(1, 7), (2, 7), (3, 7)])]);
         assert_eq!(words.of(2), None);
+    }
+
+    #[test]
+    fn nobody_s_doubt_is_over_before_a_majority_was_compared() {
+        let mut words = Words::default();
+        assert!(!words.is_clear(), "an earlier leader may have had one");
+        concluded(&mut words, &[(10, &[(1, 7)])]);
+        assert!(!words.is_clear(), "of three voters one says nothing");
+        concluded(&mut words, &[(10, &[(1, 7), (2, 7)])]);
+        assert!(words.is_clear());
     }
 
     #[test]

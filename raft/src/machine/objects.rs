@@ -25,6 +25,18 @@ pub fn key(generation: u32, key: &[u8]) -> Bytes {
     out.freeze()
 }
 
+/// The generations of which there is at least one row.
+fn all(disk: &dyn Disk) -> io::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    let mut from = key(0, b"");
+    while let Some((at, _)) = disk.scan(Table::Objects, &from, &key(u32::MAX, b""), 1)?.first() {
+        let Some(generation) = at.first_chunk().map(|number| u32::from_be_bytes(*number)) else { break };
+        found.push(generation);
+        from = key(generation.saturating_add(1), b"");
+    }
+    Ok(found)
+}
+
 /// Reads a generation into memory.
 pub fn load(disk: &dyn Disk, generation: u32) -> io::Result<State> {
     let mut state = State::default();
@@ -58,18 +70,24 @@ pub struct Generations {
 impl Generations {
     /// Everything but `present` is left over from a transfer that did not finish.
     pub fn open(room: Arc<Room>, present: u32) -> io::Result<Arc<Generations>> {
-        let (first, behind) = (key(present, b""), key(present + 1, b""));
-        let disk = &room.disk;
-        let mut leftovers = disk.scan(Table::Objects, b"", &first, 1)?;
-        leftovers.extend(disk.scan(Table::Objects, &behind, &key(u32::MAX, b""), 1)?);
-        if !leftovers.is_empty() {
-            let mut batch = Batch::default();
-            batch.delete_range(Table::Objects, key(0, b""), first);
-            batch.delete_range(Table::Objects, behind, key(u32::MAX, b""));
-            disk.write(&batch)?;
+        let mut left = all(&*room.disk)?;
+        left.retain(|generation| *generation != present);
+        if !left.is_empty() {
+            match room.disk.write(&deletion(&left)) {
+                Ok(()) => left.clear(),
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    tracing::warn!(%error, "unfinished snapshots are left on the disk until there is room");
+                }
+                Err(error) => return Err(error),
+            }
         }
-        let next = AtomicU32::new(present + 1);
-        Ok(Arc::new(Generations { room, next, left: Mutex::default(), clearing: Default::default() }))
+        let is_full = !left.is_empty();
+        let next = AtomicU32::new(left.iter().copied().chain([present]).max().unwrap_or(present) + 1);
+        let generations = Arc::new(Generations { room, next, left: Mutex::new(left), clearing: Default::default() });
+        if is_full {
+            generations.clear_left_later();
+        }
+        Ok(generations)
     }
 
     /// Begins a new one, once those that were left have given their room back: it may be all that there is.
@@ -82,6 +100,13 @@ impl Generations {
 
     fn left(&self) -> MutexGuard<'_, Vec<u32>> {
         self.left.lock().expect("no holder of the generations that are left panics")
+    }
+
+    /// Perhaps nobody sends another snapshot, before which it would be done.
+    fn clear_left_later(self: &Arc<Self>) {
+        let generations = self.clone();
+        let clears = async move { generations.clear_left().await };
+        drop(Handle::try_current().map(|runtime| runtime.spawn(clears)));
     }
 
     /// Waits until the disk takes writes again. Cancelled, or failed, it leaves all of it to the next.
@@ -171,10 +196,7 @@ impl Drop for Staged {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                 tracing::warn!(%error, "an unfinished snapshot is left on the disk until there is room");
                 self.generations.left().push(self.generation);
-                // Perhaps nobody sends another.
-                let generations = self.generations.clone();
-                let clears = async move { generations.clear_left().await };
-                drop(Handle::try_current().map(|runtime| runtime.spawn(clears)));
+                self.generations.clear_left_later();
             }
             Err(error) => {
                 tracing::warn!(%error, "an unfinished snapshot is left on the disk until the next start");
@@ -210,15 +232,19 @@ mod tests {
         disk.scan(Table::Objects, b"", &[0xff; 9], usize::MAX).unwrap().len()
     }
 
+    fn fill_up(disk: &Faulty) {
+        disk.set_free(0);
+        let mut one = Batch::default();
+        one.put(Table::Meta, Bytes::from_static(b"one"), vec![1]);
+        disk.write(&one).expect_err("the disk is full");
+    }
+
     /// Some of it is on the disk when that is full.
     async fn give_one_up(generations: &Arc<Generations>, disk: &Faulty) {
         let mut stage = timeout(PATIENCE, generations.stage()).await.unwrap().unwrap();
         let large = Versioned { revision: 1, created: 1, value: vec![7; STAGE_BYTES].into() };
         stage.add("large".into(), large).await.unwrap();
-        disk.set_free(0);
-        let mut one = Batch::default();
-        one.put(Table::Meta, Bytes::from_static(b"one"), vec![1]);
-        disk.write(&one).expect_err("the disk is full");
+        fill_up(disk);
         drop(stage);
         assert_eq!(rows(disk), 1, "what deletes is refused as well");
     }
@@ -243,5 +269,25 @@ mod tests {
         disk.set_free(ENOUGH);
         let _next = timeout(PATIENCE, generations.stage()).await.expect("there is room").unwrap();
         assert_eq!((rows(&disk), disk.reclaims.load(Relaxed)), (0, before + 1));
+    }
+    #[tokio::test]
+    async fn a_replica_that_starts_on_a_full_disk_leaves_unfinished_snapshots_until_there_is_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
+        let open = || Generations::open(Room::new(disk.clone(), Arc::new(Metrics::default()), CancellationToken::new()), 3);
+        let mut rows_of = Batch::default();
+        for generation in [0, 3, 4, 9] {
+            rows_of.put(Table::Objects, key(generation, b"a"), vec![1]);
+            rows_of.put(Table::Objects, key(generation, b"b"), vec![1]);
+        }
+        disk.write(&rows_of).unwrap();
+        assert_eq!(all(&*disk).unwrap(), [0, 3, 4, 9]);
+
+        fill_up(&disk);
+        let generations = open().expect("it serves what it has");
+        assert_eq!((rows(&disk), generations.left().clone()), (8, vec![0, 4, 9]));
+        disk.set_free(ENOUGH);
+        let stage = timeout(PATIENCE, generations.stage()).await.expect("there is room").unwrap();
+        assert_eq!((all(&*disk).unwrap(), stage.staged.generation), (vec![3], 10));
     }
 }

@@ -1,6 +1,7 @@
 //! Changes the members: on the leader, or by asking it. Acts; `plan` decides.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::EntryPayload;
@@ -10,6 +11,7 @@ use openraft::raft::Precondition;
 use proto::peer::change_reply::Result as Reply;
 use proto::peer::change_request::Change as Asked;
 use proto::peer::{ChangeReply, ChangeRequest, NotLeader};
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use super::plan::{MemberChange, Seen, Step, View, plan};
@@ -82,9 +84,10 @@ impl Members {
 
     /// On the leader. One change at a time.
     pub(crate) async fn change_here(&self, change: &MemberChange) -> Answered {
-        let Ok(_turn) = self.turn.try_lock() else {
+        let Ok(turn) = self.turn.clone().try_lock_owned() else {
             return Answered::Refused("another change of the members is under way: one at a time".into());
         };
+        let turn = Arc::new(turn);
         let Some(term) = self.standing.borrow().leads_in_term else { return Answered::NotLeader };
         let (at, view) = self.view().await;
         let step = match plan(&view, change) {
@@ -98,20 +101,20 @@ impl Members {
             ) => Answered::Done(*id),
             (Step::Done, _) => Answered::Done(self.id),
             (Step::HandOver(to), _) => self.step_down(to, change).await,
-            (Step::Add(place), _) => self.add(term, at, view, place).await,
-            (Step::Move(place), MemberChange::Move { id, .. }) => self.relocate(at, *id, place).await,
+            (Step::Add(place), _) => self.add(&turn, term, at, view, place).await,
+            (Step::Move(place), MemberChange::Move { id, .. }) => self.relocate(&turn, at, *id, place).await,
             (Step::Set { voters, members }, MemberChange::Remove { id }) => {
                 let highest = view.members.keys().next_back().copied().unwrap_or(0);
                 if let Err(why) = self.raise(term, highest).await {
                     return why;
                 }
-                match self.append(at, voters, members).await {
+                match self.append(&turn, at, voters, members).await {
                     Answered::Done(_) => self.bar(term, vec![*id]).await,
                     other => other,
                 }
             }
             (Step::Set { voters, members }, MemberChange::Promote { id }) => {
-                match self.append(at, voters, members).await {
+                match self.append(&turn, at, voters, members).await {
                     Answered::Done(_) => Answered::Done(*id),
                     other => other,
                 }
@@ -164,7 +167,7 @@ impl Members {
         }
     }
 
-    async fn add(&self, term: u64, at: StoredMembership, view: View, place: Place) -> Answered {
+    async fn add(&self, turn: &Turn, term: u64, at: StoredMembership, view: View, place: Place) -> Answered {
         let state = self.published.state();
         let given = view.members.keys().chain(&view.removed).copied().max().unwrap_or(0);
         let id = match mutants::on(Mutant::IdReused) {
@@ -176,7 +179,7 @@ impl Members {
         }
         let mut members = view.members;
         members.insert(id, place);
-        match self.append(at, view.voters, members).await {
+        match self.append(&turn, at, view.voters, members).await {
             Answered::Done(_) => Answered::Done(id),
             other => other,
         }
@@ -185,6 +188,7 @@ impl Members {
     /// In one entry: two such memberships in a row always share a majority, so there is no state in between.
     async fn append(
         &self,
+        turn: &Turn,
         at: StoredMembership,
         voters: BTreeSet<u64>,
         members: std::collections::BTreeMap<u64, Place>,
@@ -194,15 +198,17 @@ impl Members {
             Err(error) => return Answered::Refused(error.to_string()),
         };
         let unchanged = Precondition::LastMembershipLogId { last_membership_log_id: *at.log_id() };
-        let appended = self.raft.append_membership(membership, EntryPayload::Blank, [unchanged]);
-        answered(self.id, tokio::time::timeout(COMMIT, appended).await)
+        let raft = self.raft.clone();
+        let appended = async move { raft.append_membership(membership, EntryPayload::Blank, [unchanged]).await };
+        answered(self.id, settle(turn, appended).await)
     }
 
-    async fn relocate(&self, at: StoredMembership, id: u64, place: Place) -> Answered {
+    async fn relocate(&self, turn: &Turn, at: StoredMembership, id: u64, place: Place) -> Answered {
         let unchanged = Precondition::LastMembershipLogId { last_membership_log_id: *at.log_id() };
         let set = openraft::ChangeMembers::SetNodes([(id, place)].into());
-        let changed = self.raft.change_membership_if(set, true, [unchanged]);
-        answered(id, tokio::time::timeout(COMMIT, changed).await)
+        let raft = self.raft.clone();
+        let changed = async move { raft.change_membership_if(set, true, [unchanged]).await };
+        answered(id, settle(turn, changed).await)
     }
 
     /// Before an id is given or a member goes: so that whoever leads later knows that the id was used.
@@ -231,6 +237,7 @@ impl Members {
                 Err(Answered::Refused("another change of the members came between".into()))
             }
             Ok(Answer::Outcome(Outcome::Fenced { .. }) | Answer::NotTaken) => Err(Answered::NotLeader),
+            Ok(Answer::Refused(why)) => Err(Answered::Refused(why)),
             Ok(Answer::Unknown(why) | Answer::NoSpace(why)) => Err(Answered::Unknown(why)),
             Err(_) => Err(Answered::Unknown("no majority answered".into())),
         }
@@ -249,18 +256,31 @@ impl Members {
     }
 }
 
+type Turn = Arc<OwnedMutexGuard<()>>;
 type Written = Result<openraft::raft::ClientWriteResponse<Types>, RaftError<Types, ClientWriteError<Types>>>;
 
-fn answered(id: u64, written: Result<Written, tokio::time::error::Elapsed>) -> Answered {
+/// Waits no longer than [`COMMIT`]; `None`: it is open what comes of it. The turn lasts until that is settled: an id that is
+/// being given would pass for one that was given by a leader who died, and be barred.
+async fn settle(turn: &Turn, written: impl Future<Output = Written> + Send + 'static) -> Option<Written> {
+    let turn = turn.clone();
+    let written = tokio::spawn(async move {
+        let written = written.await;
+        drop(turn);
+        written
+    });
+    tokio::time::timeout(COMMIT, written).await.ok()?.ok()
+}
+
+fn answered(id: u64, written: Option<Written>) -> Answered {
     match written {
-        Ok(Ok(_)) => Answered::Done(id),
-        Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => Answered::NotLeader,
-        Ok(Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)))) => {
+        Some(Ok(_)) => Answered::Done(id),
+        Some(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => Answered::NotLeader,
+        Some(Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)))) => {
             Answered::Unknown("the leader changed".into())
         }
-        Ok(Err(RaftError::APIError(error))) => Answered::Refused(error.to_string()),
-        Ok(Err(RaftError::Fatal(error))) => Answered::Unknown(error.to_string()),
-        Err(_) => Answered::Unknown("no majority answered in time".into()),
+        Some(Err(RaftError::APIError(error))) => Answered::Refused(error.to_string()),
+        Some(Err(RaftError::Fatal(error))) => Answered::Unknown(error.to_string()),
+        None => Answered::Unknown("no majority answered in time".into()),
     }
 }
 
@@ -318,5 +338,24 @@ impl Answered {
             Answered::Unknown(why) => Reply::Unknown(why),
         };
         ChangeReply { result: Some(result) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_keeps_its_turn_until_it_is_settled() {
+        let turns = Arc::new(tokio::sync::Mutex::new(()));
+        let turn = Arc::new(turns.clone().try_lock_owned().unwrap());
+        let (settled, waits) = tokio::sync::oneshot::channel::<Written>();
+        let open = settle(&turn, async move { waits.await.unwrap() }).await;
+        assert!(matches!(answered(1, open), Answered::Unknown(_)));
+        drop(turn);
+        assert!(turns.try_lock().is_err(), "it may still take effect");
+        let discarded = ClientWriteError::LogEntryDiscarded(openraft::error::ForwardToLeader::empty());
+        settled.send(Err(RaftError::APIError(discarded))).unwrap();
+        assert!(tokio::time::timeout(COMMIT, turns.lock()).await.is_ok());
     }
 }

@@ -16,6 +16,7 @@ use tonic::{Status, Streaming};
 
 use super::channels::{Channels, Lane};
 use crate::admission::{Admission, Answer};
+use crate::command::Command;
 use crate::standing::Standing;
 
 /// Proposals that wait for their turn on the stream; beyond it, proposers wait.
@@ -179,6 +180,7 @@ fn answer(sent: &mut HashMap<u64, oneshot::Sender<Answer>>, reply: ForwardReply)
         },
         Some(Reply::NotLeader(NotLeader {})) => Answer::NotTaken,
         Some(Reply::NoSpace(why)) => Answer::NoSpace(why),
+        Some(Reply::Refused(why)) => Answer::Refused(why),
         Some(Reply::Unknown(why)) => Answer::Unknown(why),
         None => Answer::Unknown("the leader's answer is empty".into()),
     };
@@ -216,13 +218,19 @@ pub fn receive(
     ReceiverStream::new(out)
 }
 
-async fn propose(admission: &Admission, item: Forwarded) -> ForwardReply {
-    let result = match admission.propose(item.command).await {
+/// What cannot be read does not enter the log: no replica of this version could ever get past it.
+pub(crate) async fn propose(admission: &Admission, item: Forwarded) -> ForwardReply {
+    let answer = match Command::decode(&item.command) {
+        Ok(_) => admission.propose(item.command).await,
+        Err(error) => Answer::Refused(format!("the leader, perhaps of another version, cannot read it: {error}")),
+    };
+    let result = match answer {
         Answer::Outcome(outcome) => {
             Reply::Outcome(postcard::to_stdvec(&outcome).expect("an outcome has an encoding").into())
         }
         Answer::NotTaken => Reply::NotLeader(NotLeader {}),
         Answer::NoSpace(why) => Reply::NoSpace(why),
+        Answer::Refused(why) => Reply::Refused(why),
         Answer::Unknown(why) => Reply::Unknown(why),
     };
     ForwardReply { id: item.id, result: Some(result) }

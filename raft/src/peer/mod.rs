@@ -3,6 +3,7 @@
 //! - [`wire`]: openraft's types as messages;
 //! - [`channels`]: the connections to the others, by purpose;
 //! - [`network`]: what openraft sends through them;
+//! - [`piggyback`]: which of it travels with what follows;
 //! - [`listener`], [`door`] and [`server`]: what comes in;
 //! - [`forward`]: proposals on their way to the leader;
 //! - [`snapshot`]: a snapshot on its way to a follower;
@@ -19,6 +20,7 @@ pub mod forward;
 pub mod listener;
 pub mod network;
 pub mod pace;
+pub mod piggyback;
 pub mod server;
 pub mod silence;
 pub mod snapshot;

@@ -19,6 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use super::channels::{Channels, Client, Lane};
+use super::piggyback::piggyback;
 use super::{snapshot, wire};
 use crate::accord::Accord;
 use crate::accord::guard::Guard;
@@ -189,7 +190,7 @@ impl RaftNetworkV2<Types> for Network {
             let Some(first) = input.next().await else { return Ok(futures::stream::empty().boxed()) };
             let log = self.factory.log.clone();
             let requests = until_overtaken(futures::stream::iter([first]).chain(input), move || log.purged());
-            let requests = requests.map(move |request| {
+            let requests = piggyback(Box::pin(requests)).map(move |request| {
                 counted.fetch_add(1, Relaxed);
                 wire::append_out(&request)
             });

@@ -281,6 +281,7 @@ impl Peer for Server {
             abstains: self.franchise.abstains.load(Relaxed),
             trouble,
             voters: voters.collect(),
+            voters_committed: metrics.committed_membership_config.voter_ids().collect(),
             serves,
             repair: repair.into(),
         }))
