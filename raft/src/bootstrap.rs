@@ -91,6 +91,8 @@ pub struct Bootstrap {
     pub ear: Arc<Ear>,
     pub abstains: Arc<AtomicBool>,
     pub recall: Arc<Recall>,
+    /// No candidate counts a vote for longer after it was given.
+    pub votes_end: Duration,
 }
 
 impl Bootstrap {
@@ -138,7 +140,7 @@ impl Bootstrap {
                 return self.wait_for_a_person().await;
             }
             if !self.recall.is_certain() {
-                let least = recall::ask(self.id, &self.members, &self.channels).await;
+                let least = recall::ask(self.id, &self.members, &self.channels, self.votes_end).await;
                 tracing::info!(term = least, "the others have told the term; older leaders are not believed");
                 self.recall.learn(least);
             }

@@ -124,6 +124,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     let (log, machine) = opened.map_err(unusable)?;
     let cluster_id = owner.cluster_id;
     let (published, generations, reach) = (machine.published(), machine.generations(), machine.reach());
+    let leftovers = generations.clone();
     let abstains = Arc::new(AtomicBool::new(Bootstrap::abstained(&*disk).map_err(unusable)?));
     let lost_data = Bootstrap::lost_data(&*disk).map_err(unusable)?;
     let pristine = log.is_pristine();
@@ -169,6 +170,8 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     tasks.spawn(guard::hold(guard.clone(), handover.clone(), stop.clone()));
     tasks.spawn(handover.clone().while_room_is_short(room.level(), stop.clone()));
     tasks.spawn(room.clone().watch(rhythm));
+    // Not sooner: data that turns out to be damaged is set aside, and what comes in its place has the same numbers.
+    tasks.spawn(async move { leftovers.clear_left().await });
     let (standing_sender, standing) = watch::channel(Standing::new(id));
     let members = Arc::new(Members {
         raft: raft.clone(),
@@ -259,6 +262,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         ear,
         abstains,
         recall,
+        votes_end: config.timing.election_max,
     };
     tasks.spawn(bootstrap.run(pristine, stop.clone()));
     let (save, scrub_every) = (config.timing.save, config.timing.scrub);

@@ -143,7 +143,8 @@ async fn what_a_follower_of_another_version_forwards_and_this_one_cannot_read_is
         }
     }
     strange.truncate(strange.len() / 2);
-    let result = forward::propose(&store.inner.proposer.admission, Forwarded { id: 8, command: strange.into() }).await.result;
+    let result =
+        forward::propose(&store.inner.proposer.admission, Forwarded { id: 8, command: strange.into() }).await.result;
     assert!(matches!(result, Some(Reply::Refused(_))), "{result:?}");
     store.propose(put("after")).await.unwrap();
     store.kill().await;

@@ -25,18 +25,6 @@ pub fn key(generation: u32, key: &[u8]) -> Bytes {
     out.freeze()
 }
 
-/// The generations of which there is at least one row.
-fn all(disk: &dyn Disk) -> io::Result<Vec<u32>> {
-    let mut found = Vec::new();
-    let mut from = key(0, b"");
-    while let Some((at, _)) = disk.scan(Table::Objects, &from, &key(u32::MAX, b""), 1)?.first() {
-        let Some(generation) = at.first_chunk().map(|number| u32::from_be_bytes(*number)) else { break };
-        found.push(generation);
-        from = key(generation.saturating_add(1), b"");
-    }
-    Ok(found)
-}
-
 /// Reads a generation into memory.
 pub fn load(disk: &dyn Disk, generation: u32) -> io::Result<State> {
     let mut state = State::default();
@@ -61,17 +49,19 @@ pub fn load(disk: &dyn Disk, generation: u32) -> io::Result<State> {
 pub struct Generations {
     room: Arc<Room>,
     next: AtomicU32,
-    /// They were dropped while the disk was full, and take room still.
+    /// Nothing refers to them, and they take room still: the disk was full when they were to go.
     left: Mutex<Vec<u32>>,
     /// One at a time clears them away.
     clearing: tokio::sync::Mutex<()>,
 }
 
 impl Generations {
-    /// Everything but `present` is left over from a transfer that did not finish.
+    /// Everything but `present` is left over from a transfer that did not finish. On a full disk that stays until
+    /// [`Generations::clear_left`].
     pub fn open(room: Arc<Room>, present: u32) -> io::Result<Arc<Generations>> {
         let mut left = all(&*room.disk)?;
         left.retain(|generation| *generation != present);
+        let highest = left.iter().fold(present, |highest, of| highest.max(*of));
         if !left.is_empty() {
             match room.disk.write(&deletion(&left)) {
                 Ok(()) => left.clear(),
@@ -81,13 +71,8 @@ impl Generations {
                 Err(error) => return Err(error),
             }
         }
-        let is_full = !left.is_empty();
-        let next = AtomicU32::new(left.iter().copied().chain([present]).max().unwrap_or(present) + 1);
-        let generations = Arc::new(Generations { room, next, left: Mutex::new(left), clearing: Default::default() });
-        if is_full {
-            generations.clear_left_later();
-        }
-        Ok(generations)
+        let (next, left) = (AtomicU32::new(highest + 1), Mutex::new(left));
+        Ok(Arc::new(Generations { room, next, left, clearing: Default::default() }))
     }
 
     /// Begins a new one, once those that were left have given their room back: it may be all that there is.
@@ -102,15 +87,8 @@ impl Generations {
         self.left.lock().expect("no holder of the generations that are left panics")
     }
 
-    /// Perhaps nobody sends another snapshot, before which it would be done.
-    fn clear_left_later(self: &Arc<Self>) {
-        let generations = self.clone();
-        let clears = async move { generations.clear_left().await };
-        drop(Handle::try_current().map(|runtime| runtime.spawn(clears)));
-    }
-
     /// Waits until the disk takes writes again. Cancelled, or failed, it leaves all of it to the next.
-    async fn clear_left(&self) -> io::Result<()> {
+    pub async fn clear_left(&self) -> io::Result<()> {
         let _alone = self.clearing.lock().await;
         let left = self.left().clone();
         if left.is_empty() {
@@ -132,6 +110,18 @@ impl Generations {
         }
         Ok(stage.finish(image.state.revision()).await?.1)
     }
+}
+
+/// The generations of which there is at least one row.
+fn all(disk: &dyn Disk) -> io::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    let mut from = key(0, b"");
+    while let Some((at, _)) = disk.scan(Table::Objects, &from, &key(u32::MAX, b""), 1)?.first() {
+        let Some(generation) = at.first_chunk().map(|number| u32::from_be_bytes(*number)) else { break };
+        found.push(generation);
+        from = key(generation.saturating_add(1), b"");
+    }
+    Ok(found)
 }
 
 /// A generation that is being written.
@@ -196,7 +186,10 @@ impl Drop for Staged {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                 tracing::warn!(%error, "an unfinished snapshot is left on the disk until there is room");
                 self.generations.left().push(self.generation);
-                self.generations.clear_left_later();
+                // Perhaps nobody sends another.
+                let generations = self.generations.clone();
+                let clears = async move { generations.clear_left().await };
+                drop(Handle::try_current().map(|runtime| runtime.spawn(clears)));
             }
             Err(error) => {
                 tracing::warn!(%error, "an unfinished snapshot is left on the disk until the next start");
@@ -270,24 +263,26 @@ mod tests {
         let _next = timeout(PATIENCE, generations.stage()).await.expect("there is room").unwrap();
         assert_eq!((rows(&disk), disk.reclaims.load(Relaxed)), (0, before + 1));
     }
+
     #[tokio::test]
     async fn a_replica_that_starts_on_a_full_disk_leaves_unfinished_snapshots_until_there_is_room() {
         let dir = tempfile::tempdir().unwrap();
         let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
-        let open = || Generations::open(Room::new(disk.clone(), Arc::new(Metrics::default()), CancellationToken::new()), 3);
-        let mut rows_of = Batch::default();
+        let mut batch = Batch::default();
         for generation in [0, 3, 4, 9] {
-            rows_of.put(Table::Objects, key(generation, b"a"), vec![1]);
-            rows_of.put(Table::Objects, key(generation, b"b"), vec![1]);
+            batch.put(Table::Objects, key(generation, b"a"), vec![1]);
+            batch.put(Table::Objects, key(generation, b"b"), vec![1]);
         }
-        disk.write(&rows_of).unwrap();
+        disk.write(&batch).unwrap();
         assert_eq!(all(&*disk).unwrap(), [0, 3, 4, 9]);
 
         fill_up(&disk);
-        let generations = open().expect("it serves what it has");
+        let room = Room::new(disk.clone(), Arc::new(Metrics::default()), CancellationToken::new());
+        let generations = Generations::open(room, 3).expect("it serves what it has");
         assert_eq!((rows(&disk), generations.left().clone()), (8, vec![0, 4, 9]));
         disk.set_free(ENOUGH);
-        let stage = timeout(PATIENCE, generations.stage()).await.expect("there is room").unwrap();
-        assert_eq!((all(&*disk).unwrap(), stage.staged.generation), (vec![3], 10));
+        timeout(PATIENCE, generations.clear_left()).await.expect("there is room").unwrap();
+        assert_eq!((all(&*disk).unwrap(), generations.left().clone()), (vec![3], vec![]));
+        assert_eq!(generations.stage().await.unwrap().staged.generation, 10, "a number of its own");
     }
 }

@@ -84,11 +84,12 @@ impl Members {
 
     /// On the leader. One change at a time.
     pub(crate) async fn change_here(&self, change: &MemberChange) -> Answered {
+        // First: a change that is open here need not be under way any more where another one leads.
+        let Some(term) = self.standing.borrow().leads_in_term else { return Answered::NotLeader };
         let Ok(turn) = self.turn.clone().try_lock_owned() else {
             return Answered::Refused("another change of the members is under way: one at a time".into());
         };
         let turn = Arc::new(turn);
-        let Some(term) = self.standing.borrow().leads_in_term else { return Answered::NotLeader };
         let (at, view) = self.view().await;
         let step = match plan(&view, change) {
             Ok(step) => step,
@@ -179,7 +180,7 @@ impl Members {
         }
         let mut members = view.members;
         members.insert(id, place);
-        match self.append(&turn, at, view.voters, members).await {
+        match self.append(turn, at, view.voters, members).await {
             Answered::Done(_) => Answered::Done(id),
             other => other,
         }

@@ -185,15 +185,10 @@ impl RaftNetworkV2<Types> for Network {
         }
         Box::pin(async move {
             let owed = Arc::new(AtomicU64::new(0));
-            let counted = owed.clone();
             // openraft delays the first request while it backs off, so no connection is tried before it comes.
             let Some(first) = input.next().await else { return Ok(futures::stream::empty().boxed()) };
             let log = self.factory.log.clone();
-            let requests = until_overtaken(futures::stream::iter([first]).chain(input), move || log.purged());
-            let requests = piggyback(Box::pin(requests)).map(move |request| {
-                counted.fetch_add(1, Relaxed);
-                wire::append_out(&request)
-            });
+            let requests = outgoing(futures::stream::iter([first]).chain(input), move || log.purged(), owed.clone());
             let mut client = self.bulk();
             let replies = match tokio::time::timeout(STREAM_SETUP, client.append(requests)).await {
                 Ok(Ok(replies)) => replies.into_inner(),
@@ -277,6 +272,18 @@ impl RaftNetworkV2<Types> for Network {
     }
 }
 
+/// What goes onto the wire of an append stream. Counts in `owed` what is to be answered.
+fn outgoing(
+    requests: impl Stream<Item = AppendEntriesRequest<Types>> + Send + 'static,
+    purged: impl Fn() -> Option<LogId> + Send + 'static,
+    owed: Arc<AtomicU64>,
+) -> impl Stream<Item = proto::peer::AppendRequest> + Send + 'static {
+    piggyback(until_overtaken(requests, purged).boxed()).map(move |request| {
+        owed.fetch_add(1, Relaxed);
+        wire::append_out(&request)
+    })
+}
+
 /// Up to the second request that has nothing to send though the log went on, because what follows on its place was
 /// purged. One of that kind tells what is committed. openraft makes more of them where a stream takes up what it had to
 /// send before a snapshot was sent instead, and never looks for what comes after the snapshot; it does when it begins anew.
@@ -335,6 +342,17 @@ mod tests {
     async fn sent(requests: Vec<AppendEntriesRequest<Types>>, purged: Option<u64>) -> usize {
         let purged = purged.map(|index| log_id(1, index));
         until_overtaken(futures::stream::iter(requests), move || purged).count().await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_writes_in_a_row_costs_one_request_per_write() {
+        let each = |index| [request(index - 1, vec![blank(index)]), request(index, Vec::new())];
+        let owed = Arc::new(AtomicU64::new(0));
+        let requests = futures::stream::iter((1..=100).flat_map(each));
+        let sent: Vec<_> = outgoing(requests, || None, owed.clone()).collect().await;
+        assert_eq!(sent.iter().filter(|request| !request.entries.is_empty()).count(), 100);
+        assert!(sent.len() < 120, "{}", sent.len());
+        assert_eq!(owed.load(Relaxed), sent.len() as u64, "each is answered");
     }
 
     #[tokio::test]

@@ -3,19 +3,58 @@
 
 use std::time::Duration;
 
-use futures::{Stream, StreamExt as _, stream};
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt as _};
 use openraft::raft::AppendEntriesRequest;
 use tokio::time::{Instant, timeout_at};
 
 use crate::types::Types;
 
-/// A request without entries waits no longer for the next one; tokio's clock makes up to a millisecond more of it. A client
-/// beside its replica writes again after some 0.4 ms. Followers serve what was committed as much later, which they do in any
-/// case when a message is late.
+/// A request without entries waits no longer for the next one; tokio's clock makes one or two milliseconds more of it. A client
+/// beside its replica writes again after some 0.4 ms. Followers serve what was committed as much later, as they do in any case
+/// when a message is late.
 const WAIT: Duration = Duration::from_millis(1);
 /// So many times in a row entries must have followed at once before anything waits for them.
 const PROOF_MIN: u32 = 8;
+/// A habit that has changed is noticed within seconds: a client alone writes some thousand times a second.
 const PROOF_MAX: u32 = 4096;
+
+/// Leaves requests without entries out where the next one follows in time: it says all that they say, and its answer names an
+/// index at least as high, so it answers them too.
+pub fn piggyback(
+    requests: BoxStream<'static, AppendEntriesRequest<Types>>,
+) -> impl Stream<Item = AppendEntriesRequest<Types>> + Send {
+    // When the last request without entries came, and nothing has followed it.
+    let bare_since: Option<Instant> = None;
+    stream::unfold(
+        (requests.fuse(), Habit::new(), bare_since),
+        |(mut requests, mut habit, mut bare_since)| async move {
+            let mut request = requests.next().await?;
+            if request.entries.is_empty() {
+                let since = Instant::now();
+                bare_since = Some(since);
+                while request.entries.is_empty() && habit.expects_entries() {
+                    match timeout_at(since + WAIT, requests.next()).await {
+                        Ok(Some(next)) => {
+                            // One stream is one leader's, in the order of the log.
+                            assert_eq!((request.vote, request.prev_log_id), (next.vote, next.prev_log_id));
+                            assert!(request.leader_commit <= next.leader_commit);
+                            request = next;
+                        }
+                        Ok(None) => break,
+                        Err(_) => habit.waited_in_vain(),
+                    }
+                }
+            }
+            if !request.entries.is_empty()
+                && let Some(since) = bare_since.take()
+            {
+                habit.followed(since.elapsed());
+            }
+            Some((request, (requests, habit, bare_since)))
+        },
+    )
+}
 
 /// Whether entries follow at once, judged by whether they did so far. Whoever waited in vain asks for twice the proof.
 struct Habit {
@@ -50,35 +89,6 @@ impl Habit {
     }
 }
 
-/// Leaves requests without entries out where the next one says all that they say, and their answer's index as well: the
-/// answer to a request speaks for those before it.
-pub fn piggyback(
-    requests: impl Stream<Item = AppendEntriesRequest<Types>> + Unpin,
-) -> impl Stream<Item = AppendEntriesRequest<Types>> {
-    // When the last request without entries came, and nothing has followed it.
-    let bare_since: Option<Instant> = None;
-    stream::unfold((requests.fuse(), Habit::new(), bare_since), |(mut requests, mut habit, mut bare_since)| async move {
-        let mut request = requests.next().await?;
-        if request.entries.is_empty() {
-            let since = Instant::now();
-            bare_since = Some(since);
-            while request.entries.is_empty() && habit.expects_entries() {
-                match timeout_at(since + WAIT, requests.next()).await {
-                    Ok(Some(next)) => request = next,
-                    Ok(None) => break,
-                    Err(_) => habit.waited_in_vain(),
-                }
-            }
-        }
-        if !request.entries.is_empty()
-            && let Some(since) = bare_since.take()
-        {
-            habit.followed(since.elapsed());
-        }
-        Some((request, (requests, habit, bare_since)))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use openraft::EntryPayload;
@@ -107,7 +117,7 @@ mod tests {
     fn sending() -> (mpsc::UnboundedSender<AppendEntriesRequest<Types>>, Sent) {
         let ((requests, incoming), (out, sent)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         tokio::spawn(async move {
-            let mut outgoing = Box::pin(piggyback(UnboundedReceiverStream::new(incoming)));
+            let mut outgoing = Box::pin(piggyback(UnboundedReceiverStream::new(incoming).boxed()));
             while let Some(request) = outgoing.next().await {
                 let committed = request.leader_commit.map_or(0, |at| at.index);
                 out.send((Instant::now(), request.entries.len(), committed)).unwrap();
@@ -117,7 +127,11 @@ mod tests {
     }
 
     /// An entry, the word that it is committed, and `pause`; again and again.
-    async fn write(requests: &mpsc::UnboundedSender<AppendEntriesRequest<Types>>, indexes: std::ops::Range<u64>, pause: Duration) {
+    async fn write(
+        requests: &mpsc::UnboundedSender<AppendEntriesRequest<Types>>,
+        indexes: std::ops::Range<u64>,
+        pause: Duration,
+    ) {
         for index in indexes {
             requests.send(request(index - 1, 1, index - 1)).unwrap();
             sleep(Duration::from_millis(1)).await;
@@ -187,6 +201,22 @@ mod tests {
             all.push((entries, committed));
         }
         assert_eq!(all, [(1, 20), (2, 21)]);
+    }
+
+    /// As openraft's stream of requests is: what it was about to make when nobody waited any longer comes all the same.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_waited_for_in_vain_comes_afterwards() {
+        // Entry 1, the word that it is committed, entry 2, and so on. It takes long until entry 21 comes.
+        let requests = stream::unfold(2, |turn| async move {
+            sleep(Duration::from_millis(if turn == 42 { 50 } else { 0 })).await;
+            let (index, is_bare) = (turn / 2, turn % 2 == 1);
+            let next = if is_bare { request(index, 0, index) } else { request(index - 1, 1, index - 1) };
+            (turn < 44).then_some((next, turn + 1))
+        });
+        let all: Vec<_> =
+            piggyback(requests.boxed()).map(|request| (request.prev_log_id, request.entries.len())).collect().await;
+        let ends = [(Some(log_id(1, 20)), 0), (Some(log_id(1, 20)), 1), (Some(log_id(1, 21)), 0)];
+        assert_eq!(all[all.len() - 3..], ends, "{all:?}");
     }
 
     #[test]

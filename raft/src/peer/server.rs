@@ -37,7 +37,7 @@ use crate::read::Reader;
 use crate::recall::Recall;
 use crate::standing;
 use crate::trouble::Trouble;
-use crate::types::{Raft, Types, Vote};
+use crate::types::{Raft, Types, Vote, term_of};
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -269,9 +269,13 @@ impl Peer for Server {
                 client_address: place.client_address.clone(),
             }),
         });
+        // A vote counts from when it is saved; the metrics show it a moment later, or, where the disk has no room, much later.
+        let term = metrics.current_term.max(self.log.vote().map_or(0, |vote| vote.leader_id.term));
+        let leader = metrics.current_leader.filter(|_| metrics.current_term == term).unwrap_or(0);
+        let committed = &metrics.committed_membership_config;
         Ok(Response::new(DescribeReply {
-            term: metrics.current_term,
-            leader: metrics.current_leader.unwrap_or(0),
+            term,
+            leader,
             role: standing::role(metrics.state).name().into(),
             applied_index,
             // Entry 0 is the membership that a new replica gives itself; the next one comes from a leader.
@@ -281,7 +285,9 @@ impl Peer for Server {
             abstains: self.franchise.abstains.load(Relaxed),
             trouble,
             voters: voters.collect(),
-            voters_committed: metrics.committed_membership_config.voter_ids().collect(),
+            voters_committed: committed.voter_ids().collect(),
+            members_committed_at: committed.log_id().as_ref().map(wire::log_id_out),
+            settled: leader == self.id && metrics.last_applied.is_some_and(|at| term_of(&at) == term),
             serves,
             repair: repair.into(),
         }))
