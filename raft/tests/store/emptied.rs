@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kontiki_raft::{Config, Disk as _, Store, Table};
 use proto::seam::Env;
+use tokio::time::Instant;
 
 use crate::common::disk::{Memory, on_memory, start_on};
 use crate::common::{command, eventually, filled, idles, in_time, put, status_of, takes_part};
@@ -39,6 +40,22 @@ async fn an_emptied_replica_takes_nothing_from_a_leader_that_may_have_been_depos
     assert!(disks[&emptied].keys(Table::Log).is_empty());
 
     start_on(&mut cluster, &disks, away).await.unwrap();
+    takes_part(cluster, store).await;
+}
+
+/// A candidate may still count the vote that the replica gave before it forgot, and be elected by those who have answered.
+#[tokio::test]
+async fn an_emptied_replica_believes_nobody_before_every_vote_of_its_own_has_ended() {
+    let (mut cluster, mut disks) = on_memory(3).await;
+    filled(&cluster).await;
+    let emptied = cluster.follower().await.id();
+    cluster.kill(emptied).await;
+    disks.insert(emptied, Memory::new());
+    let started = Instant::now();
+    let store = start_on(&mut cluster, &disks, emptied).await.unwrap();
+    eventually("somebody is believed", async || store.standing().borrow().leader).await;
+    let election_max = cluster.config(emptied).timing.election_max;
+    assert!(started.elapsed() >= election_max, "after {:?}", started.elapsed());
     takes_part(cluster, store).await;
 }
 
