@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::Command;
+use crate::disk::flusher::{Flusher, SYNC_DEADLINE};
 use crate::disk::room::Room;
 use crate::disk::{Batch, Disk, Table};
 use crate::identity::{IDENTITY, Identity};
@@ -88,6 +89,7 @@ pub struct Bootstrap {
     pub reader: Reader,
     pub proposer: Arc<Proposer>,
     pub room: Arc<Room>,
+    pub flusher: Flusher,
     pub ear: Arc<Ear>,
     pub abstains: Arc<AtomicBool>,
     pub recall: Arc<Recall>,
@@ -257,7 +259,13 @@ impl Bootstrap {
             true => batch.put(Table::Meta, ABSTAINS, record::encode(&false)),
             false => batch.delete(Table::Meta, ABSTAINS),
         }
-        self.room.write(&batch).await
+        self.room.write(&batch).await?;
+        match abstains {
+            // Before anybody is believed: the vote for him has a copy that is durable by itself, and without this record it would
+            // say that nothing was forgotten.
+            true => self.flusher.durable(SYNC_DEADLINE).await,
+            false => Ok(()),
+        }
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Ends {
     pub cleared: Option<LogId>,
     pub last: Option<LogId>,
     pub vote: Option<Vote>,
+    /// Where the newest of the memberships lies that were appended since this replica started.
+    pub members_at: Option<u64>,
     cache: VecDeque<Entry>,
     pub cache_bytes: usize,
     pub extent: Extent,
@@ -30,6 +32,7 @@ impl Ends {
             cleared: purged,
             last: purged,
             vote,
+            members_at: None,
             cache: VecDeque::new(),
             cache_bytes: 0,
             extent: Extent::default(),
@@ -55,6 +58,9 @@ impl Ends {
             (self.cache, self.cache_bytes) = Default::default();
         }
         self.last = Some(entry.log_id);
+        if matches!(entry.payload, EntryPayload::Membership(_)) {
+            self.members_at = Some(entry.log_id.index);
+        }
         self.extent.push(entry.log_id.index, weight(&entry) as u64);
         self.cache_bytes += weight(&entry);
         self.cache.push_back(entry);
@@ -71,6 +77,7 @@ impl Ends {
             self.cache_bytes -= self.cache.pop_back().map_or(0, |entry| weight(&entry));
         }
         self.extent.truncate(keep);
+        self.members_at = self.members_at.filter(|at| *at < keep);
         self.last = self.last.min(last);
     }
 

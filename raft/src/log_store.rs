@@ -5,13 +5,12 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::Duration;
 
 use futures::Stream;
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 
-use crate::disk::flusher::Flusher;
+use crate::disk::flusher::{Flusher, SYNC_DEADLINE};
 use crate::disk::room::Room;
 use crate::disk::{Batch, Note, Table};
 use crate::identity::Identity;
@@ -29,8 +28,6 @@ use crate::types::{Entry, LogId, Types, Vote, log_id, term_of};
 
 /// What one append request carries at most, beyond its first entry.
 const REQUEST_BYTES: usize = 1 << 20;
-/// A disk that cannot sync a vote within this is broken.
-const SYNC_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Clones share one log.
 #[derive(Clone)]
@@ -132,6 +129,11 @@ impl LogStore {
 
     pub fn vote(&self) -> Option<Vote> {
         self.ends().vote
+    }
+
+    /// Where the newest of the memberships lies that were appended since this replica started.
+    pub fn members_at(&self) -> Option<u64> {
+        self.ends().members_at
     }
 
     pub fn last(&self) -> Option<LogId> {

@@ -4,11 +4,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::bootstrap;
 use crate::config::Config;
-use crate::disk::flusher::Flusher;
+use crate::disk::flusher::{Flusher, SYNC_DEADLINE};
 use crate::disk::rocks::{self, Rocks};
 use crate::disk::room::Room;
 use crate::disk::{Disk, Note, apart};
@@ -20,8 +19,6 @@ use crate::machine::Machine;
 use crate::machine::reach::Reach;
 use crate::metrics::Metrics;
 use crate::open::OpenError;
-
-const SYNC_DEADLINE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, PartialEq, Eq)]
 enum Remedy {

@@ -259,6 +259,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         reader: reader.clone(),
         proposer: proposer.clone(),
         room: room.clone(),
+        flusher,
         ear,
         abstains,
         recall,

@@ -71,11 +71,11 @@ pub async fn ask(own: u64, initial: &BTreeMap<u64, Place>, channels: &Channels, 
         }
         if told.elapsed() >= TELL_EVERY {
             told = Instant::now();
-            let silent: Vec<u64> =
-                known.keys().filter(|id| **id != own && !answers.contains_key(*id)).copied().collect();
+            let knows = |id: &u64| remembering(own, &answers).any(|(known, _)| known == *id);
+            let missing: Vec<u64> = known.keys().filter(|id| **id != own && !knows(id)).copied().collect();
             tracing::info!(
-                ?silent,
-                "this replica has forgotten whom it voted for, and waits until more of the others have told it their term"
+                ?missing,
+                "this replica has forgotten whom it voted for, and waits until more of the others have told it their term;                  missing are those that are silent, or have forgotten as well"
             );
         }
         tokio::time::sleep(pause).await;
@@ -98,10 +98,11 @@ fn committed_at(answer: &DescribeReply) -> Option<At> {
     answer.members_committed_at.map(|at| (at.term, at.index))
 }
 
-/// Those that have not forgotten anything themselves, and are members of something.
+/// Those that have not forgotten anything themselves, and tell the members that they know last.
 fn remembering(own: u64, answers: &Answers) -> impl Iterator<Item = (u64, &DescribeReply)> {
-    let counts =
-        move |(id, answer): &(u64, &DescribeReply)| *id != own && !answer.abstains && !answer.voters.is_empty();
+    let counts = move |(id, answer): &(u64, &DescribeReply)| {
+        *id != own && !answer.abstains && answer.current && !answer.voters.is_empty()
+    };
     answers.iter().map(|(id, answer)| (*id, answer)).filter(counts)
 }
 
@@ -173,6 +174,7 @@ mod tests {
             voters: voters.iter().map(voter).collect(),
             voters_committed: voters.to_vec(),
             members_committed_at: Some(LogId { term: 1, index }),
+            current: true,
             ..DescribeReply::default()
         }
     }
@@ -200,8 +202,10 @@ mod tests {
         assert_eq!(least(&[(1, answer(1, &all)), (2, answer(2, &all))]), Some(2));
         let empty = DescribeReply { abstains: true, ..answer(0, &all) };
         assert_eq!(least(&[(1, answer(1, &all)), (2, empty)]), None, "who forgot as well knows nothing");
-        let nothing = DescribeReply::default();
+        let nothing = DescribeReply { current: true, ..DescribeReply::default() };
         assert_eq!(least(&[(1, answer(1, &all)), (2, nothing)]), None, "nor who has just begun");
+        let behind = DescribeReply { current: false, ..answer(2, &all) };
+        assert_eq!(least(&[(1, answer(1, &all)), (2, behind)]), None, "nor who has proposed other members");
     }
 
     #[test]
@@ -231,9 +235,17 @@ mod tests {
         let unsettled = DescribeReply { settled: false, ..leads(1, answer(4, &all)).1 };
         assert_eq!(least(&two((1, unsettled))), None, "it may have lost what another one added");
         assert_eq!(least(&two(leads(1, answer(3, &all)))), None, "another one may lead by now");
-        let grows = DescribeReply { voters: answer(4, &[1, 2, 3, 4, 5]).voters, ..leads(1, answer(4, &all)).1 };
-        assert_eq!(least(&two((1, grows))), None);
+        assert_eq!(least(&[leads(1, answer(4, &[1, 2]))]), None, "half of those of whom it is none is no majority");
         assert_eq!(least(&[(1, answer(4, &[1, 2, 4])), (2, answer(4, &[1, 2, 4]))]), Some(4), "it is new");
+    }
+
+    #[test]
+    fn half_of_the_voters_and_a_leader_who_changes_the_members_are_too_few() {
+        let (three, four) = (vec![1, 2, 3], vec![1, 2, 3, 4]);
+        for (voters, before) in [(&three, &four), (&four, &three)] {
+            let changing = DescribeReply { voters_committed: before.clone(), ..answer(4, voters) };
+            assert_eq!(least(&[leads(1, changing.clone()), (2, changing)]), None, "{before:?} -> {voters:?}");
+        }
     }
 
     #[test]

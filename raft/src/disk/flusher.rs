@@ -35,6 +35,8 @@ pub struct Flusher {
     level: watch::Receiver<Level>,
 }
 
+/// A disk that cannot sync within this is broken.
+pub const SYNC_DEADLINE: Duration = Duration::from_secs(30);
 /// How many are taken from the queue for one sync.
 const WAITERS_AT_ONCE: usize = 4096;
 /// After a failed sync nothing may count as durable again: the kernel may have dropped the pages.

@@ -253,7 +253,8 @@ impl Peer for Server {
     }
 
     async fn describe(&self, _: Request<DescribeRequest>) -> Reply<DescribeReply> {
-        let last = self.log.last();
+        // Before the metrics, which may be behind: so that none of their members are missed.
+        let (last, members_at) = (self.log.last(), self.log.members_at());
         // Looks at the raft node's metrics itself: with a guard of theirs held, a writer that comes between the two
         // would wait for the one and hold up the other, for ever.
         let trouble = self.trouble.why().unwrap_or_default();
@@ -269,9 +270,11 @@ impl Peer for Server {
                 client_address: place.client_address.clone(),
             }),
         });
-        // A vote counts from when it is saved; the metrics show it a moment later, or, where the disk has no room, much later.
-        let term = metrics.current_term.max(self.log.vote().map_or(0, |vote| vote.leader_id.term));
+        // A vote counts from when it is saved, and the metrics may show an earlier or a later one: they follow a moment after, or,
+        // where the disk has no room, much later.
+        let term = self.log.vote().map_or(0, |vote| vote.leader_id.term);
         let leader = metrics.current_leader.filter(|_| metrics.current_term == term).unwrap_or(0);
+        let has_own = metrics.last_applied.is_some_and(|at| term_of(&at) == term);
         let committed = &metrics.committed_membership_config;
         Ok(Response::new(DescribeReply {
             term,
@@ -287,7 +290,8 @@ impl Peer for Server {
             voters: voters.collect(),
             voters_committed: committed.voter_ids().collect(),
             members_committed_at: committed.log_id().as_ref().map(wire::log_id_out),
-            settled: leader == self.id && metrics.last_applied.is_some_and(|at| term_of(&at) == term),
+            settled: leader == self.id && has_own,
+            current: membership.log_id().as_ref().map(|at| at.index) >= members_at,
             serves,
             repair: repair.into(),
         }))
