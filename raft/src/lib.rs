@@ -9,7 +9,7 @@
 //! - `accord`: whether the replicas' states agree, and what becomes of the odd one;
 //! - `propose`, `admission`, `intake`, `read`, `past`, [`watch`]: the ways in and out;
 //! - `mend`, `scrub`, `renewal`, `trouble`: damaged data, and how it is told;
-//! - `bootstrap`, `members`, [`standing`], `handover`: birth, membership, leadership;
+//! - `bootstrap`, `recall`, `members`, [`standing`], `handover`: birth, what an emptied replica may believe, membership, leadership;
 //! - [`runtime`]: the threads that a replica's process wants;
 //! - [`backup`], [`offline`]: snapshot files, and what is done to a data directory while its replica does not run.
 

@@ -171,7 +171,11 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     tasks.spawn(handover.clone().while_room_is_short(room.level(), stop.clone()));
     tasks.spawn(room.clone().watch(rhythm));
     // Not sooner: data that turns out to be damaged is set aside, and what comes in its place has the same numbers.
-    tasks.spawn(async move { leftovers.clear_left().await });
+    tasks.spawn(async move {
+        if let Err(error) = leftovers.clear_left().await {
+            tracing::warn!(%error, "unfinished snapshots are left on the disk until the next start");
+        }
+    });
     let (standing_sender, standing) = watch::channel(Standing::new(id));
     let members = Arc::new(Members {
         raft: raft.clone(),
