@@ -27,6 +27,12 @@ mutants! {
     LeaderReadsLocally,
     /// A follower serves a linearizable read from its own state.
     FollowerReadsLocally,
+    /// Whoever answers a leader confirms its reads, whatever was promised to a later one.
+    AnyAnswerConfirms,
+    /// A leader and the follower that asks for the index of a read pass for a majority, of however many.
+    TwoAreAMajority,
+    /// A new leader takes for committed what it knew of before, and tells a read so.
+    ReadsBeforeOwnEntry,
     /// A slow watcher loses all but its newest changes (etcd 18089).
     SlowWatcherLosesEvents,
     /// A watch begins one revision too late.

@@ -41,6 +41,7 @@ use crate::peer::succession::Succession;
 use crate::peer::{pace, silence};
 use crate::propose::Proposer;
 use crate::read::Reader;
+use crate::read::rounds::Rounds;
 use crate::recall::Recall;
 use crate::renewal::{Renewal, Shown};
 use crate::rhythm::Rhythm;
@@ -196,8 +197,15 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     let succession = Succession { raft: raft.clone(), id, franchise: franchise.clone() };
     let alive = Alive::new(channels.clone(), succession.clone(), ear.clone(), metrics.clone());
     let timeout = config.timing.propose_timeout;
-    let followed = (published.applied(), standing.clone());
-    let reader = Reader::start(raft.clone(), id, channels.clone(), followed, guard.clone(), metrics.clone(), timeout);
+    let rounds = Rounds {
+        raft: raft.clone(),
+        id,
+        log: log.clone(),
+        channels: channels.clone(),
+        standing: standing.clone(),
+        metrics: metrics.clone(),
+    };
+    let reader = Reader::start(rounds, published.applied(), guard.clone(), timeout);
     let server = Server {
         id,
         raft: raft.clone(),

@@ -2,6 +2,7 @@
 //!
 //! - [`wire`]: openraft's types as messages;
 //! - [`channels`]: the connections to the others, by purpose;
+//! - [`line`]: questions one after the other;
 //! - [`network`]: what openraft sends through them;
 //! - [`piggyback`]: which of it travels with what follows;
 //! - [`listener`], [`door`] and [`server`]: what comes in;
@@ -17,6 +18,7 @@ pub mod channels;
 pub mod door;
 pub mod ear;
 pub mod forward;
+pub mod line;
 pub mod listener;
 pub mod network;
 pub mod pace;

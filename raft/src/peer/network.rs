@@ -14,11 +14,10 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, OptionalSend, RPCTypes};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use super::channels::{Channels, Client, Lane};
+use super::line::Line;
 use super::piggyback::piggyback;
 use super::{snapshot, wire};
 use crate::accord::Accord;
@@ -52,7 +51,13 @@ pub struct Factory {
 
 impl Factory {
     fn network(&self, target: u64, place: &Place, lane: Lane) -> Network {
-        Network { factory: self.clone(), target, address: place.peer_address.clone(), lane, heartbeats: None }
+        Network {
+            factory: self.clone(),
+            target,
+            address: place.peer_address.clone(),
+            lane,
+            heartbeats: Line::default(),
+        }
     }
 }
 
@@ -79,27 +84,7 @@ pub struct Network {
     /// Where it was when this began.
     address: String,
     lane: Lane,
-    heartbeats: Option<Heartbeats>,
-}
-
-/// An open stream of heartbeats, none of which is under way.
-struct Heartbeats {
-    requests: mpsc::Sender<proto::peer::AppendRequest>,
-    replies: tonic::Streaming<proto::peer::AppendReply>,
-}
-
-impl Heartbeats {
-    async fn open(mut client: Client) -> Result<Heartbeats, Status> {
-        let (requests, outgoing) = mpsc::channel(1);
-        let replies = client.heartbeats(ReceiverStream::new(outgoing)).await?.into_inner();
-        Ok(Heartbeats { requests, replies })
-    }
-
-    async fn send(&mut self, heartbeat: proto::peer::AppendRequest) -> Result<proto::peer::AppendReply, Status> {
-        let ended = || Status::unavailable("the stream of heartbeats has ended");
-        self.requests.send(heartbeat).await.map_err(|_| ended())?;
-        self.replies.message().await?.ok_or_else(ended)
-    }
+    heartbeats: Line<proto::peer::AppendRequest, proto::peer::AppendReply>,
 }
 
 impl Network {
@@ -153,18 +138,11 @@ impl RaftNetworkV2<Types> for Network {
     ) -> RpcResult<AppendEntriesResponse<Types>> {
         let mut heartbeat = wire::append_out(&request);
         heartbeat.ask = Some(self.factory.accord.ask(self.target));
-        // Kept only after an answer: whatever goes wrong with a heartbeat, the next one is sent on a new stream.
-        let (open, client) = (self.heartbeats.take(), self.control());
-        let call = async {
-            let mut heartbeats = match open {
-                Some(open) => open,
-                None => Heartbeats::open(client).await?,
-            };
-            let reply = heartbeats.send(heartbeat).await?;
-            Ok((heartbeats, reply))
-        };
-        let (heartbeats, reply) = self.within(RPCTypes::AppendEntries, &option, call).await?;
-        self.heartbeats = Some(heartbeats);
+        let mut client = self.control();
+        let mut heartbeats = std::mem::take(&mut self.heartbeats);
+        let call = heartbeats.ask(heartbeat, async move |heartbeats| client.heartbeats(heartbeats).await);
+        let reply = self.within(RPCTypes::AppendEntries, &option, call).await?;
+        self.heartbeats = heartbeats;
         if let Some(report) = &reply.report {
             self.factory.accord.answered(self.target, report);
         }

@@ -1,5 +1,6 @@
 //! What comes in from the other replicas. Acts.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -10,8 +11,8 @@ use openraft::raft::{StreamAppendError, TransferLeaderRequest};
 use proto::peer::peer_server::{Peer, PeerServer};
 use proto::peer::{
     AliveReply, AliveRequest, AppendReply, AppendRequest, ChangeReply, ChangeRequest, DescribeReply, DescribeRequest,
-    ForwardBatch, ForwardReplies, Place, ReadIndexReply, ReadIndexRequest, SnapshotPart, SnapshotReply, TransferReply,
-    TransferRequest, VoteReply, VoteRequest, Voter,
+    FollowsReply, FollowsRequest, ForwardBatch, ForwardReplies, Place, ReadIndexReply, ReadIndexRequest, SnapshotPart,
+    SnapshotReply, TransferReply, TransferRequest, VoteReply, VoteRequest, Voter,
 };
 use tokio::sync::{RwLock, Semaphore};
 use tokio_stream::wrappers::ReceiverStream;
@@ -34,6 +35,7 @@ use crate::members::plan::MemberChange;
 use crate::members::{Members, change};
 use crate::mutants::{self, Mutant};
 use crate::read::Reader;
+use crate::read::leads::Leads;
 use crate::recall::Recall;
 use crate::standing;
 use crate::trouble::Trouble;
@@ -97,6 +99,32 @@ impl Server {
         }
         let report = Some(self.accord.report(&ask));
         Ok(AppendReply { report, ..wire::appended_out(&result) })
+    }
+
+    /// For the reads of a replica that follows this one.
+    async fn index_for(&self, asker: u64, request: ReadIndexRequest) -> Result<ReadIndexReply, Status> {
+        self.trusted()?;
+        let leads = Leads::look(&self.raft, self.id).await;
+        let leads = leads.ok_or_else(|| Status::unavailable("another replica leads"))?;
+        let follows = request.follows.map(|vote| wire::vote_in(Some(vote))).transpose()?;
+        let is_confirmed = follows == Some(leads.vote)
+            && (leads.is_majority(&BTreeSet::from([asker])) || mutants::on(Mutant::TwoAreAMajority));
+        let index = match is_confirmed {
+            true => leads.index,
+            false => self.reader.index().await.ok_or_else(|| stopped("the store has stopped"))?,
+        };
+        Ok(ReadIndexReply { index })
+    }
+
+    /// Does this replica still follow the sender, and has it promised nobody else anything? What counts is what is saved: a
+    /// vote is answered later than that.
+    fn confirm(&self, sender: u64, request: FollowsRequest) -> Result<FollowsReply, Status> {
+        self.trusted()?;
+        let vote = wire::vote_in(request.vote)?;
+        own(&vote, sender)?;
+        believes(&self.recall, &vote)?;
+        let follows = self.log.vote() == Some(vote) || mutants::on(Mutant::AnyAnswerConfirms);
+        Ok(FollowsReply { follows })
     }
 
     /// A write that waits for room holds up the raft node, and what came in meanwhile would fill the memory.
@@ -243,13 +271,25 @@ impl Peer for Server {
         Ok(Response::new(forward::receive(self.admission.clone(), request.into_inner())))
     }
 
-    async fn read_index(&self, _: Request<ReadIndexRequest>) -> Reply<ReadIndexReply> {
-        self.trusted()?;
-        if self.raft.server_metrics().borrow_watched().current_leader != Some(self.id) {
-            return Err(Status::unavailable("another replica leads"));
-        }
-        let index = self.reader.index().await.ok_or_else(|| stopped("the store has stopped"))?;
-        Ok(Response::new(ReadIndexReply { index }))
+    type ReadIndexStream = BoxStream<'static, Result<ReadIndexReply, Status>>;
+
+    async fn read_index(&self, request: Request<Streaming<ReadIndexRequest>>) -> Reply<Self::ReadIndexStream> {
+        let sender = sender(&request)?;
+        let server = self.clone();
+        let replies = request.into_inner().then(move |request| {
+            let server = server.clone();
+            async move { server.index_for(sender, request?).await }
+        });
+        Ok(Response::new(replies.boxed()))
+    }
+
+    type FollowsStream = BoxStream<'static, Result<FollowsReply, Status>>;
+
+    async fn follows(&self, request: Request<Streaming<FollowsRequest>>) -> Reply<Self::FollowsStream> {
+        let sender = sender(&request)?;
+        let server = self.clone();
+        let replies = request.into_inner().map(move |request| server.confirm(sender, request?));
+        Ok(Response::new(replies.boxed()))
     }
 
     async fn describe(&self, _: Request<DescribeRequest>) -> Reply<DescribeReply> {

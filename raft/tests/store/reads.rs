@@ -28,6 +28,31 @@ async fn a_hundred_reads_at_once_take_a_few_rounds() {
 }
 
 #[tokio::test]
+async fn who_asks_and_who_leads_confirm_a_read_where_they_are_a_majority() {
+    for (size, are_majority) in [(3, true), (4, false), (5, false)] {
+        let mut cluster = Cluster::started(size).await;
+        let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+        write(&leader, "a", "1").await;
+        for store in [&leader, &follower] {
+            in_time("a read while all are there", store.barrier()).await.unwrap();
+        }
+        for id in (1..=size).filter(|id| ![leader.id(), follower.id()].contains(id)) {
+            cluster.kill(id).await;
+        }
+        for store in [&leader, &follower] {
+            let read = timeout(Duration::from_millis(700), store.barrier()).await;
+            assert_eq!(read.is_ok(), are_majority, "{size} replicas, {} read", store.id());
+        }
+        for id in (1..=size).filter(|id| ![leader.id(), follower.id()].contains(id)) {
+            cluster.start(id).await;
+        }
+        for store in [&leader, &follower] {
+            in_time("a read when all are back", store.barrier()).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_read_that_may_be_a_little_old_costs_nothing_and_is_not_older() {
     const STALE_MAX: Duration = Duration::from_secs(1);
     let mut cluster = Cluster::of(3);
