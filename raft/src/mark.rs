@@ -70,8 +70,7 @@ impl Mark {
         if self.at() >= Some(to) {
             return Ok(());
         }
-        let bytes = bytes(Some(to));
-        self.room.persist(|| self.room.disk.save_note(Note::Mark, &bytes, false)).await?;
+        self.room.note(Note::Mark, bytes(Some(to))).await?;
         let mut kept = self.kept();
         kept.at = Some(to);
         kept.raised.get_or_insert_with(Instant::now);

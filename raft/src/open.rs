@@ -34,6 +34,7 @@ use crate::peer::channels::{self, Channels};
 use crate::peer::door::Door;
 use crate::peer::ear::Ear;
 use crate::peer::forward::Forwarder;
+use crate::peer::herald::Herald;
 use crate::peer::listener;
 use crate::peer::network::Factory;
 use crate::peer::server::Server;
@@ -236,7 +237,8 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     tasks.spawn(serving);
     tasks.spawn(alive.run(stop.clone()));
-    tasks.spawn(pace::run(succession.clone(), ear.clone(), config.timing.heartbeat, stop.clone()));
+    let herald = Herald::new(raft.clone(), id, channels.clone(), room.level(), config.timing.heartbeat);
+    tasks.spawn(pace::run(succession.clone(), ear.clone(), herald, stop.clone()));
     tasks.spawn(silence::run(succession, ear.clone(), metrics.clone(), stop.clone()));
 
     let (removed_sender, removed) = watch::channel(None);

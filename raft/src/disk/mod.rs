@@ -10,6 +10,7 @@ mod note;
 mod options;
 pub mod rocks;
 pub mod room;
+mod slowness;
 pub mod space;
 
 use std::io;

@@ -10,8 +10,9 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::slowness::Slowness;
 use super::space::{Level, Limits};
-use super::{Batch, Disk, Free, apart};
+use super::{Batch, Disk, Free, Note, apart};
 use crate::metrics::Metrics;
 use crate::rhythm::Rhythm;
 
@@ -24,6 +25,7 @@ const AGAIN_MAX: Duration = Duration::from_secs(1);
 pub struct Room {
     pub disk: Arc<dyn Disk>,
     metrics: Arc<Metrics>,
+    slowness: Arc<Slowness>,
     level: watch::Sender<Level>,
     /// Writes that wait for room now.
     waiting: AtomicUsize,
@@ -38,15 +40,33 @@ impl Room {
         let level = watch::Sender::new(Level::Ample);
         // One from before a restart is held as well.
         let reserve = Mutex::new(disk.reserved().unwrap_or(0));
-        Arc::new(Room { disk, metrics, level, waiting: AtomicUsize::new(0), reserve, stop })
+        Arc::new(Room { disk, metrics, slowness: Arc::default(), level, waiting: AtomicUsize::new(0), reserve, stop })
     }
 
     pub fn level(&self) -> watch::Receiver<Level> {
         self.level.subscribe()
     }
 
+    /// On this thread, which is quickest, or on another where that would hold up this one.
     pub async fn write(&self, batch: &Batch) -> io::Result<()> {
-        self.persist(|| self.disk.write(batch)).await
+        match self.slowness.is_now() {
+            false => self.persist(|| self.slowness.of(|| self.disk.write(batch))).await,
+            true => {
+                let (slowness, batch) = (self.slowness.clone(), batch.clone());
+                self.persist_apart(move |disk| slowness.of(|| disk.write(&batch))).await
+            }
+        }
+    }
+
+    /// The same for a note that needs no sync of its own.
+    pub async fn note(&self, note: Note, bytes: Vec<u8>) -> io::Result<()> {
+        match self.slowness.is_now() {
+            false => self.persist(|| self.slowness.of(|| self.disk.save_note(note, &bytes, false))).await,
+            true => {
+                let slowness = self.slowness.clone();
+                self.persist_apart(move |disk| slowness.of(|| disk.save_note(note, &bytes, false))).await
+            }
+        }
     }
 
     /// The same for much at once, which would hold up everybody else on this thread.

@@ -1,44 +1,96 @@
-//! Questions to another replica on one stream, one at a time: a fraction of the work of as many calls. Acts.
+//! Questions to another replica on one stream, answered in order: a fraction of the work of as many calls. Acts.
 
-use futures::TryFutureExt as _;
+use std::sync::Mutex;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
-/// Opened when first used, and anew after whatever went wrong with a question, given up ones included.
+/// Answers that nobody waits for any more, and that may still come: what is late has not failed, and on a new stream it
+/// would be later still. With so many owed the next question gets a new stream all the same.
+pub const OWED_MAX: usize = 8;
+
+type Opened<A> = Result<Response<Streaming<A>>, Status>;
+
+/// Opened with its first question, and anew after whatever went wrong.
 pub struct Line<Q, A> {
-    idle: Option<Open<Q, A>>,
+    open: Option<Open<Q, A>>,
 }
 
-/// No question is under way.
 struct Open<Q, A> {
     questions: mpsc::Sender<Q>,
-    answers: Streaming<A>,
+    answers: Answers<A>,
+    /// Questions without an answer yet.
+    owed: usize,
+}
+
+enum Answers<A> {
+    /// The mutex is for openraft, which wants everything shareable; nobody locks it.
+    Opening(Mutex<BoxFuture<'static, Opened<A>>>),
+    Open(Streaming<A>),
 }
 
 impl<Q, A> Default for Line<Q, A> {
     fn default() -> Line<Q, A> {
-        Line { idle: None }
+        Line { open: None }
     }
 }
 
 impl<Q, A> Line<Q, A> {
+    /// The answer to this question. May be given up: the stream stays, and is opened on.
     pub async fn ask<F>(&mut self, question: Q, open: impl FnOnce(ReceiverStream<Q>) -> F) -> Result<A, Status>
     where
-        F: Future<Output = Result<Response<Streaming<A>>, Status>>,
+        F: Future<Output = Opened<A>> + Send + 'static,
     {
-        let ended = || Status::unavailable("the other side has ended the stream");
-        let mut line = match self.idle.take() {
-            Some(line) => line,
-            None => {
-                let (questions, outgoing) = mpsc::channel(1);
-                let answers = open(ReceiverStream::new(outgoing)).map_ok(Response::into_inner).await?;
-                Open { questions, answers }
+        let kept = self.open.take().filter(|line| line.owed < OWED_MAX);
+        let line = kept.unwrap_or_else(|| {
+            let (questions, outgoing) = mpsc::channel(OWED_MAX);
+            Open {
+                questions,
+                answers: Answers::Opening(Mutex::new(open(ReceiverStream::new(outgoing)).boxed())),
+                owed: 0,
             }
-        };
-        line.questions.send(question).await.map_err(|_| ended())?;
-        let answer = line.answers.message().await?.ok_or_else(ended)?;
-        self.idle = Some(line);
-        Ok(answer)
+        });
+        let line = self.open.insert(line);
+        let answer = line.ask(question).await;
+        if answer.is_err() {
+            self.open = None;
+        }
+        answer
     }
+}
+
+impl<Q, A> Open<Q, A> {
+    async fn ask(&mut self, question: Q) -> Result<A, Status> {
+        // There is room for all that may be owed. What opens the stream takes the first question along.
+        self.questions.try_send(question).map_err(|_| ended())?;
+        self.owed += 1;
+        loop {
+            let answer = self.answers.next().await?;
+            self.owed -= 1;
+            if self.owed == 0 {
+                return Ok(answer);
+            }
+        }
+    }
+}
+
+impl<A> Answers<A> {
+    async fn next(&mut self) -> Result<A, Status> {
+        loop {
+            match self {
+                Answers::Opening(opening) => {
+                    let opening = opening.get_mut().expect("nobody has locked it");
+                    *self = Answers::Open(opening.await?.into_inner());
+                }
+                Answers::Open(answers) => return answers.message().await?.ok_or_else(ended),
+            }
+        }
+    }
+}
+
+fn ended() -> Status {
+    Status::unavailable("the other side has ended the stream")
 }

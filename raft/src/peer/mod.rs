@@ -2,13 +2,14 @@
 //!
 //! - [`wire`]: openraft's types as messages;
 //! - [`channels`]: the connections to the others, by purpose;
-//! - [`line`]: questions one after the other;
+//! - [`line`]: questions on one stream;
 //! - [`network`]: what openraft sends through them;
 //! - [`piggyback`]: which of it travels with what follows;
 //! - [`listener`], [`door`] and [`server`]: what comes in;
 //! - [`forward`]: proposals on their way to the leader;
 //! - [`snapshot`]: a snapshot on its way to a follower;
 //! - [`pace`]: the heartbeats, and when openraft's own clock runs;
+//! - [`herald`]: what stands for heartbeats while the raft node waits for its disk;
 //! - [`ear`]: when the leader was last heard;
 //! - [`alive`], [`silence`]: notice that the leader's process has died, or that it says nothing any more;
 //! - [`succession`]: then seeks the votes of the others.
@@ -18,6 +19,7 @@ pub mod channels;
 pub mod door;
 pub mod ear;
 pub mod forward;
+pub mod herald;
 pub mod line;
 pub mod listener;
 pub mod network;

@@ -14,6 +14,7 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, OptionalSend, RPCTypes};
+use tokio::time::error::Elapsed;
 use tonic::{Code, Status};
 
 use super::channels::{Channels, Client, Lane};
@@ -116,7 +117,17 @@ impl Network {
         option: &RPCOption,
         call: impl Future<Output = Result<T, Status>>,
     ) -> RpcResult<T> {
-        match tokio::time::timeout(option.soft_ttl(), call).await {
+        let ended = tokio::time::timeout(option.soft_ttl(), call).await;
+        self.in_time(action, option, ended)
+    }
+
+    fn in_time<T>(
+        &self,
+        action: RPCTypes,
+        option: &RPCOption,
+        ended: Result<Result<T, Status>, Elapsed>,
+    ) -> RpcResult<T> {
+        match ended {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(status)) => Err(self.explain(action, status)),
             Err(_) => Err(self.timeout(action, option.soft_ttl())),
@@ -139,10 +150,9 @@ impl RaftNetworkV2<Types> for Network {
         let mut heartbeat = wire::append_out(&request);
         heartbeat.ask = Some(self.factory.accord.ask(self.target));
         let mut client = self.control();
-        let mut heartbeats = std::mem::take(&mut self.heartbeats);
-        let call = heartbeats.ask(heartbeat, async move |heartbeats| client.heartbeats(heartbeats).await);
-        let reply = self.within(RPCTypes::AppendEntries, &option, call).await?;
-        self.heartbeats = heartbeats;
+        let ask = self.heartbeats.ask(heartbeat, |heartbeats| async move { client.heartbeats(heartbeats).await });
+        let answer = tokio::time::timeout(option.soft_ttl(), ask).await;
+        let reply = self.in_time(RPCTypes::AppendEntries, &option, answer)?;
         if let Some(report) = &reply.report {
             self.factory.accord.answered(self.target, report);
         }

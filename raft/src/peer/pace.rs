@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::ear::Ear;
+use super::herald::Herald;
 use super::succession::{STAGGER, Succession};
 
 /// What openraft's clock does until there is news, or until the instant.
@@ -33,7 +34,8 @@ fn decide(leads: bool, patience_ends: Option<Instant>, heartbeat: Duration, now:
 }
 
 /// Ends with `stop`.
-pub async fn run(succession: Succession, ear: Arc<Ear>, heartbeat: Duration, stop: CancellationToken) {
+pub async fn run(succession: Succession, ear: Arc<Ear>, mut herald: Herald, stop: CancellationToken) {
+    let heartbeat = herald.heartbeat;
     let raft = &succession.raft;
     let mut changes = raft.server_metrics();
     loop {
@@ -51,6 +53,7 @@ pub async fn run(succession: Succession, ear: Arc<Ear>, heartbeat: Duration, sto
                 if succession.franchise.lost().is_none() {
                     // An error: the raft node has ended, which the changes tell as well.
                     let _ = raft.trigger().heartbeat().await;
+                    herald.beat().await;
                 }
                 next
             }

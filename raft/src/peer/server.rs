@@ -24,6 +24,7 @@ use super::alive::{Alive, Leader};
 use super::channels::MESSAGE_BYTES_MAX;
 use super::door::Door;
 use super::ear::Ear;
+use super::line::OWED_MAX;
 use super::{forward, listener, snapshot, wire};
 use crate::accord::Accord;
 use crate::accord::guard::{Franchise, Guard};
@@ -123,8 +124,11 @@ impl Server {
         let vote = wire::vote_in(request.vote)?;
         own(&vote, sender)?;
         believes(&self.recall, &vote)?;
-        let follows = self.log.vote() == Some(vote) || mutants::on(Mutant::AnyAnswerConfirms);
-        Ok(FollowsReply { follows })
+        let follows = self.log.vote() == Some(vote);
+        if follows {
+            self.ear.heard(vote.leader_id.term, sender);
+        }
+        Ok(FollowsReply { follows: follows || mutants::on(Mutant::AnyAnswerConfirms) })
     }
 
     /// A write that waits for room holds up the raft node, and what came in meanwhile would fill the memory.
@@ -200,11 +204,12 @@ impl Peer for Server {
     async fn heartbeats(&self, request: Request<Streaming<AppendRequest>>) -> Reply<Self::HeartbeatsStream> {
         let sender = sender(&request)?;
         let server = self.clone();
-        let replies = request.into_inner().then(move |request| {
+        let replies = request.into_inner().map(move |request| {
             let server = server.clone();
             async move { server.heartbeat(sender, request?).await }
         });
-        Ok(Response::new(replies.boxed()))
+        // Each is heard at once, also while the raft node here still waits with the answer to an earlier one.
+        Ok(Response::new(replies.buffered(OWED_MAX).boxed()))
     }
 
     async fn vote(&self, request: Request<VoteRequest>) -> Reply<VoteReply> {

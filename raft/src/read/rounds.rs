@@ -90,10 +90,15 @@ impl Asking {
                 std::future::pending::<()>().await;
             }
         };
-        tokio::select! {
+        let index = tokio::select! {
             index = tokio::time::timeout(ROUND, self.index()) => index.ok().flatten(),
             () = replaced => None,
+        };
+        if index.is_none() {
+            // A leader without a majority answers nobody, and not those either who come after the one that waits.
+            self.leader = None;
         }
+        index
     }
 
     async fn index(&mut self) -> Option<u64> {
@@ -113,9 +118,9 @@ impl Asking {
         let line = self.leader.take().filter(|(to, _)| *to == leader);
         let (_, line) = self.leader.insert(line.unwrap_or((leader, Line::default())));
         let channels = &self.rounds.channels;
-        let open = async |questions| {
+        let open = |questions| {
             let mut client = channels.client(leader, address, Lane::Control);
-            client.read_index(questions).await
+            async move { client.read_index(questions).await }
         };
         // What it says of itself is to be true after every read of this round has begun.
         let follows = self.rounds.log.vote().as_ref().map(wire::vote_out);
@@ -163,9 +168,9 @@ async fn follows(
     address: String,
     vote: Vote,
 ) -> (u64, Confirming, bool) {
-    let open = async |questions| {
+    let open = |questions| {
         let mut client = channels.client(voter, &address, Lane::Control);
-        client.follows(questions).await
+        async move { client.follows(questions).await }
     };
     let answer = line.ask(FollowsRequest { vote: Some(wire::vote_out(&vote)) }, open).await;
     (voter, line, answer.is_ok_and(|answer| answer.follows))
