@@ -12,5 +12,6 @@ mod offline;
 mod reads;
 mod renewal;
 mod rot;
+mod slow_disk;
 mod snapshot;
 mod watch;

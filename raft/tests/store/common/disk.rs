@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use kontiki_raft::{Batch, Disk, Free, Note, Row, Store, Table, Write};
@@ -21,6 +22,8 @@ pub struct Memory {
     reserved: AtomicU64,
     sick: AtomicBool,
     pub fail_sync: AtomicBool,
+    /// How long a write into the log takes.
+    log_write_ms: AtomicU64,
     /// No sync ends while a test holds this. Who waits for it is served in turn.
     pub syncs: tokio::sync::Mutex<()>,
 }
@@ -36,12 +39,17 @@ impl Memory {
             reserved: 0.into(),
             sick: false.into(),
             fail_sync: false.into(),
+            log_write_ms: 0.into(),
             syncs: Default::default(),
         })
     }
 
     pub fn set_free(&self, bytes: u64) {
         self.free.store(bytes, SeqCst);
+    }
+
+    pub fn set_log_write(&self, takes: Duration) {
+        self.log_write_ms.store(takes.as_millis() as u64, SeqCst);
     }
 
     /// Flips a bit in the row that `pick` finds. Returns its key.
@@ -77,6 +85,10 @@ fn full() -> io::Error {
 #[async_trait::async_trait]
 impl Disk for Memory {
     fn write(&self, batch: &Batch) -> io::Result<()> {
+        let is_log = |write: &Write| matches!(write, Write::Put(Table::Log, ..));
+        if batch.writes.iter().any(is_log) {
+            std::thread::sleep(Duration::from_millis(self.log_write_ms.load(SeqCst)));
+        }
         let free = self.free.load(SeqCst);
         if self.sick.load(SeqCst) || free < batch.bytes as u64 {
             self.sick.store(true, SeqCst);

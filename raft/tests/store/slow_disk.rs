@@ -1,0 +1,60 @@
+//! A disk that takes its time for what is a matter of microseconds elsewhere.
+
+use std::time::Duration;
+
+use kontiki_raft::Role;
+use tokio::time::Instant;
+
+use crate::common::disk::on_memory;
+use crate::common::{command, eventually, put, value, write};
+
+#[tokio::test]
+async fn a_leader_that_waits_a_second_for_its_disk_leads_on() {
+    let (cluster, disks) = on_memory(3).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let term = leader.standing().borrow().term;
+    let disk = &disks[&leader.id()];
+    // All three replicas of this test are on one thread: after a first long write the next ones leave it.
+    disk.set_log_write(Duration::from_millis(100));
+    write(&leader, "a", "1").await;
+
+    let takes = Duration::from_millis(1300);
+    disk.set_log_write(takes);
+    let began = Instant::now();
+    write(&follower, "b", "1").await;
+    assert!(began.elapsed() >= takes, "it waited for the leader's disk");
+    disk.set_log_write(Duration::ZERO);
+    let standing = leader.standing().borrow().clone();
+    assert_eq!((standing.role, standing.term), (Role::Leader, term), "nobody else was elected");
+    assert_eq!(follower.standing().borrow().term, term);
+
+    write(&leader, "c", "1").await;
+    cluster.converged().await;
+    assert_eq!(value(&follower, "c").as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_leader_that_waits_for_its_disk_for_long_is_replaced() {
+    let (cluster, disks) = on_memory(3).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let disk = &disks[&leader.id()];
+    disk.set_log_write(Duration::from_millis(100));
+    write(&leader, "a", "1").await;
+
+    let stuck = Duration::from_secs(6);
+    disk.set_log_write(stuck);
+    let began = Instant::now();
+    let writing = tokio::spawn({
+        let leader = leader.clone();
+        async move { leader.propose(command(vec![put("b", "1")])).await }
+    });
+    let other = async || follower.standing().borrow().leader.filter(|now| *now != leader.id());
+    eventually("another leader", other).await;
+    write(&follower, "c", "1").await;
+    assert!(began.elapsed() < stuck, "nobody waited for its disk");
+    disk.set_log_write(Duration::ZERO);
+    // Whether it took effect is for whoever asked to find out.
+    let _ = writing.await.unwrap();
+    cluster.converged().await;
+    assert_eq!(value(&leader, "c").as_deref(), Some("1"));
+}
