@@ -115,9 +115,8 @@ impl Config {
             enable_pre_vote: Some(true),
             // A restarted leader's knowledge of what is committed may be old: it stands for election like others.
             enable_leader_restore: Some(false),
-            // Twice the longest election timeout, so that a leader without a majority falls silent long enough for
-            // the majority to elect another.
-            quorum_loss_probe_interval: Some(2 * ms(timing.election_max)),
+            // `pace` does it, which knows how late the raft node itself is.
+            quorum_loss_probe_interval: None,
             // A follower that lost its disk is filled again (and does not vote until then, see `bootstrap`).
             allow_log_reversion: Some(true),
             install_snapshot_timeout: ms(INSTALL),

@@ -142,7 +142,9 @@ impl Stage {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        self.staged.generations.room.write(&std::mem::take(&mut self.batch)).await
+        let (room, batch) = (&self.staged.generations.room, std::mem::take(&mut self.batch));
+        // On this thread: whoever gives the snapshot up clears it away at once, which no write may come after.
+        room.persist(|| room.disk.write(&batch)).await
     }
 
     pub fn len(&self) -> usize {

@@ -13,13 +13,13 @@ use proto::peer::{FollowsReply, FollowsRequest};
 use tokio::sync::watch;
 
 use super::channels::{Channels, Lane};
-use super::line::Line;
+use super::line::{Line, Wants};
 use super::wire;
 use crate::disk::space::Level;
 use crate::types::{Place, Raft};
 
 /// In beats: who has not come round by then does not lead.
-const LATE_MAX: u64 = 8;
+const LATE_MAX: u64 = 6;
 
 pub struct Herald {
     raft: Raft,
@@ -75,7 +75,7 @@ impl Herald {
                 let mut client = channels.client(*voter, &voters[voter].peer_address, Lane::Control);
                 async move { client.follows(questions).await }
             };
-            line.ask(FollowsRequest { vote: Some(vote) }, open)
+            line.ask(FollowsRequest { vote: Some(vote) }, Wants::Newest, open)
         });
         join_all(told).await;
     }
@@ -92,8 +92,8 @@ mod tests {
             (5, 5, Level::Ample, false),
             (5, 4, Level::Ample, true),
             (5, 4, Level::Out, false),
-            (12, 4, Level::Ample, true),
-            (13, 4, Level::Ample, false),
+            (10, 4, Level::Ample, true),
+            (11, 4, Level::Ample, false),
         ] {
             assert_eq!(speaks(given, taken, level), expected, "{given} {taken} {level:?}");
         }

@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
-/// Answers that nobody waits for any more, and that may still come: what is late has not failed, and on a new stream it
-/// would be later still. With so many owed the next question gets a new stream all the same.
+/// Answers that may still come to questions that were given up: what is late has not failed, and on a new stream it would be
+/// later still. With so many owed the next question gets a new stream all the same.
 pub const OWED_MAX: usize = 8;
 
 type Opened<A> = Result<Response<Streaming<A>>, Status>;
@@ -29,7 +29,7 @@ struct Open<Q, A> {
 enum Answers<A> {
     /// The mutex is for openraft, which wants everything shareable; nobody locks it.
     Opening(Mutex<BoxFuture<'static, Opened<A>>>),
-    Open(Streaming<A>),
+    Open(Box<Streaming<A>>),
 }
 
 impl<Q, A> Default for Line<Q, A> {
@@ -38,23 +38,34 @@ impl<Q, A> Default for Line<Q, A> {
     }
 }
 
+/// Which answer a question waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// Its own, and no earlier one.
+    Own,
+    /// The newest that has come: where answers are always late, there is one all the same.
+    Newest,
+}
+
 impl<Q, A> Line<Q, A> {
-    /// The answer to this question. May be given up: the stream stays, and is opened on.
-    pub async fn ask<F>(&mut self, question: Q, open: impl FnOnce(ReceiverStream<Q>) -> F) -> Result<A, Status>
+    /// May be given up: the stream stays, and is opened on.
+    pub async fn ask<F>(
+        &mut self,
+        question: Q,
+        wants: Wants,
+        open: impl FnOnce(ReceiverStream<Q>) -> F,
+    ) -> Result<A, Status>
     where
         F: Future<Output = Opened<A>> + Send + 'static,
     {
-        let kept = self.open.take().filter(|line| line.owed < OWED_MAX);
+        let kept = self.open.take().filter(|line| line.owed < OWED_MAX && !line.questions.is_closed());
         let line = kept.unwrap_or_else(|| {
             let (questions, outgoing) = mpsc::channel(OWED_MAX);
-            Open {
-                questions,
-                answers: Answers::Opening(Mutex::new(open(ReceiverStream::new(outgoing)).boxed())),
-                owed: 0,
-            }
+            let opening = open(ReceiverStream::new(outgoing)).boxed();
+            Open { questions, answers: Answers::Opening(Mutex::new(opening)), owed: 0 }
         });
         let line = self.open.insert(line);
-        let answer = line.ask(question).await;
+        let answer = line.ask(question, wants).await;
         if answer.is_err() {
             self.open = None;
         }
@@ -63,17 +74,27 @@ impl<Q, A> Line<Q, A> {
 }
 
 impl<Q, A> Open<Q, A> {
-    async fn ask(&mut self, question: Q) -> Result<A, Status> {
+    async fn ask(&mut self, question: Q, wants: Wants) -> Result<A, Status> {
         // There is room for all that may be owed. What opens the stream takes the first question along.
         self.questions.try_send(question).map_err(|_| ended())?;
         self.owed += 1;
-        loop {
-            let answer = self.answers.next().await?;
-            self.owed -= 1;
-            if self.owed == 0 {
-                return Ok(answer);
-            }
+        let mut answer = self.next().await?;
+        while self.owed > 0 {
+            answer = match wants {
+                Wants::Own => self.next().await?,
+                Wants::Newest => match self.next().now_or_never() {
+                    Some(newer) => newer?,
+                    None => break,
+                },
+            };
         }
+        Ok(answer)
+    }
+
+    async fn next(&mut self) -> Result<A, Status> {
+        let answer = self.answers.next().await?;
+        self.owed -= 1;
+        Ok(answer)
     }
 }
 
@@ -83,7 +104,7 @@ impl<A> Answers<A> {
             match self {
                 Answers::Opening(opening) => {
                     let opening = opening.get_mut().expect("nobody has locked it");
-                    *self = Answers::Open(opening.await?.into_inner());
+                    *self = Answers::Open(Box::new(opening.await?.into_inner()));
                 }
                 Answers::Open(answers) => return answers.message().await?.ok_or_else(ended),
             }

@@ -18,7 +18,7 @@ use tokio::time::error::Elapsed;
 use tonic::{Code, Status};
 
 use super::channels::{Channels, Client, Lane};
-use super::line::Line;
+use super::line::{Line, Wants};
 use super::piggyback::piggyback;
 use super::{snapshot, wire};
 use crate::accord::Accord;
@@ -150,7 +150,11 @@ impl RaftNetworkV2<Types> for Network {
         let mut heartbeat = wire::append_out(&request);
         heartbeat.ask = Some(self.factory.accord.ask(self.target));
         let mut client = self.control();
-        let ask = self.heartbeats.ask(heartbeat, |heartbeats| async move { client.heartbeats(heartbeats).await });
+        // The answer to an earlier one counts as well: that the majority is there is all that openraft takes from it, and a late
+        // answer proves it. Not for reads, which are confirmed elsewhere (`read`).
+        let ask = self
+            .heartbeats
+            .ask(heartbeat, Wants::Newest, |heartbeats| async move { client.heartbeats(heartbeats).await });
         let answer = tokio::time::timeout(option.soft_ttl(), ask).await;
         let reply = self.in_time(RPCTypes::AppendEntries, &option, answer)?;
         if let Some(report) = &reply.report {

@@ -37,6 +37,8 @@ impl Leads {
             return None;
         }
         let (committed, last) = (state.local_committed(), state.log_ids.last());
+        // What is committed is known from this very leadership: a restarted leader does not go on (`enable_leader_restore`), whose
+        // knowledge, read from the disk, may be old.
         // Until an entry of its own is committed, a leader does not know how far earlier ones came: not beyond its own first.
         let own = |at: &&_| term_of(at) == vote.leader_id.term || mutants::on(Mutant::ReadsBeforeOwnEntry);
         let index = committed.filter(own).or(last.filter(own))?.index;

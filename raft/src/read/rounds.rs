@@ -15,7 +15,7 @@ use crate::log_store::LogStore;
 use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
 use crate::peer::channels::{Channels, Lane};
-use crate::peer::line::Line;
+use crate::peer::line::{Line, Wants};
 use crate::peer::wire;
 use crate::propose::leader;
 use crate::standing::Standing;
@@ -124,7 +124,7 @@ impl Asking {
         };
         // What it says of itself is to be true after every read of this round has begun.
         let follows = self.rounds.log.vote().as_ref().map(wire::vote_out);
-        Some(line.ask(ReadIndexRequest { follows }, open).await.ok()?.index)
+        Some(line.ask(ReadIndexRequest { follows }, Wants::Own, open).await.ok()?.index)
     }
 
     /// Asks others whether they follow this leader, until enough do.
@@ -172,6 +172,6 @@ async fn follows(
         let mut client = channels.client(voter, &address, Lane::Control);
         async move { client.follows(questions).await }
     };
-    let answer = line.ask(FollowsRequest { vote: Some(wire::vote_out(&vote)) }, open).await;
+    let answer = line.ask(FollowsRequest { vote: Some(wire::vote_out(&vote)) }, Wants::Own, open).await;
     (voter, line, answer.is_ok_and(|answer| answer.follows))
 }
