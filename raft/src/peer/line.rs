@@ -48,6 +48,11 @@ pub enum Wants {
 }
 
 impl<Q, A> Line<Q, A> {
+    /// The newest question has no answer yet: what was answered last was an earlier one.
+    pub fn owes(&self) -> bool {
+        self.open.as_ref().is_some_and(|line| line.owed > 0)
+    }
+
     /// May be given up: the stream stays, and is opened on.
     pub async fn ask<F>(
         &mut self,

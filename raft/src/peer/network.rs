@@ -10,8 +10,8 @@ use futures::{Stream, StreamExt as _, TryFutureExt as _};
 use openraft::error::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
-    TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, OptionalSend, RPCTypes};
 use tokio::time::error::Elapsed;
@@ -160,7 +160,14 @@ impl RaftNetworkV2<Types> for Network {
         if let Some(report) = &reply.report {
             self.factory.accord.answered(self.target, report);
         }
-        Ok(wire::appended_in(reply).map_err(malformed)?.into())
+        let result = wire::appended_in(reply).map_err(malformed)?;
+        match result {
+            // That was said of what an earlier one was about.
+            Err(StreamAppendError::Conflict(_)) if self.heartbeats.owes() => {
+                Err(self.timeout(RPCTypes::AppendEntries, option.soft_ttl()))
+            }
+            result => Ok(result.into()),
+        }
     }
 
     /// Pipelined: requests go out while answers to earlier ones are still under way.
