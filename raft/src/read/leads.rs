@@ -1,4 +1,5 @@
-//! What a leader knows when it is asked for the index of a read, and who has to confirm it. Pure.
+//! What a leader knows when it is asked for the index of a read, and who has to confirm it. Decides; only `look` asks
+//! the raft node.
 //!
 //! A read may show what was committed up to an index that its leader tells, if no later leader can have committed anything
 //! before the read began. A replica that, after that moment, still follows this leader's vote has promised no later one
