@@ -1,5 +1,5 @@
 //! Whose data directory this is: written at the first start, held against the configuration at every later one. Kept in the
-//! tables, and once more beside the vote ([`crate::keepsake`]). Acts; the functions over names are pure.
+//! tables, and once more beside the vote ([`crate::log::keepsake`]). Acts; the functions over names are pure.
 //!
 //! A cluster that was recovered from the survivors of a lost majority keeps its name and gets a new epoch, which stands
 //! behind it: `<cluster>-epoch-<n>`. Replicas talk only to replicas of the same epoch.

@@ -1,6 +1,6 @@
 //! The members of the cluster, each asked for its state; and the hand-over of the leadership. Acts.
 //!
-//! - `plan` decides whether the members may change, `change` does it;
+//! - `plan` decides whether the members may change, `change` does it, `wire` has both as messages;
 //! - `address` knows what an address may look like;
 //! - `used` knows the ids that are never used again;
 //! - `keep` looks after this replica's own membership.
@@ -10,6 +10,7 @@ pub(crate) mod change;
 pub(crate) mod keep;
 pub mod plan;
 pub(crate) mod used;
+pub(crate) mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;

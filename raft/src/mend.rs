@@ -12,9 +12,9 @@ use crate::disk::rocks::{self, Rocks};
 use crate::disk::room::Room;
 use crate::disk::{Disk, Note, apart};
 use crate::identity::Identity;
-use crate::keepsake::Keepsake;
-use crate::log_rows;
-use crate::log_store::LogStore;
+use crate::log::LogStore;
+use crate::log::keepsake::Keepsake;
+use crate::log::rows;
 use crate::machine::Machine;
 use crate::machine::reach::Reach;
 use crate::metrics::Metrics;
@@ -49,7 +49,7 @@ pub async fn open(
     let tables = || -> io::Result<(LogStore, Machine)> {
         let reach = Arc::new(Reach::default());
         let log = LogStore::open(room.clone(), flusher.clone(), metrics.clone(), reach.clone())?;
-        log.belongs_to(owner.clone(), others);
+        log.votes.belongs_to(owner.clone(), others);
         let (room, window) = (room.clone(), config.history.clone());
         let machine = Machine::open(room, flusher.clone(), metrics.clone(), window, reach)?;
         flusher.mark().hold_against(log.last().max(machine.last_applied()))?;
@@ -65,7 +65,7 @@ pub async fn open(
             tables()?
         }
     };
-    opened.0.mend_vote().await?;
+    opened.0.votes.mend().await?;
     Ok(opened)
 }
 
@@ -159,7 +159,7 @@ async fn set_aside(
     error: io::Error,
 ) -> io::Result<()> {
     Metrics::add(&metrics.checksum_failures, 1);
-    let vote = log_rows::kept_vote(&*room.disk).ok().flatten();
+    let vote = rows::kept_vote(&*room.disk).ok().flatten();
     let (Remedy::Refill, Some(vote)) = (remedy(error.kind(), others, vote.is_some()), vote) else {
         return Err(error);
     };

@@ -20,7 +20,7 @@ use crate::disk::flusher::Flusher;
 use crate::disk::room::Room;
 use crate::disk::{Disk, rocks};
 use crate::identity::{self, Identity};
-use crate::log_store::LogStore;
+use crate::log::LogStore;
 use crate::machine::Machine;
 use crate::machine::image::Image;
 use crate::machine::reach::Reach;
@@ -96,7 +96,7 @@ pub async fn restore(file: &Path, new: &NewReplica, revision_jump: u64) -> Resul
     let written = async {
         let mut data = Data::open(disk.clone())?;
         let owner = Identity { cluster_id: new.cluster_id.clone(), replica: new.id };
-        data.log.belongs_to(owner.clone(), new.members.len() > 1);
+        data.log.votes.belongs_to(owner.clone(), new.members.len() > 1);
         let voters = places.keys().copied().collect();
         data.begin(at, state, voters, places, new.id).await?;
         owner.write(&*disk)?;
@@ -167,7 +167,7 @@ pub async fn recover(dir: &Path, replica: u64) -> Result<String, Error> {
         // The identity first: whatever interrupts this, the replica never again speaks for the old cluster.
         let owner = Identity { cluster_id: cluster_id.clone(), replica };
         owner.write(&*disk)?;
-        data.log.belongs_to(owner, false);
+        data.log.votes.belongs_to(owner, false);
         data.begin(at, state, [replica].into(), [(replica, own.place())].into(), replica).await?;
         data.flusher.durable(SYNC_DEADLINE).await
     };

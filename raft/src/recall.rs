@@ -75,7 +75,8 @@ pub async fn ask(own: u64, initial: &BTreeMap<u64, Place>, channels: &Channels, 
             let missing: Vec<u64> = known.keys().filter(|id| **id != own && !knows(id)).copied().collect();
             tracing::info!(
                 ?missing,
-                "this replica has forgotten whom it voted for, and waits until more of the others have told it their term;                  missing are those that are silent, or have forgotten as well"
+                "this replica has forgotten whom it voted for, and waits until more of the others have told it \
+                 their term; missing are those that are silent, or have forgotten as well"
             );
         }
         tokio::time::sleep(pause).await;

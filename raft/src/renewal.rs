@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::disk::space::Level;
 use crate::disk::{Disk, Note};
-use crate::log_rows;
+use crate::log::rows;
 use crate::members::plan::LAG_MAX;
 use crate::members::{MemberStatus, Members};
 use crate::metrics::Metrics;
@@ -245,7 +245,7 @@ impl Renewal {
         if *self.level.borrow() != Level::Ample {
             return Some("there is little room on its disk".into());
         }
-        let vote = self.disk.note(Note::Vote).ok().flatten().is_some_and(|note| log_rows::is_vote(&note));
+        let vote = self.disk.note(Note::Vote).ok().flatten().is_some_and(|note| rows::is_vote(&note));
         if !vote {
             return Some("the copy of its vote cannot be read".into());
         }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::{Disk, apart};
-use crate::log_store::LogStore;
+use crate::log::LogStore;
 use crate::machine::Machine;
 use crate::machine::published::Published;
 use crate::machine::reach::Reach;

@@ -12,7 +12,7 @@ use crate::disk::faulty::Faulty;
 use crate::disk::flusher::Flusher;
 use crate::disk::rocks::Rocks;
 use crate::disk::room::Room;
-use crate::log_rows;
+use crate::log::rows;
 use crate::store::HistoryWindow;
 use crate::types::{Entry, Proposal, log_id};
 
@@ -61,7 +61,7 @@ async fn the_log_is_cleared_and_room_is_given_back_though_trimming_does_not_end(
     machine.apply(futures::stream::iter(entries.into_iter().map(|entry| Ok((entry, None))))).await.unwrap();
     machine.save().await.unwrap();
     log.purge(log_id(1, CHANGES - 1)).await.unwrap();
-    let is_cleared = || disk.get(Table::Log, &log_rows::key(0)).unwrap().is_none();
+    let is_cleared = || disk.get(Table::Log, &rows::key(0)).unwrap().is_none();
     assert!(!is_cleared(), "the history relies on it");
 
     let (published, clock) = (machine.published(), Arc::new(Hasty(1.into())));

@@ -1,124 +1,17 @@
 //! The agent's loop on a runtime in memory, in paused time: what a host and a cluster may do to it.
 
-use std::path::Path;
+mod stage;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use proto::seam::{Clock, Env};
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Agent, Directory, Setting};
-use crate::config::Pace;
-use crate::pod::{Capacity, Host};
-use crate::report::{self, Rehearsal, Reporter};
-use crate::runtime::fake::{Fake, Script};
-use crate::runtime::{Container, Error, NetworkSpec, Owner, Role};
-use crate::sync::Policy;
-
-/// Wall-clock time that follows tokio's.
-struct Paused(Instant);
-
-impl Clock for Paused {
-    fn now_ms(&self) -> u64 {
-        1_767_225_600_000 + self.0.elapsed().as_millis() as u64
-    }
-}
-
-struct Stage {
-    env: Env,
-    fake: Fake,
-    cluster: Rehearsal,
-    dir: tempfile::TempDir,
-    running: Option<(JoinHandle<()>, CancellationToken)>,
-}
-
-impl Stage {
-    fn new() -> Stage {
-        let mut env = Env::real();
-        env.clock = Arc::new(Paused(Instant::now()));
-        let fake = Fake::new(env.clock.clone());
-        for image in ["pause", "nginx:1"] {
-            fake.add_image(image);
-        }
-        let dir = tempfile::tempdir().unwrap();
-        Stage { env, fake, cluster: Rehearsal::default(), dir, running: None }
-    }
-
-    fn begin(&mut self) {
-        let shutdown = CancellationToken::new();
-        let reporter = Reporter::default();
-        let api = Arc::new(self.cluster.clone());
-        let agent = Agent::new(Setting {
-            env: self.env.clone(),
-            runtime: Arc::new(self.fake.clone()),
-            host: host(self.dir.path()),
-            network: NetworkSpec { name: "pods".into(), subnet: "10.244.0.0/16".into() },
-            api: api.clone(),
-            reporter: reporter.clone(),
-            directory: Arc::new(Directory::default()),
-            back_off: Policy::default(),
-            pace: Pace::default(),
-            steps_max: 4,
-        });
-        let (work, token) = (self.cluster.work(), shutdown.clone());
-        let task = tokio::spawn(async move {
-            tokio::join!(agent.run(work, token.clone()), report::run(reporter, api, token));
-        });
-        self.running = Some((task, shutdown));
-    }
-
-    /// As a kill does it: nothing is seen to.
-    async fn kill(&mut self) {
-        if let Some((task, shutdown)) = self.running.take() {
-            task.abort();
-            let _ = task.await;
-            shutdown.cancel();
-        }
-    }
-
-    async fn until(&self, what: &str, longest_s: u64, met: impl Fn(&Stage) -> bool) {
-        let end = Instant::now() + Duration::from_secs(longest_s);
-        while !met(self) {
-            assert!(Instant::now() < end, "{what}: not within {longest_s} s; writes: {:?}", self.cluster.writes());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    fn phase(&self, name: &str) -> String {
-        self.cluster.status(name).phase.unwrap_or_default()
-    }
-
-    fn apps(&self, pod: &str) -> Vec<Container> {
-        let running = self.fake.running().into_iter();
-        running.filter(|one| one.labels.pod_name == pod && one.labels.role == Role::App).collect()
-    }
-
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millisecond(self.env.clock.now_ms() as i64).unwrap()
-    }
-
-    fn has_event(&self, reason: &str) -> bool {
-        self.cluster.events().iter().any(|event| event.reason.as_deref() == Some(reason))
-    }
-}
-
-fn host(dir: &Path) -> Host {
-    Host {
-        owner: Owner { cluster: "c".into(), node: "n1".into() },
-        node_name: "n1".into(),
-        ip: "192.168.0.1".parse().unwrap(),
-        data_dir: dir.to_owned(),
-        pause_image: "pause".into(),
-        pod_network: "pods".into(),
-        dns_servers: Vec::new(),
-        cluster_domain: "cluster.local".into(),
-        capacity: Capacity { cpu_milli: 4000, memory_bytes: 8 << 30, storage_bytes: 1 << 40, pods: 110 },
-    }
-}
+use self::stage::Stage;
+use crate::report::Reporter;
+use crate::runtime::Error;
+use crate::runtime::fake::Script;
 
 fn web() -> Value {
     json!({"containers": [{"name": "app", "image": "nginx:1"}]})
@@ -250,20 +143,8 @@ async fn containers_of_nobody_are_removed_but_only_once_work_is_known() {
     stage.until("ready", 5, |stage| stage.cluster.is_ready("web")).await;
     stage.kill().await;
     let (unknown, work) = tokio::sync::watch::channel(None);
-    let shutdown = CancellationToken::new();
-    let agent = Agent::new(Setting {
-        env: stage.env.clone(),
-        runtime: Arc::new(stage.fake.clone()),
-        host: host(stage.dir.path()),
-        network: NetworkSpec { name: "pods".into(), subnet: "10.244.0.0/16".into() },
-        api: Arc::new(stage.cluster.clone()),
-        reporter: Reporter::default(),
-        directory: Arc::new(Directory::default()),
-        back_off: Policy::default(),
-        pace: Pace::default(),
-        steps_max: 4,
-    });
-    tokio::spawn(agent.run(work, shutdown));
+    let agent = stage.agent(Reporter::default());
+    tokio::spawn(agent.run(work, CancellationToken::new()));
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!(stage.fake.running().len(), 2, "nothing is touched while the work is unknown");
     unknown.send_replace(Some(Arc::new(crate::session::Work { term: 1, sequence: 1, ..Default::default() })));

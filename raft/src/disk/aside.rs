@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Note, note};
-use crate::mark;
+use crate::log::mark;
 
 /// What was there before is dropped.
 const ASIDE: &str = "damaged";

@@ -10,7 +10,7 @@ use super::*;
 use crate::disk::rocks::Rocks;
 use crate::disk::room::Room;
 use crate::disk::{Batch, Disk, Table};
-use crate::mark::Mark;
+use crate::log::mark::Mark;
 use crate::metrics::Metrics;
 use crate::types::log_id;
 
@@ -91,8 +91,10 @@ async fn tables_that_were_not_filled_again_do_not_replace_it() {
     let dir = dir.path();
     let aside = || value(&dir.join(ASIDE)).unwrap();
     let rocks = Arc::new(Rocks::open(dir).unwrap());
-    let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
-    let mark = Mark::open(Room::new(rocks.clone(), metrics.clone(), stop), &metrics);
+    let metrics = Arc::new(Metrics::default());
+    let marked =
+        |rocks: &Arc<Rocks>| Mark::open(Room::new(rocks.clone(), metrics.clone(), CancellationToken::new()), &metrics);
+    let mark = marked(&rocks);
     put(&rocks, "all of it");
     mark.raise(log_id(1, 7)).await.unwrap();
     rocks.set_aside().unwrap();
@@ -112,7 +114,7 @@ async fn tables_that_were_not_filled_again_do_not_replace_it() {
 
     let rocks = Arc::new(Rocks::open(dir).unwrap());
     put(&rocks, "filled by the others");
-    mark.raise(log_id(2, 9)).await.unwrap();
+    marked(&rocks).raise(log_id(2, 9)).await.unwrap();
     rocks.set_aside().unwrap();
     assert_eq!(aside(), "filled by the others");
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::room::Room;
 use super::space::Level;
-use crate::mark::Mark;
+use crate::log::mark::Mark;
 use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
 use crate::types::{LogId, Types};

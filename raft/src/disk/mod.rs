@@ -2,11 +2,14 @@
 //! simulation in memory that forgets what was not synced. Decides nothing.
 
 mod aside;
+mod complaint;
+mod directory;
 #[cfg(test)]
 pub mod faulty;
 pub mod flusher;
 mod leftovers;
 mod note;
+mod opening;
 mod options;
 pub mod rocks;
 pub mod room;

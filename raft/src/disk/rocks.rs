@@ -9,37 +9,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use rocksdb::properties::ESTIMATE_NUM_KEYS;
-use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, IteratorMode, Options, ReadOptions, WriteBatch,
-};
+use rocksdb::{ColumnFamily, CompactOptions, DB, IteratorMode, ReadOptions, WriteBatch};
 
+use super::complaint::{found_no_room, untried};
 use super::leftovers::Leftovers;
-use super::{Batch, Disk, Free, Note, Row, Table, Write, aside, note, options};
+pub use super::opening::Error;
+use super::opening::{open, open_to_read};
+use super::{Batch, Disk, Free, Note, Row, Table, Write, aside, directory, note, opening};
 
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("cannot make the data directory {path}")]
-    Directory {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("the damaged database in {path} cannot be set aside")]
-    Aside {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("the data directory {path} is in use by another process")]
-    InUse { path: PathBuf },
-    #[error("the database in {path} cannot be opened: {message}")]
-    Open { path: PathBuf, message: String },
-    #[error("the database in {path} is damaged: {message}")]
-    Damaged { path: PathBuf, message: String },
-}
-
-/// Room that is set aside; RocksDB takes no notice of the file.
-const RESERVE: &str = "reserve";
 /// A reopening writes the tables out of the log, and some small files beside.
 const HEAL_BYTES: u64 = 1 << 20;
 /// A database that is not closed within this has a disk that does not answer. Nobody waits for it any longer.
@@ -57,18 +34,7 @@ pub struct Rocks {
 
 impl Rocks {
     pub fn open(path: &Path) -> Result<Rocks, Error> {
-        make(path).map_err(|source| Error::Directory { path: path.into(), source })?;
-        aside::resume(path).map_err(|source| Error::Aside { path: path.into(), source })?;
-        let db = match open(path) {
-            Err(Error::Open { message, .. }) if no_space(&message) && path.join(RESERVE).exists() => {
-                tracing::warn!("there is no room to open the database: the reserve is given back");
-                let given_back = std::fs::remove_file(path.join(RESERVE));
-                given_back.map_err(|source| Error::Directory { path: path.into(), source })?;
-                open(path)?
-            }
-            opened => opened?,
-        };
-        let db = Arc::new(RwLock::new(Some(db)));
+        let db = Arc::new(RwLock::new(Some(opening::first(path)?)));
         let (closed, full, leftovers) = (AtomicBool::new(false), Arc::default(), Mutex::default());
         Ok(Rocks { path: path.into(), db, closed, full, leftovers })
     }
@@ -140,27 +106,6 @@ impl Rocks {
         });
         closed.recv_timeout(within).is_ok()
     }
-
-    /// What RocksDB's log takes, all of which a reopening may have to write once more.
-    fn log_bytes(&self) -> u64 {
-        let Ok(entries) = std::fs::read_dir(&self.path) else { return 0 };
-        let logs = entries.flatten().filter(|entry| has_kind(&entry.path(), "log"));
-        logs.filter_map(|entry| entry.metadata().ok()).map(|found| found.len()).sum()
-    }
-}
-
-fn no_space(message: &str) -> bool {
-    message.contains("No space left") || message.contains("Space limit reached")
-}
-
-/// A write that found no room. A full disk that shows only in a sync is a failed sync like any other.
-fn found_no_room(message: &str) -> bool {
-    no_space(message) && !message.contains("fsync") && !message.contains("fdatasync")
-}
-
-/// RocksDB's refusal of a sync for a write that failed before, or because it cannot write at all: it did not try.
-fn untried(message: &str) -> bool {
-    found_no_room(message) || message.contains("Writer has previous error") || message.contains("read only mode")
 }
 
 fn full(message: impl Into<String>) -> io::Error {
@@ -169,61 +114,6 @@ fn full(message: impl Into<String>) -> io::Error {
 
 fn closed() -> io::Error {
     io::Error::other("the database is closed")
-}
-
-/// Makes the directory, so that it is there after a crash, too.
-fn make(path: &Path) -> io::Result<()> {
-    let above = |path: &Path| match path.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_path_buf(),
-        _ => PathBuf::from("."),
-    };
-    let missing: Vec<&Path> = path.ancestors().take_while(|dir| *dir != Path::new("") && !dir.exists()).collect();
-    std::fs::create_dir_all(path)?;
-    missing.into_iter().try_for_each(|dir| aside::sync(&above(dir)))
-}
-
-fn open(path: &Path) -> Result<DB, Error> {
-    if lost_its_head(path) {
-        return Err(Error::Damaged { path: path.into(), message: "CURRENT is missing, and tables are there".into() });
-    }
-    DB::open_cf_descriptors(&database(path), path, families()).map_err(|error| failure(path, &error))
-}
-
-/// RocksDB would take it for a new database, and delete the tables.
-fn lost_its_head(path: &Path) -> bool {
-    let Ok(mut entries) = std::fs::read_dir(path) else { return false };
-    let is_table = |entry: io::Result<std::fs::DirEntry>| entry.is_ok_and(|entry| has_kind(&entry.path(), "sst"));
-    !path.join("CURRENT").exists() && entries.any(is_table)
-}
-
-fn has_kind(path: &Path, kind: &str) -> bool {
-    path.extension().is_some_and(|found| found == kind)
-}
-
-fn open_to_read(path: &Path) -> Result<DB, Error> {
-    let opened = DB::open_cf_descriptors_read_only(&database(path), path, families(), false);
-    opened.map_err(|error| failure(path, &error))
-}
-
-fn database(path: &Path) -> Options {
-    options::database(free(path).map_or(u64::MAX, |free| free.total_bytes))
-}
-
-fn families() -> [ColumnFamilyDescriptor; Table::ALL.len()] {
-    Table::ALL.map(|table| ColumnFamilyDescriptor::new(table.name(), options::table(table)))
-}
-
-fn failure(path: &Path, error: &rocksdb::Error) -> Error {
-    let message = error.to_string();
-    let corrupt = error.kind() == rocksdb::ErrorKind::Corruption;
-    // A file that another one names. What is not there at all is made.
-    let lost = message.contains("No such file") && path.join("CURRENT").exists();
-    // RocksDB has no error kind of its own for a held LOCK file: it reports the system's message.
-    match message.contains("/LOCK") && message.contains("lock") {
-        true => Error::InUse { path: path.into() },
-        false if corrupt || lost => Error::Damaged { path: path.into(), message },
-        false => Error::Open { path: path.into(), message },
-    }
 }
 
 /// The note in a directory whose database is not open.
@@ -302,7 +192,8 @@ impl Disk for Rocks {
         if !self.full.load(SeqCst) {
             return Ok(());
         }
-        let (free, needed) = (self.free()?.map_or(u64::MAX, |free| free.bytes), self.log_bytes() + HEAL_BYTES);
+        let (free, needed) =
+            (self.free()?.map_or(u64::MAX, |free| free.bytes), directory::log_bytes(&self.path) + HEAL_BYTES);
         if free < needed {
             return Err(full(format!("{free} bytes are free, {needed} are needed to open the database again")));
         }
@@ -319,37 +210,23 @@ impl Disk for Rocks {
     }
 
     fn free(&self) -> io::Result<Option<Free>> {
-        free(&self.path).map(Some)
+        directory::free(&self.path).map(Some)
     }
 
     fn reserve(&self, bytes: u64) -> io::Result<()> {
-        let path = self.path.join(RESERVE);
-        if bytes == 0 {
-            return match std::fs::remove_file(path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                Ok(()) | Err(_) => Ok(()),
-            };
-        }
-        let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
-        match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
-            Ok(()) => Ok(()),
-            // A file system that cannot set room aside: then there is no reserve.
-            Err(rustix::io::Errno::OPNOTSUPP) => std::fs::remove_file(&path),
-            Err(error) => {
-                let _ = std::fs::remove_file(&path);
-                Err(error.into())
-            }
-        }
+        directory::reserve(&self.path, bytes)
     }
 
     fn reserved(&self) -> io::Result<u64> {
-        match std::fs::metadata(self.path.join(RESERVE)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-            found => found.map(|found| found.len()),
-        }
+        directory::reserved(&self.path)
     }
 
     fn save_note(&self, note: Note, bytes: &[u8], durable: bool) -> io::Result<()> {
+        // Held meanwhile: once the database is closed, the directory may be another process's.
+        let _db = read(&self.db);
+        if self.closed.load(SeqCst) {
+            return Err(closed());
+        }
         note::save(&self.path, note, bytes, durable)
     }
 
@@ -412,9 +289,7 @@ impl Disk for Rocks {
     }
 
     fn bytes(&self) -> u64 {
-        let Ok(entries) = std::fs::read_dir(&self.path) else { return 0 };
-        let entries = entries.flatten().filter(|entry| entry.file_name() != RESERVE);
-        entries.filter_map(|entry| entry.metadata().ok()).map(|found| found.len()).sum()
+        directory::bytes(&self.path)
     }
 
     fn close(&self) {
@@ -422,11 +297,6 @@ impl Disk for Rocks {
             tracing::error!("the database is not closed: the disk does not answer");
         }
     }
-}
-
-fn free(path: &Path) -> io::Result<Free> {
-    let found = rustix::fs::statvfs(path)?;
-    Ok(Free { bytes: found.f_bavail * found.f_frsize, total_bytes: found.f_blocks * found.f_frsize })
 }
 
 #[cfg(test)]

@@ -204,19 +204,22 @@ fn a_disk_that_hangs_does_not_keep_anybody_who_closes_or_reads() {
     drop(hangs);
     assert!(rocks.close_within(Duration::from_secs(20)));
     Rocks::open(dir.path()).expect("it is closed");
+    assert!(rocks.save_note(Note::Vote, b"late", true).is_err(), "the directory may be another process's");
+    assert_eq!(rocks.note(Note::Vote).unwrap(), None);
 }
 
 #[test]
 fn a_data_directory_is_made_with_those_above_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a/b/c");
-    make(&path).unwrap();
-    make(&path).unwrap();
+    opening::make(&path).unwrap();
+    opening::make(&path).unwrap();
     assert!(path.is_dir());
 }
 
 #[test]
 fn the_reserve_is_enough_for_opening_a_full_database_again() {
+    use crate::disk::options;
     for shift in 20..50 {
         let total = 1 << shift;
         let reserve = crate::disk::space::Limits::of(total).reserve;

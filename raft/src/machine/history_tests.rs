@@ -13,7 +13,7 @@ use super::*;
 use crate::command::{Action, Command, Op, Precondition};
 use crate::disk::rocks::Rocks;
 use crate::disk::{Row, Write};
-use crate::log_rows;
+use crate::log;
 use crate::machine::apply::apply;
 use crate::state::State;
 use crate::types::{Entry, Proposal, log_id};
@@ -34,7 +34,7 @@ fn open_with(disk: &Arc<Rocks>, window: HistoryWindow, reached: (u64, Revision))
 fn clear(disk: &Rocks, history: &History) {
     let needless = history.inner().trimmed.entry().map_or(0, |at| at.index);
     let mut batch = Batch::default();
-    batch.delete_range(Table::Log, log_rows::key(0), log_rows::key(needless + 1));
+    batch.delete_range(Table::Log, log::rows::key(0), log::rows::key(needless + 1));
     disk.write(&batch).unwrap();
 }
 
@@ -85,7 +85,7 @@ fn rows_that_rely_on_others_and_on_the_log_find_them_while_the_window_moves_on()
             let command = command(&random);
             index += 1;
             let (at, payload) = (log_id(1, index), EntryPayload::Normal(Proposal(command.encode())));
-            batch.put(Table::Log, log_rows::key(index), log_rows::row(&Entry { log_id: at, payload }));
+            batch.put(Table::Log, log::rows::key(index), log::rows::row(&Entry { log_id: at, payload }));
             bytes += command.encode().len() as u64;
             let (_, changes) = apply(&mut state, 1, command);
             bytes += history.write(&mut batch, &at, &changes, bytes);
@@ -209,7 +209,7 @@ fn apply_one(disk: &dyn Disk, history: &History, state: &mut State, index: u64, 
     let command = Command { fence: None, proposed_at_ms: 7, author: "test".into(), ops };
     let (mut batch, at) = (Batch::default(), log_id(1, index));
     let payload = EntryPayload::Normal(Proposal(command.encode()));
-    batch.put(Table::Log, log_rows::key(index), log_rows::row(&Entry { log_id: at, payload }));
+    batch.put(Table::Log, log::rows::key(index), log::rows::row(&Entry { log_id: at, payload }));
     let (_, changes) = apply(state, 1, command);
     let bytes = history.write(&mut batch, &at, &changes, 0);
     disk.write(&batch).unwrap();

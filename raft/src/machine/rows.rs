@@ -8,7 +8,7 @@ use super::row::Found;
 use super::trim::Reliance;
 use crate::command::{Action, Change, Revision};
 use crate::disk::{Disk, Table};
-use crate::log_rows;
+use crate::log;
 
 /// How much a watcher that fell behind reads from the disk at once, in rows and in values.
 pub const READ_BYTES: usize = 256 << 10;
@@ -104,7 +104,7 @@ impl Reader<'_> {
         let Some(nth) = row.nth else { return Ok(None) };
         let index = row.place.entry().index;
         if self.entry.as_ref().is_none_or(|(read, _)| *read != index) {
-            let command = log_rows::command(self.disk, index)?.ok_or(Missing::Row(row.revision))?;
+            let command = log::rows::command(self.disk, index)?.ok_or(Missing::Row(row.revision))?;
             let values = command.ops.into_iter().filter_map(|op| match op.action {
                 Action::Put(value) => Some(value),
                 Action::Delete | Action::Check => None,

@@ -8,13 +8,11 @@ use openraft::EntryPayload;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::error::{ClientWriteError, RaftError};
 use openraft::raft::Precondition;
-use proto::peer::change_reply::Result as Reply;
-use proto::peer::change_request::Change as Asked;
-use proto::peer::{ChangeReply, ChangeRequest, NotLeader};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use super::plan::{MemberChange, Seen, Step, View, plan};
+use super::wire::{Answered, out};
 use super::{Members, used};
 use crate::admission::Answer;
 use crate::command::{Command, Op, Outcome};
@@ -41,14 +39,6 @@ pub enum ChangeError {
     NoLeader(Duration),
     /// It may or may not take effect; what it came to shows in the list of members.
     #[error("the outcome is unknown: {0}")]
-    Unknown(String),
-}
-
-/// What the leader, or who was taken for it, made of a change.
-pub(crate) enum Answered {
-    Done(u64),
-    Refused(String),
-    NotLeader,
     Unknown(String),
 }
 
@@ -282,63 +272,6 @@ fn answered(id: u64, written: Option<Written>) -> Answered {
         Some(Err(RaftError::APIError(error))) => Answered::Refused(error.to_string()),
         Some(Err(RaftError::Fatal(error))) => Answered::Unknown(error.to_string()),
         None => Answered::Unknown("no majority answered in time".into()),
-    }
-}
-
-pub(crate) fn out(change: &MemberChange) -> ChangeRequest {
-    let place = |peer: &String, client: &String| proto::peer::Place {
-        peer_address: peer.clone(),
-        client_address: client.clone(),
-    };
-    ChangeRequest {
-        change: Some(match change {
-            MemberChange::Add { peer_address, client_address } => Asked::Add(place(peer_address, client_address)),
-            MemberChange::Promote { id } => Asked::Promote(*id),
-            MemberChange::Remove { id } => Asked::Remove(*id),
-            MemberChange::Move { id, peer_address, client_address } => {
-                Asked::Move(proto::peer::Move { id: *id, place: Some(place(peer_address, client_address)) })
-            }
-            MemberChange::Transfer { to } => Asked::Transfer(to.unwrap_or(0)),
-        }),
-    }
-}
-
-/// `None`: it asks for nothing that this version knows.
-pub(crate) fn read(request: ChangeRequest) -> Option<MemberChange> {
-    Some(match request.change? {
-        Asked::Add(place) => {
-            MemberChange::Add { peer_address: place.peer_address, client_address: place.client_address }
-        }
-        Asked::Promote(id) => MemberChange::Promote { id },
-        Asked::Remove(id) => MemberChange::Remove { id },
-        Asked::Move(moved) => {
-            let place = moved.place?;
-            let (peer_address, client_address) = (place.peer_address, place.client_address);
-            MemberChange::Move { id: moved.id, peer_address, client_address }
-        }
-        Asked::Transfer(to) => MemberChange::Transfer { to: Some(to).filter(|to| *to > 0) },
-    })
-}
-
-impl Answered {
-    fn of(reply: ChangeReply) -> Answered {
-        match reply.result {
-            Some(Reply::Done(id)) => Answered::Done(id),
-            Some(Reply::Refused(why)) => Answered::Refused(why),
-            Some(Reply::NotLeader(_)) => Answered::NotLeader,
-            Some(Reply::Unknown(why)) => Answered::Unknown(why),
-            None => Answered::Unknown("the leader's answer cannot be read".into()),
-        }
-    }
-
-    pub(crate) fn reply(self) -> ChangeReply {
-        let result = match self {
-            Answered::Done(id) => Reply::Done(id),
-            Answered::Refused(why) => Reply::Refused(why),
-            Answered::NotLeader => Reply::NotLeader(NotLeader {}),
-            Answered::Unknown(why) => Reply::Unknown(why),
-        };
-        ChangeReply { result: Some(result) }
     }
 }
 

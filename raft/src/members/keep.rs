@@ -11,10 +11,10 @@ use proto::peer::DescribeRequest;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::change::out;
 use super::plan::MemberChange;
+use super::wire::out;
 use super::{Member, Members, Roster};
-use crate::log_store::LogStore;
+use crate::log::LogStore;
 use crate::mutants::{self, Mutant};
 use crate::peer::channels::Lane;
 use crate::peer::door;
@@ -64,7 +64,7 @@ pub(crate) async fn note_others(log: LogStore, raft: Raft, id: u64, stop: Cancel
         };
         if let Some(others) = others {
             // The disk's failure shows in whatever else is written.
-            let _ = log.note_others(others).await;
+            let _ = log.votes.note_others(others).await;
         }
         tokio::select! {
             () = stop.cancelled() => return,

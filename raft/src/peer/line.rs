@@ -2,17 +2,18 @@
 
 use std::sync::Mutex;
 
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Response, Status, Streaming};
+use tonic::{Response, Status};
 
 /// Answers that may still come to questions that were given up: what is late has not failed, and on a new stream it would be
 /// later still. With so many owed the next question gets a new stream all the same.
 pub const OWED_MAX: usize = 8;
 
-type Opened<A> = Result<Response<Streaming<A>>, Status>;
+type Incoming<A> = BoxStream<'static, Result<A, Status>>;
 
 /// Opened with its first question, and anew after whatever went wrong.
 pub struct Line<Q, A> {
@@ -26,10 +27,10 @@ struct Open<Q, A> {
     owed: usize,
 }
 
+/// The mutexes are for openraft, which wants everything shareable; nobody locks them.
 enum Answers<A> {
-    /// The mutex is for openraft, which wants everything shareable; nobody locks it.
-    Opening(Mutex<BoxFuture<'static, Opened<A>>>),
-    Open(Box<Streaming<A>>),
+    Opening(Mutex<BoxFuture<'static, Result<Incoming<A>, Status>>>),
+    Open(Mutex<Incoming<A>>),
 }
 
 impl<Q, A> Default for Line<Q, A> {
@@ -54,19 +55,21 @@ impl<Q, A> Line<Q, A> {
     }
 
     /// May be given up: the stream stays, and is opened on.
-    pub async fn ask<F>(
+    pub async fn ask<F, S>(
         &mut self,
         question: Q,
         wants: Wants,
         open: impl FnOnce(ReceiverStream<Q>) -> F,
     ) -> Result<A, Status>
     where
-        F: Future<Output = Opened<A>> + Send + 'static,
+        F: Future<Output = Result<Response<S>, Status>> + Send + 'static,
+        S: Stream<Item = Result<A, Status>> + Send + 'static,
     {
         let kept = self.open.take().filter(|line| line.owed < OWED_MAX && !line.questions.is_closed());
         let line = kept.unwrap_or_else(|| {
             let (questions, outgoing) = mpsc::channel(OWED_MAX);
-            let opening = open(ReceiverStream::new(outgoing)).boxed();
+            let opened = open(ReceiverStream::new(outgoing));
+            let opening = async move { Ok(opened.await?.into_inner().boxed()) }.boxed();
             Open { questions, answers: Answers::Opening(Mutex::new(opening)), owed: 0 }
         });
         let line = self.open.insert(line);
@@ -109,9 +112,12 @@ impl<A> Answers<A> {
             match self {
                 Answers::Opening(opening) => {
                     let opening = opening.get_mut().expect("nobody has locked it");
-                    *self = Answers::Open(Box::new(opening.await?.into_inner()));
+                    *self = Answers::Open(Mutex::new(opening.await?));
                 }
-                Answers::Open(answers) => return answers.message().await?.ok_or_else(ended),
+                Answers::Open(answers) => {
+                    let answers = answers.get_mut().expect("nobody has locked it");
+                    return answers.next().await.unwrap_or_else(|| Err(ended()));
+                }
             }
         }
     }
@@ -119,4 +125,96 @@ impl<A> Answers<A> {
 
 fn ended() -> Status {
     Status::unavailable("the other side has ended the stream")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    type Said = mpsc::Sender<Result<u32, Status>>;
+
+    /// The other side: the questions that have reached each stream, and what answers on it.
+    #[derive(Default)]
+    struct Other {
+        streams: Vec<(ReceiverStream<u32>, Said)>,
+    }
+
+    impl Other {
+        /// `None`: it was given up after a moment.
+        async fn asked(
+            &mut self,
+            line: &mut Line<u32, u32>,
+            question: u32,
+            wants: Wants,
+        ) -> Option<Result<u32, Status>> {
+            let streams = &mut self.streams;
+            let asking = line.ask(question, wants, |questions| {
+                let (said, answers) = mpsc::channel(16);
+                streams.push((questions, said));
+                async move { Ok(Response::new(ReceiverStream::new(answers))) }
+            });
+            tokio::time::timeout(Duration::from_millis(150), asking).await.ok()
+        }
+
+        fn say(&self, answer: Result<u32, Status>) {
+            let (_, said) = self.streams.last().unwrap();
+            said.try_send(answer).unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_late_answers_a_later_question_where_any_answer_will_do() {
+        let (mut line, mut other) = (Line::default(), Other::default());
+        assert!(other.asked(&mut line, 1, Wants::Newest).await.is_none());
+        assert!(line.owes());
+        other.say(Ok(10));
+        assert_eq!(other.asked(&mut line, 2, Wants::Newest).await.unwrap().unwrap(), 10);
+        assert!(line.owes(), "the answer to the second is still to come");
+        other.say(Ok(20));
+        other.say(Ok(30));
+        assert_eq!(other.asked(&mut line, 3, Wants::Newest).await.unwrap().unwrap(), 30, "the newest counts");
+        assert!(!line.owes());
+        assert_eq!(other.streams.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_late_answers_no_question_but_its_own_where_that_matters() {
+        let (mut line, mut other) = (Line::default(), Other::default());
+        assert!(other.asked(&mut line, 1, Wants::Own).await.is_none());
+        other.say(Ok(10));
+        assert!(other.asked(&mut line, 2, Wants::Own).await.is_none(), "only the first is answered");
+        other.say(Ok(20));
+        other.say(Ok(30));
+        assert_eq!(other.asked(&mut line, 3, Wants::Own).await.unwrap().unwrap(), 30);
+        assert_eq!(other.streams.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_owes_too_much_is_asked_on_a_new_stream() {
+        let (mut line, mut other) = (Line::default(), Other::default());
+        for question in 0..OWED_MAX as u32 {
+            assert!(other.asked(&mut line, question, Wants::Newest).await.is_none());
+        }
+        assert_eq!(other.streams.len(), 1);
+        assert!(other.asked(&mut line, 99, Wants::Newest).await.is_none());
+        assert_eq!(other.streams.len(), 2);
+        assert_eq!(other.streams[1].0.next().await, Some(99));
+        let before: Vec<_> = other.streams.remove(0).0.collect().await;
+        assert_eq!(before, (0..OWED_MAX as u32).collect::<Vec<_>>(), "and nothing more on the first one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_went_wrong_is_told_once() {
+        let (mut line, mut other) = (Line::default(), Other::default());
+        assert!(other.asked(&mut line, 1, Wants::Newest).await.is_none());
+        other.say(Err(Status::aborted("it was reset")));
+        assert_eq!(other.asked(&mut line, 2, Wants::Newest).await.unwrap().unwrap_err().message(), "it was reset");
+        assert!(!line.owes());
+        assert!(other.asked(&mut line, 3, Wants::Newest).await.is_none(), "on a new stream, which is silent");
+        other.say(Ok(30));
+        assert_eq!(other.asked(&mut line, 4, Wants::Newest).await.unwrap().unwrap(), 30);
+        assert_eq!(other.streams.len(), 2);
+    }
 }

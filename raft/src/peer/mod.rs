@@ -4,8 +4,10 @@
 //! - [`channels`]: the connections to the others, by purpose;
 //! - [`line`]: questions on one stream;
 //! - [`network`]: what openraft sends through them;
-//! - [`piggyback`]: which of it travels with what follows;
+//! - [`outgoing`] and [`piggyback`]: which of its entries and words go onto the wire;
 //! - [`listener`], [`door`] and [`server`]: what comes in;
+//! - [`entries`]: what of it a leader sends;
+//! - [`describe`]: what a replica tells of itself;
 //! - [`forward`]: proposals on their way to the leader;
 //! - [`snapshot`]: a snapshot on its way to a follower;
 //! - [`pace`]: the heartbeats, and when openraft's own clock runs;
@@ -16,13 +18,16 @@
 
 pub mod alive;
 pub mod channels;
+mod describe;
 pub mod door;
 pub mod ear;
+mod entries;
 pub mod forward;
 pub mod herald;
 pub mod line;
 pub mod listener;
 pub mod network;
+mod outgoing;
 pub mod pace;
 pub mod piggyback;
 pub mod server;

@@ -19,15 +19,15 @@ use tonic::{Code, Status};
 
 use super::channels::{Channels, Client, Lane};
 use super::line::{Line, Wants};
-use super::piggyback::piggyback;
+use super::outgoing::outgoing;
 use super::{snapshot, wire};
 use crate::accord::Accord;
 use crate::accord::guard::Guard;
-use crate::log_store::LogStore;
+use crate::log::LogStore;
 use crate::machine::image::Image;
 use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
-use crate::types::{LogId, Place, Snapshot, Types, Vote};
+use crate::types::{Place, Snapshot, Types, Vote};
 
 type RpcResult<T> = Result<T, RPCError<Types>>;
 
@@ -139,6 +139,12 @@ fn malformed(error: wire::Error) -> RPCError<Types> {
     RPCError::Network(NetworkError::new(&AnyError::new(&error)))
 }
 
+/// `is_late`: it answers an earlier heartbeat than the newest. What conflicts is that one's place in the log, and openraft would
+/// take it for the newest one's, which may have none.
+fn counts(answer: &StreamAppendResult<Types>, is_late: bool) -> bool {
+    !(is_late && matches!(answer, Err(StreamAppendError::Conflict(_))))
+}
+
 impl RaftNetworkV2<Types> for Network {
     type SnapshotData = Image;
 
@@ -161,12 +167,9 @@ impl RaftNetworkV2<Types> for Network {
             self.factory.accord.answered(self.target, report);
         }
         let result = wire::appended_in(reply).map_err(malformed)?;
-        match result {
-            // That was said of what an earlier one was about.
-            Err(StreamAppendError::Conflict(_)) if self.heartbeats.owes() => {
-                Err(self.timeout(RPCTypes::AppendEntries, option.soft_ttl()))
-            }
-            result => Ok(result.into()),
+        match counts(&result, self.heartbeats.owes()) {
+            true => Ok(result.into()),
+            false => Err(self.timeout(RPCTypes::AppendEntries, option.soft_ttl())),
         }
     }
 
@@ -271,33 +274,6 @@ impl RaftNetworkV2<Types> for Network {
     }
 }
 
-/// What goes onto the wire of an append stream. Counts in `owed` what is to be answered.
-fn outgoing(
-    requests: impl Stream<Item = AppendEntriesRequest<Types>> + Send + 'static,
-    purged: impl Fn() -> Option<LogId> + Send + 'static,
-    owed: Arc<AtomicU64>,
-) -> impl Stream<Item = proto::peer::AppendRequest> + Send + 'static {
-    piggyback(until_overtaken(requests, purged).boxed()).map(move |request| {
-        owed.fetch_add(1, Relaxed);
-        wire::append_out(&request)
-    })
-}
-
-/// Up to the second request that has nothing to send though the log went on, because what follows on its place was
-/// purged. One of that kind tells what is committed. openraft makes more of them where a stream takes up what it had to
-/// send before a snapshot was sent instead, and never looks for what comes after the snapshot; it does when it begins anew.
-fn until_overtaken(
-    requests: impl Stream<Item = AppendEntriesRequest<Types>>,
-    purged: impl Fn() -> Option<LogId>,
-) -> impl Stream<Item = AppendEntriesRequest<Types>> {
-    let mut overtaken = 0;
-    requests.take_while(move |request| {
-        let previous = request.prev_log_id.map(|at| at.index);
-        overtaken += u64::from(request.entries.is_empty() && previous < purged().map(|at| at.index));
-        std::future::ready(overtaken < 2 || mutants::on(Mutant::OvertakenStreamGoesOn))
-    })
-}
-
 impl Network {
     /// The next answer on an append stream; `None` at its end. Silence counts only while an answer is owed.
     async fn next_reply(
@@ -324,43 +300,19 @@ impl Network {
 
 #[cfg(test)]
 mod tests {
-    use openraft::EntryPayload;
-
     use super::*;
-    use crate::types::{Entry, log_id};
+    use crate::peer::piggyback::tests::request;
+    use crate::types::log_id;
 
-    fn blank(index: u64) -> Entry {
-        Entry { log_id: log_id(1, index), payload: EntryPayload::Blank }
-    }
-
-    fn request(previous: u64, entries: Vec<Entry>) -> AppendEntriesRequest<Types> {
-        let vote = wire::vote_in(Some(proto::peer::Vote { term: 1, replica: 1, committed: true })).unwrap();
-        AppendEntriesRequest { vote, prev_log_id: Some(log_id(1, previous)), leader_commit: None, entries }
-    }
-
-    async fn sent(requests: Vec<AppendEntriesRequest<Types>>, purged: Option<u64>) -> usize {
-        let purged = purged.map(|index| log_id(1, index));
-        until_overtaken(futures::stream::iter(requests), move || purged).count().await
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_who_writes_in_a_row_costs_one_request_per_write() {
-        let each = |index| [request(index - 1, vec![blank(index)]), request(index, Vec::new())];
-        let owed = Arc::new(AtomicU64::new(0));
-        let requests = futures::stream::iter((1..=100).flat_map(each));
-        let sent: Vec<_> = outgoing(requests, || None, owed.clone()).collect().await;
-        assert_eq!(sent.iter().filter(|request| !request.entries.is_empty()).count(), 100);
-        assert!(sent.len() < 120, "{}", sent.len());
-        assert_eq!(owed.load(Relaxed), sent.len() as u64, "each is answered");
-    }
-
-    #[tokio::test]
-    async fn a_stream_ends_where_the_log_was_purged_under_it() {
-        let empty = |previous| request(previous, Vec::new());
-        assert_eq!(sent(vec![empty(5), empty(5), empty(5)], Some(9)).await, 1);
-        assert_eq!(sent(vec![empty(5), empty(5), empty(5)], Some(5)).await, 3, "it only tells what is committed");
-        assert_eq!(sent(vec![empty(5), empty(5), empty(5)], None).await, 3);
-        let full = |previous| request(previous, vec![blank(previous + 1)]);
-        assert_eq!(sent(vec![full(5), full(6), full(7)], Some(9)).await, 3, "they were read before it was purged");
+    #[test]
+    fn a_late_conflict_is_not_about_the_newest_heartbeat() {
+        let vote = request(1, 0, 1).vote;
+        for (answer, late, in_time) in [
+            (Ok(Some(log_id(1, 1))), true, true),
+            (Err(StreamAppendError::HigherVote(vote)), true, true),
+            (Err(StreamAppendError::Conflict(log_id(1, 1))), false, true),
+        ] {
+            assert_eq!((counts(&answer, true), counts(&answer, false)), (late, in_time), "{answer:?}");
+        }
     }
 }

@@ -90,7 +90,7 @@ impl Habit {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use openraft::EntryPayload;
     use tokio::sync::mpsc;
     use tokio::time::sleep;
@@ -100,7 +100,7 @@ mod tests {
     use crate::peer::wire;
     use crate::types::{Entry, log_id};
 
-    fn request(previous: u64, entries: u64, committed: u64) -> AppendEntriesRequest<Types> {
+    pub fn request(previous: u64, entries: u64, committed: u64) -> AppendEntriesRequest<Types> {
         let vote = wire::vote_in(Some(proto::peer::Vote { term: 1, replica: 1, committed: true })).unwrap();
         let entry = |index| Entry { log_id: log_id(1, index), payload: EntryPayload::Blank };
         AppendEntriesRequest {

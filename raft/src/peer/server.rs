@@ -2,17 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
+use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt as _};
-use openraft::async_runtime::watch::WatchReceiver as _;
-use openraft::raft::{StreamAppendError, TransferLeaderRequest};
+use openraft::raft::TransferLeaderRequest;
 use proto::peer::peer_server::{Peer, PeerServer};
 use proto::peer::{
     AliveReply, AliveRequest, AppendReply, AppendRequest, ChangeReply, ChangeRequest, DescribeReply, DescribeRequest,
-    FollowsReply, FollowsRequest, ForwardBatch, ForwardReplies, Place, ReadIndexReply, ReadIndexRequest, SnapshotPart,
-    SnapshotReply, TransferReply, TransferRequest, VoteReply, VoteRequest, Voter,
+    FollowsReply, FollowsRequest, ForwardBatch, ForwardReplies, ReadIndexReply, ReadIndexRequest, SnapshotPart,
+    SnapshotReply, TransferReply, TransferRequest, VoteReply, VoteRequest,
 };
 use tokio::sync::{RwLock, Semaphore};
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,22 +23,21 @@ use super::channels::MESSAGE_BYTES_MAX;
 use super::door::Door;
 use super::ear::Ear;
 use super::line::OWED_MAX;
-use super::{forward, listener, snapshot, wire};
+use super::{describe, forward, listener, snapshot, wire};
 use crate::accord::Accord;
 use crate::accord::guard::{Franchise, Guard};
 use crate::admission::Admission;
 use crate::disk::space::Level;
-use crate::log_store::LogStore;
+use crate::log::LogStore;
 use crate::machine::objects::Generations;
 use crate::members::plan::MemberChange;
-use crate::members::{Members, change};
+use crate::members::{self, Members};
 use crate::mutants::{self, Mutant};
 use crate::read::Reader;
 use crate::read::leads::Leads;
 use crate::recall::Recall;
-use crate::standing;
 use crate::trouble::Trouble;
-use crate::types::{Raft, Types, Vote, term_of};
+use crate::types::{Raft, Types, Vote};
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -85,23 +82,6 @@ impl Server {
         self.franchise.lost().map_or(Ok(()), |why| Err(Status::unavailable(why)))
     }
 
-    async fn heartbeat(&self, sender: u64, mut request: AppendRequest) -> Result<AppendReply, Status> {
-        let ask = request.ask.take().unwrap_or_default();
-        let request = wire::append_in(request)?;
-        own(&request.vote, sender)?;
-        believes(&self.recall, &request.vote)?;
-        self.ear.heard(request.vote.leader_id.term, sender);
-        let previous = request.prev_log_id;
-        let last = request.entries.last().map(|entry| entry.log_id).or(previous);
-        let reply = self.raft.append_entries(request).await.map_err(stopped)?;
-        let result = reply.into_stream_result(previous, last);
-        if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
-            self.accord.obey(&ask);
-        }
-        let report = Some(self.accord.report(&ask));
-        Ok(AppendReply { report, ..wire::appended_out(&result) })
-    }
-
     /// For the reads of a replica that follows this one.
     async fn index_for(&self, asker: u64, request: ReadIndexRequest) -> Result<ReadIndexReply, Status> {
         self.trusted()?;
@@ -132,7 +112,7 @@ impl Server {
     }
 
     /// A write that waits for room holds up the raft node, and what came in meanwhile would fill the memory.
-    fn has_room(&self) -> bool {
+    pub(super) fn has_room(&self) -> bool {
         *self.trouble.level.borrow() != Level::Out
     }
 
@@ -152,21 +132,21 @@ fn sender<T>(request: &Request<T>) -> Result<u64, Status> {
 }
 
 /// A vote speaks for the replica that sends it.
-fn own(vote: &Vote, sender: u64) -> Result<(), Status> {
+pub(super) fn own(vote: &Vote, sender: u64) -> Result<(), Status> {
     match vote.leader_id.voted_for == sender {
         true => Ok(()),
         false => Err(Status::permission_denied(format!("replica {sender} speaks for {}", vote.leader_id.voted_for))),
     }
 }
 
-fn believes(recall: &Recall, leader: &Vote) -> Result<(), Status> {
+pub(super) fn believes(recall: &Recall, leader: &Vote) -> Result<(), Status> {
     match recall.believes(leader.leader_id.term) {
         true => Ok(()),
         false => Err(Status::unavailable("it may have forgotten a later leader")),
     }
 }
 
-fn stopped(error: impl std::fmt::Display) -> Status {
+pub(super) fn stopped(error: impl std::fmt::Display) -> Status {
     Status::unavailable(error.to_string())
 }
 
@@ -183,22 +163,7 @@ impl Peer for Server {
         if !self.has_room() {
             return Err(Status::unavailable("there is no room on its disk"));
         }
-        let server = self.clone();
-        let takes = move |_: &_| std::future::ready(!server.guard.is_shut() && server.has_room());
-        let recall = self.recall.clone();
-        let settling = self.settling.clone();
-        let settled = move |request| {
-            let settling = settling.clone();
-            async move {
-                drop(settling.read().await);
-                request
-            }
-        };
-        let requests = readable(request.into_inner(), sender, self.ear.clone(), recall);
-        let requests = requests.then(settled).take_while(takes);
-        let results = self.raft.stream_append(requests);
-        let replies = results.map(|result| result.map(|result| wire::appended_out(&result)).map_err(stopped));
-        Ok(Response::new(replies.boxed()))
+        Ok(Response::new(self.take_entries(sender, request.into_inner()).boxed()))
     }
 
     async fn heartbeats(&self, request: Request<Streaming<AppendRequest>>) -> Reply<Self::HeartbeatsStream> {
@@ -298,53 +263,12 @@ impl Peer for Server {
     }
 
     async fn describe(&self, _: Request<DescribeRequest>) -> Reply<DescribeReply> {
-        // Before the metrics, which may be behind: so that none of their members are missed.
-        let (last, members_at) = (self.log.last(), self.log.members_at());
-        // Looks at the raft node's metrics itself: with a guard of theirs held, a writer that comes between the two
-        // would wait for the one and hold up the other, for ever.
-        let trouble = self.trouble.why().unwrap_or_default();
-        let (serves, repair) = (self.trouble.serves(), self.trouble.repair().out());
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let applied_index = metrics.last_applied.map_or(0, |at| at.index);
-        let membership = &metrics.membership_config;
-        let voters = membership.voter_ids().map(|id| Voter {
-            id,
-            place: membership.membership().get_node(&id).map(|place| Place {
-                peer_address: place.peer_address.clone(),
-                client_address: place.client_address.clone(),
-            }),
-        });
-        // A vote counts from when it is saved, and the metrics may show an earlier or a later one: they follow a moment after, or,
-        // where the disk has no room, much later.
-        let term = self.log.vote().map_or(0, |vote| vote.leader_id.term);
-        let leader = metrics.current_leader.filter(|_| metrics.current_term == term).unwrap_or(0);
-        let has_own = metrics.last_applied.is_some_and(|at| term_of(&at) == term);
-        let committed = &metrics.committed_membership_config;
-        Ok(Response::new(DescribeReply {
-            term,
-            leader,
-            role: standing::role(metrics.state).name().into(),
-            applied_index,
-            // Entry 0 is the membership that a new replica gives itself; the next one comes from a leader.
-            in_motion: applied_index > 0 || last.as_ref().is_some_and(|last| last.index > 0),
-            initialized: metrics.membership_config.nodes().next().is_some(),
-            last: last.as_ref().map(wire::log_id_out),
-            abstains: self.franchise.abstains.load(Relaxed),
-            trouble,
-            voters: voters.collect(),
-            voters_committed: committed.voter_ids().collect(),
-            members_committed_at: committed.log_id().as_ref().map(wire::log_id_out),
-            settled: leader == self.id && has_own,
-            current: membership.log_id().as_ref().map(|at| at.index) >= members_at,
-            serves,
-            repair: repair.into(),
-        }))
+        Ok(Response::new(describe::describe(self)))
     }
 
     async fn change(&self, request: Request<ChangeRequest>) -> Reply<ChangeReply> {
         let sender = sender(&request)?;
-        let change = change::read(request.into_inner());
+        let change = members::wire::read(request.into_inner());
         let change = change.ok_or_else(|| Status::invalid_argument("the request asks for no change"))?;
         if let MemberChange::Move { id, peer_address, .. } = &change {
             if *id != sender {
@@ -362,27 +286,4 @@ impl Peer for Server {
         let never = futures::stream::pending().take_until(self.stop.clone().cancelled_owned());
         Ok(Response::new(never.boxed()))
     }
-}
-
-/// The requests of an append stream, up to the first that makes no sense.
-fn readable(
-    requests: Streaming<AppendRequest>,
-    sender: u64,
-    ear: Arc<Ear>,
-    recall: Arc<Recall>,
-) -> impl Stream<Item = openraft::raft::AppendEntriesRequest<Types>> + Send + 'static {
-    requests
-        .map(move |request| {
-            let mut request = wire::append_in(request?)?;
-            own(&request.vote, sender)?;
-            believes(&recall, &request.vote)?;
-            ear.heard(request.vote.leader_id.term, sender);
-            if mutants::on(Mutant::SentCountsAsCommitted) {
-                request.leader_commit = request.entries.last().map_or(request.prev_log_id, |entry| Some(entry.log_id));
-            }
-            Ok(request)
-        })
-        .scan((), |(), request: Result<_, Status>| async {
-            request.inspect_err(|status| tracing::debug!(%status, "an append stream ended")).ok()
-        })
 }

@@ -11,7 +11,7 @@ use proto::peer::{FollowsReply, FollowsRequest, ReadIndexReply, ReadIndexRequest
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::leads::Leads;
-use crate::log_store::LogStore;
+use crate::log::LogStore;
 use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
 use crate::peer::channels::{Channels, Lane};

@@ -1,10 +1,9 @@
-//! The raft log and the vote on the disk, with the newest entries also in memory. Acts.
+//! The raft log on the disk, with the newest entries also in memory, and the vote. Acts.
 
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::Stream;
 use openraft::OptionalSend;
@@ -12,13 +11,10 @@ use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 
 use crate::disk::flusher::{Flusher, SYNC_DEADLINE};
 use crate::disk::room::Room;
-use crate::disk::{Batch, Note, Table};
-use crate::identity::Identity;
-use crate::keepsake::Keepsake;
-use crate::log_ends::{Ends, weight};
-use crate::log_rows::{
-    COMMITTED, PURGED, VOTE, committed, in_order, kept_vote, key, missing, read_entries, read_meta, row,
-};
+use crate::disk::{Batch, Table};
+use crate::log::ends::{Ends, weight};
+use crate::log::rows::{COMMITTED, PURGED, committed, in_order, key, missing, read_entries, read_meta, row};
+use crate::log::votes::Votes;
 use crate::machine::INSTALL_DEADLINE;
 use crate::machine::reach::Reach;
 use crate::metrics::Metrics;
@@ -38,11 +34,7 @@ pub struct LogStore {
     ends: Arc<Mutex<Ends>>,
     /// What it needs stays on the disk, also when openraft needs it no more.
     reach: Arc<Reach>,
-    /// Kept beside the vote.
-    owner: Arc<OnceLock<Identity>>,
-    others: Arc<AtomicBool>,
-    /// One at a time writes the vote's copies.
-    noting: Arc<tokio::sync::Mutex<()>>,
+    pub votes: Arc<Votes>,
     /// One at a time clears the disk.
     clearing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -53,7 +45,8 @@ impl LogStore {
         let disk = &room.disk;
         let purged: Option<(u64, u64)> = read_meta(&**disk, &PURGED)?;
         let purged = purged.map(|(term, index)| log_id(term, index));
-        let mut ends = Ends::new(purged, kept_vote(&**disk)?);
+        let votes = Votes::open(room.clone(), flusher.clone(), metrics.clone())?;
+        let mut ends = Ends::new(purged);
         // openraft reads it later, when nobody can set it aside any more.
         committed(&**disk)?;
         let mut next = purged.map_or(0, |at| at.index + 1);
@@ -73,62 +66,18 @@ impl LogStore {
             metrics,
             ends: Arc::new(Mutex::new(ends)),
             reach,
+            votes,
             clearing: Arc::default(),
-            owner: Arc::default(),
-            others: Arc::new(AtomicBool::new(true)),
-            noting: Arc::default(),
         })
-    }
-
-    /// Whose vote it is, and whether there are other voters. To be said before there is a new vote.
-    pub fn belongs_to(&self, owner: Identity, others: bool) {
-        self.owner.get_or_init(|| owner);
-        self.others.store(others, Relaxed);
-    }
-
-    fn keepsake(&self, vote: Vote) -> Keepsake {
-        Keepsake { vote, owner: self.owner.get().cloned(), others: self.others.load(Relaxed) }
-    }
-
-    /// Are there other voters now?
-    pub async fn note_others(&self, others: bool) -> io::Result<()> {
-        let _alone = self.noting.lock().await;
-        let Some(vote) = self.vote().filter(|_| self.others.swap(others, Relaxed) != others) else { return Ok(()) };
-        let note = self.keepsake(vote).encode();
-        self.room.persist_apart(move |disk| disk.save_note(Note::Vote, &note, true)).await
-    }
-
-    /// Makes the copies of the vote one again, where a crash or damage has left them different: each of them alone must be
-    /// enough, also as soon as the other is lost. To be called before there is a new vote.
-    pub async fn mend_vote(&self) -> io::Result<()> {
-        let Some(vote) = self.vote() else { return Ok(()) };
-        let disk = &self.room.disk;
-        let (stored, note) = (read_meta::<Vote>(&**disk, &VOTE), Keepsake::read(disk.note(Note::Vote)?));
-        let wanted = self.keepsake(vote);
-        if matches!((&stored, &note), (Ok(Some(stored)), Ok(Some(note))) if *stored == vote && *note == wanted) {
-            return Ok(());
-        }
-        let damage = |error: &io::Error| error.kind() == io::ErrorKind::InvalidData;
-        for error in [stored.err(), note.err()].into_iter().flatten().filter(damage) {
-            tracing::error!(%error, "a copy of the vote is damaged: it is made good by the other");
-            Metrics::add(&self.metrics.checksum_failures, 1);
-        }
-        let mut batch = Batch::default();
-        batch.put(Table::Meta, VOTE, record::encode(&vote));
-        self.room.write(&batch).await?;
-        let note = wanted.encode();
-        self.room.persist_apart(move |disk| disk.save_note(Note::Vote, &note, true)).await?;
-        self.flusher.durable(SYNC_DEADLINE).await
     }
 
     /// Nothing was ever written here: neither a vote nor an entry.
     pub fn is_pristine(&self) -> bool {
-        let ends = self.ends();
-        ends.last.is_none() && ends.vote.is_none()
+        self.last().is_none() && self.vote().is_none()
     }
 
     pub fn vote(&self) -> Option<Vote> {
-        self.ends().vote
+        self.votes.newest()
     }
 
     /// Where the newest of the memberships lies that were appended since this replica started.
@@ -222,7 +171,7 @@ impl RaftLogReader<Types> for LogStore {
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
         let entries = self.read(start, end, REQUEST_BYTES)?;
         // Purged under the reader: what comes later must not pass for what was asked for. openraft then sends a request
-        // without entries and looks again (see `until_overtaken` in peer/network.rs).
+        // without entries and looks again (see `until_overtaken` in peer/outgoing.rs).
         let purged = entries.first().is_some_and(|first| first.log_id.index != start);
         Ok(if purged && !mutants::on(Mutant::PurgedUnderReader) { Vec::new() } else { entries })
     }
@@ -250,7 +199,7 @@ impl RaftLogReader<Types> for LogStore {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
-        Ok(self.ends().vote)
+        Ok(self.vote())
     }
 }
 
@@ -281,29 +230,7 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
-        let _alone = self.noting.lock().await;
-        let mut batch = Batch::default();
-        batch.put(Table::Meta, VOTE, record::encode(vote));
-        self.room.write(&batch).await?;
-        // That the one who has this vote leads promises nothing new: after a crash it is heard from him again.
-        if self.vote().is_some_and(|before| vote.committed && before.leader_id == vote.leader_id) {
-            self.ends().vote = Some(*vote);
-            return Ok(());
-        }
-        // The mutant leaves the copy that would make good for what the sync did not save as it was.
-        let noted = self.vote().filter(|_| mutants::on(Mutant::VoteBeforeSync)).unwrap_or(*vote);
-        let note = self.keepsake(noted).encode();
-        let noted = self.room.persist_apart(move |disk| disk.save_note(Note::Vote, &note, true));
-        let durable = async {
-            match mutants::on(Mutant::VoteBeforeSync) {
-                true => Ok(()),
-                false => self.flusher.durable(SYNC_DEADLINE).await,
-            }
-        };
-        let (durable, noted) = tokio::join!(durable, noted);
-        durable.and(noted)?;
-        self.ends().vote = Some(*vote);
-        Ok(())
+        self.votes.save(*vote).await
     }
 
     /// Without a sync of its own: a lost one costs a restarted replica only the wait for its leader.
@@ -368,5 +295,5 @@ impl RaftLogStorage<Types> for LogStore {
 }
 
 #[cfg(test)]
-#[path = "log_store_tests.rs"]
+#[path = "store_tests.rs"]
 mod tests;

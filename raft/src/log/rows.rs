@@ -7,8 +7,8 @@ use openraft::EntryPayload;
 
 use crate::command::Command;
 use crate::disk::{Disk, Note, Table};
-use crate::keepsake::Keepsake;
-use crate::log_ends::weight;
+use crate::log::ends::weight;
+use crate::log::keepsake::Keepsake;
 use crate::peer::wire;
 use crate::record;
 use crate::types::{Entry, LogId, Vote, log_id, term_of};

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use openraft::EntryPayload;
 
-use crate::log_extent::Extent;
+use crate::log::extent::Extent;
 use crate::mutants::{self, Mutant};
-use crate::types::{Entry, LogId, Vote};
+use crate::types::{Entry, LogId};
 
 /// Followers that keep up and `apply` read from here; only a lagging follower reads the disk.
 pub const CACHE_BYTES: usize = 4 << 20;
@@ -16,7 +16,6 @@ pub struct Ends {
     /// Off the disk, too.
     pub cleared: Option<LogId>,
     pub last: Option<LogId>,
-    pub vote: Option<Vote>,
     /// Where the newest of the memberships lies that were appended since this replica started.
     pub members_at: Option<u64>,
     cache: VecDeque<Entry>,
@@ -26,12 +25,11 @@ pub struct Ends {
 
 impl Ends {
     /// Of a log that holds nothing beyond what was purged.
-    pub fn new(purged: Option<LogId>, vote: Option<Vote>) -> Ends {
+    pub fn new(purged: Option<LogId>) -> Ends {
         Ends {
             purged,
             cleared: purged,
             last: purged,
-            vote,
             members_at: None,
             cache: VecDeque::new(),
             cache_bytes: 0,
