@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::harness::{Cluster, Logs, eventually};
+use crate::harness::{Cluster, Logs, eventually, package};
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/compose.sh");
+fn script() -> PathBuf {
+    package().join("../deploy/compose.sh")
+}
 
 /// Fields are dropped in this order: a failure is explained while the containers still have their logs.
 struct Compose {
@@ -25,7 +27,8 @@ impl Compose {
             Compose { cluster: Cluster::at(dir.clone(), binary.clone(), Logs::Containers("kontiki_")), _down };
         let variables =
             [format!("KONTIKI_COMPOSE_DIR={}", dir.display()), format!("KONTIKI_BINARY={}", binary.display())];
-        compose.cluster.run("env", &[&variables[0], &variables[1], SCRIPT, "up"], "").expect();
+        let script = script();
+        compose.cluster.run("env", &[&variables[0], &variables[1], script.to_str().unwrap(), "up"], "").expect();
         compose
     }
 
@@ -47,7 +50,8 @@ struct Down {
 
 impl Drop for Down {
     fn drop(&mut self) {
-        let down = Command::new("timeout").args(["300", SCRIPT, "down"]).env("KONTIKI_COMPOSE_DIR", &self.dir).output();
+        let mut down = Command::new("timeout");
+        let down = down.arg("300").arg(script()).arg("down").env("KONTIKI_COMPOSE_DIR", &self.dir).output();
         if !down.as_ref().is_ok_and(|output| output.status.success()) {
             eprintln!("compose.sh down: {down:?}");
         }

@@ -46,6 +46,11 @@ impl Output {
     }
 }
 
+/// The directory of this package. Asked now: checkouts may share what was built.
+pub fn package() -> PathBuf {
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this"))
+}
+
 impl Cluster {
     pub fn under_test() -> Cluster {
         let dir = std::env::var_os("KONTIKI_DIR").expect("KONTIKI_DIR names a running cluster: use `make test`");

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::harness::Cluster;
+use crate::harness::{Cluster, package};
 
 #[test]
 fn the_python_client_does_its_daily_work() {
@@ -15,7 +15,7 @@ fn the_python_client_does_its_daily_work() {
     }
     let cluster = Cluster::under_test();
     let namespace = cluster.namespace("clients-python");
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/clients/kubernetes_client.py");
-    let output = cluster.run(python.to_str().unwrap(), &[script, &namespace.name], "");
+    let script = package().join("tests/e2e/clients/kubernetes_client.py");
+    let output = cluster.run(python.to_str().unwrap(), &[script.to_str().unwrap(), &namespace.name], "");
     assert!(output.ok && output.stdout.ends_with("done\n"), "{}{}", output.stdout, output.stderr);
 }
