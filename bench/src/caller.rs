@@ -1,5 +1,7 @@
 //! One client's connection to one member: the same few calls, whichever system answers. Acts.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -7,6 +9,7 @@ use proto::admin::ReplicaRequest;
 use proto::admin::admin_client::AdminClient;
 use proto::api::api_client::ApiClient;
 use proto::api::{CreateRequest, GetRequest, ListRequest, Target, UpdateRequest, WatchRequest as ApiWatchRequest};
+use proto::seam::Random;
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -24,6 +27,8 @@ const RANGE: &str = "http://member/etcdserverpb.KV/Range";
 const PREFIX: &str = "bench/";
 /// Digits of the stamp at the front of every value.
 const STAMP: usize = 16;
+const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+const NOISE_BYTES: usize = 1 << 16;
 
 #[derive(Clone)]
 pub enum Caller {
@@ -47,9 +52,20 @@ pub struct Standing {
 /// the write was sent.
 pub fn value(stamp_us: u64, bytes: usize) -> String {
     let mut value = format!("{stamp_us:016}");
-    value.push_str(&"x".repeat(bytes.saturating_sub(STAMP)));
+    let mut from = stamp_us as usize % NOISE.len();
+    while value.len() < bytes {
+        let to = NOISE.len().min(from + bytes - value.len());
+        value.push_str(&NOISE[from..to]);
+        from = 0;
+    }
     value
 }
+
+/// Letters and digits in no order, so that no system makes little of a value by compressing it.
+static NOISE: LazyLock<String> = LazyLock::new(|| {
+    let random = Random::from_seed(1);
+    (0..NOISE_BYTES).map(|_| char::from(LETTERS[random.below(LETTERS.len() as u64) as usize])).collect()
+});
 
 fn stamp(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value.get(..STAMP)?).ok()?.parse().ok()
@@ -189,6 +205,10 @@ mod tests {
     #[test]
     fn a_stamp_comes_back() {
         let value = value(1_234_567, 256);
+        assert_eq!(
+            [0, 16, 17, 3 * NOISE_BYTES].map(|bytes| super::value(NOISE_BYTES as u64 - 1, bytes).len()),
+            [16, 16, 17, 3 * NOISE_BYTES]
+        );
         assert_eq!(value.len(), 256);
         assert_eq!(stamp(value.as_bytes()), Some(1_234_567));
         assert_eq!(stamp_in(&config_map(3, &value)), Some(1_234_567));

@@ -108,6 +108,9 @@ async fn trim(
         if let Err(error) = log.clear().await {
             tracing::warn!(%error, "what nothing needs of the log stays on the disk");
         }
+        if let Err(error) = log.give_back().await {
+            tracing::warn!(%error, "the room of what nothing needs is not given back yet");
+        }
         if is_behind {
             continue;
         }

@@ -18,6 +18,9 @@ type Tables = [OrdMap<Bytes, Bytes>; Table::ALL.len()];
 /// So many synced batches at most a disk can lose that it had made durable.
 const LOST_MAX: usize = 16;
 
+/// So many rows that were forgotten last are still there.
+const FORGOTTEN_STAY: usize = 3;
+
 /// The platters of one host. They outlive its crashes; a [`Handle`] does not.
 #[derive(Clone)]
 pub struct Platters {
@@ -317,6 +320,14 @@ fn apply(tables: &mut Tables, write: Write) {
             }
         }
         Write::DeleteRange(..) => {}
+        // The last of it lies in a file with others.
+        Write::Forget(table, upto) => {
+            let table = &mut tables[slot(table)];
+            let forgotten: Vec<Bytes> = table.range(..=upto).map(|(key, _)| key.clone()).collect();
+            for key in forgotten.iter().rev().skip(FORGOTTEN_STAY) {
+                table.remove(key);
+            }
+        }
     }
 }
 

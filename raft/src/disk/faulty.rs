@@ -1,4 +1,4 @@
-//! A disk that fails when told to, for tests.
+//! A disk that fails when told to, and on which what was forgotten is gone at once. For tests.
 
 use std::io;
 use std::sync::Arc;
@@ -8,9 +8,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{Batch, Disk, Free, Note, Row, Table};
+use super::{Batch, Disk, Free, Note, Row, Table, Write};
 
 pub struct Faulty {
     pub below: Arc<dyn Disk>,
@@ -79,7 +80,13 @@ impl Disk for Faulty {
             return Err(full());
         }
         *free -= batch.bytes as u64;
-        self.below.write(batch)
+        let mut batch = batch.clone();
+        for write in &mut batch.writes {
+            if let Write::Forget(table, upto) = write {
+                *write = Write::DeleteRange(*table, Bytes::new(), [&upto[..], &[0]].concat().into());
+            }
+        }
+        self.below.write(&batch)
     }
 
     async fn sync(&self) -> io::Result<()> {

@@ -1,4 +1,5 @@
-//! Where deleted rows still take room on the disk: RocksDB forgets them only when it happens to compact their files. Pure.
+//! Where rows that are needed no more still take room on the disk: RocksDB lets deleted ones go only when it happens to compact
+//! their files, and of forgotten ones it is not told. Pure.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +11,18 @@ use super::{Batch, Table, Write};
 /// anew is in proportion to what was deleted.
 const STAY_PER_DELETED: u64 = 4;
 
-/// By table, one range that covers all that was deleted in it. There may be rows in it that stay.
+/// By table, the last key of what was forgotten.
+pub type Heads = BTreeMap<Table, Bytes>;
+
 #[derive(Debug, Default)]
 pub struct Leftovers {
+    /// By table, one range that covers all that was deleted in it. There may be rows in it that stay.
     ranges: BTreeMap<Table, Range>,
+    /// As it was written and is not known to be durable, and as it is durable.
+    forgotten: Heads,
+    durable: Heads,
+    /// There may be files to drop for what is durable.
+    is_dirty: bool,
 }
 
 #[derive(Debug)]
@@ -31,8 +40,41 @@ impl Leftovers {
             match write {
                 Write::DeleteRange(table, from, to) => self.add(*table, from, to, None),
                 Write::Delete(table, key) => self.add(*table, key, &behind(key), Some(1)),
+                // What lies there together with rows that stay goes with them, later.
+                Write::Forget(table, upto) => {
+                    self.add(*table, &Bytes::new(), upto, None);
+                    self.forgotten.insert(*table, upto.clone());
+                }
                 Write::Put(..) => {}
             }
+        }
+    }
+
+    /// What was forgotten so far and is not known to be durable; a sync that begins now makes it so.
+    pub fn forgotten(&self) -> Heads {
+        self.forgotten.clone()
+    }
+
+    pub fn synced(&mut self, heads: Heads) {
+        for (table, upto) in heads {
+            if self.forgotten.get(&table) == Some(&upto) {
+                self.forgotten.remove(&table);
+            }
+            self.durable.insert(table, upto);
+            self.is_dirty = true;
+        }
+    }
+
+    /// Files have become others: there may be more to drop than before.
+    pub fn compacted(&mut self) {
+        self.is_dirty = true;
+    }
+
+    /// What can be dropped, once.
+    pub fn droppable(&mut self) -> Heads {
+        match std::mem::take(&mut self.is_dirty) {
+            true => self.durable.clone(),
+            false => Heads::new(),
         }
     }
 
@@ -90,6 +132,29 @@ mod tests {
         let taken = leftovers.take(|_| 1_000);
         assert_eq!(ends(taken), [expected(Table::Log, b"a", b"f"), expected(Table::History, b"k", b"l")]);
         assert!(leftovers.take(|_| 1_000).is_empty());
+    }
+
+    #[test]
+    fn what_was_forgotten_is_dropped_once_that_is_durable() {
+        let mut leftovers = Leftovers::default();
+        let forget = |upto: &'static [u8]| {
+            let mut batch = Batch::default();
+            batch.forget(Table::Log, Bytes::from_static(upto));
+            batch
+        };
+        let head = |upto: &'static [u8]| Heads::from([(Table::Log, Bytes::from_static(upto))]);
+        leftovers.note(&forget(b"c"));
+        let begun = leftovers.forgotten();
+        leftovers.note(&forget(b"e"));
+        assert_eq!(leftovers.droppable(), Heads::new());
+        leftovers.synced(begun);
+        assert_eq!((leftovers.droppable(), leftovers.forgotten()), (head(b"c"), head(b"e")));
+        leftovers.synced(head(b"e"));
+        assert_eq!((leftovers.droppable(), leftovers.forgotten()), (head(b"e"), Heads::new()));
+        assert_eq!(leftovers.droppable(), Heads::new());
+        leftovers.compacted();
+        assert_eq!(leftovers.droppable(), head(b"e"), "from files that could not go before");
+        assert_eq!(ends(leftovers.take(|_| 1_000)), [expected(Table::Log, b"", b"e")]);
     }
 
     #[test]

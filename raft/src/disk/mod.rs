@@ -52,6 +52,10 @@ pub enum Write {
     Delete(Table, Bytes),
     /// From (inclusive) to (exclusive).
     DeleteRange(Table, Bytes, Bytes),
+    /// What comes first in the table, up to this key (inclusive), is needed no more: nobody reads it, or writes there again.
+    /// It may stay for a while, as whole files, and be seen; it goes with [`Disk::drop_forgotten`]. Costs nothing, while a
+    /// deleted range is written anew with all that lies beside it.
+    Forget(Table, Bytes),
 }
 
 /// Takes effect as a whole or not at all.
@@ -74,6 +78,10 @@ impl Batch {
 
     pub fn delete_range(&mut self, table: Table, from: impl Into<Bytes>, to: impl Into<Bytes>) {
         self.writes.push(Write::DeleteRange(table, from.into(), to.into()));
+    }
+
+    pub fn forget(&mut self, table: Table, upto: impl Into<Bytes>) {
+        self.writes.push(Write::Forget(table, upto.into()));
     }
 
     pub fn is_empty(&self) -> bool {
@@ -159,6 +167,11 @@ pub trait Disk: Send + Sync + 'static {
     /// Rows with `from <= key < to` in order, ending with the one that brings the values to `bytes_max`; at
     /// least one row when there is any.
     fn scan(&self, table: Table, from: &[u8], to: &[u8], bytes_max: usize) -> io::Result<Vec<Row>>;
+
+    /// Drops what was forgotten with batches that a sync has made durable. Returns whether there is more, in others.
+    fn drop_forgotten(&self) -> io::Result<bool> {
+        Ok(false)
+    }
 
     /// Gives the room of deleted ranges back to the file system. May take long.
     fn reclaim(&self) -> io::Result<()> {

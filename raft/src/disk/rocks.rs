@@ -29,13 +29,13 @@ pub struct Rocks {
     closed: AtomicBool,
     /// A write found no room: no other is tried until the database was opened anew.
     full: Arc<AtomicBool>,
-    leftovers: Mutex<Leftovers>,
+    leftovers: Arc<Mutex<Leftovers>>,
 }
 
 impl Rocks {
     pub fn open(path: &Path) -> Result<Rocks, Error> {
         let db = Arc::new(RwLock::new(Some(opening::first(path)?)));
-        let (closed, full, leftovers) = (AtomicBool::new(false), Arc::default(), Mutex::default());
+        let (closed, full, leftovers) = (AtomicBool::new(false), Arc::default(), Arc::default());
         Ok(Rocks { path: path.into(), db, closed, full, leftovers })
     }
 
@@ -48,10 +48,6 @@ impl Rocks {
             Some(db) => run(db).map_err(|error| self.explain(error)),
             None => Err(closed()),
         }
-    }
-
-    fn leftovers(&self) -> MutexGuard<'_, Leftovers> {
-        self.leftovers.lock().expect("no holder of the leftovers panics")
     }
 
     fn explain(&self, error: rocksdb::Error) -> io::Error {
@@ -134,6 +130,10 @@ fn write(db: &RwLock<Option<DB>>) -> RwLockWriteGuard<'_, Option<DB>> {
     db.write().expect("no holder of the database panics")
 }
 
+fn lock(leftovers: &Mutex<Leftovers>) -> MutexGuard<'_, Leftovers> {
+    leftovers.lock().expect("no holder of the leftovers panics")
+}
+
 fn family(db: &DB, table: Table) -> &ColumnFamily {
     db.cf_handle(table.name()).expect("every table was opened")
 }
@@ -151,6 +151,7 @@ impl Disk for Rocks {
                     Write::Put(table, key, value) => out.put_cf(family(db, *table), key, value),
                     Write::Delete(table, key) => out.delete_cf(family(db, *table), key),
                     Write::DeleteRange(table, from, to) => out.delete_range_cf(family(db, *table), from, to),
+                    Write::Forget(..) => {}
                 }
             }
             let written = db.write(out);
@@ -159,7 +160,7 @@ impl Disk for Rocks {
                 self.full.store(true, SeqCst);
             }
             if written.is_ok() {
-                self.leftovers().note(batch);
+                lock(&self.leftovers).note(batch);
             }
             written
         })
@@ -169,11 +170,16 @@ impl Disk for Rocks {
         if self.closed.load(SeqCst) {
             return Err(closed());
         }
-        let (db, full, path) = (self.db.clone(), self.full.clone(), self.path.clone());
+        let (db, full, path, leftovers) =
+            (self.db.clone(), self.full.clone(), self.path.clone(), self.leftovers.clone());
         let sync = move || {
             let db = read(&db);
             let Some(db) = &*db else { return Err(closed()) };
-            let Err(error) = db.flush_wal(true) else { return Ok(()) };
+            let forgotten = lock(&leftovers).forgotten();
+            let Err(error) = db.flush_wal(true) else {
+                lock(&leftovers).synced(forgotten);
+                return Ok(());
+            };
             // Told, and looked at, while the database is held.
             if found_no_room(error.as_ref()) {
                 full.store(true, SeqCst);
@@ -238,6 +244,8 @@ impl Disk for Rocks {
         let mut db = write(&self.db);
         drop(db.take());
         set_aside(&self.path)?;
+        // Of tables that are gone.
+        *lock(&self.leftovers) = Leftovers::default();
         *db = Some(open(&self.path).map_err(|error| io::Error::other(error.to_string()))?);
         self.full.store(false, SeqCst);
         Ok(())
@@ -267,6 +275,20 @@ impl Disk for Rocks {
         })
     }
 
+    /// The files that hold nothing else: no compaction, so the cost is the same however much else there is.
+    fn drop_forgotten(&self) -> io::Result<bool> {
+        if self.full.load(SeqCst) {
+            return Ok(false);
+        }
+        self.with(|db| {
+            let heads = lock(&self.leftovers).droppable();
+            for (table, upto) in heads {
+                db.delete_file_in_range_cf(family(db, table), &[][..], &upto)?;
+            }
+            Ok(!lock(&self.leftovers).forgotten().is_empty())
+        })
+    }
+
     /// By compactions, which stop neither reads nor writes. Never by dropping files that lie in a deleted range: a newer
     /// row may lie there, in a file of its own.
     fn reclaim(&self) -> io::Result<()> {
@@ -280,10 +302,11 @@ impl Disk for Rocks {
                 let rows = db.property_int_value_cf(family(db, table), ESTIMATE_NUM_KEYS);
                 rows.ok().flatten().unwrap_or(u64::MAX)
             };
-            let worth = self.leftovers().take(rows);
+            let worth = lock(&self.leftovers).take(rows);
             for (table, range) in worth {
                 db.compact_range_cf_opt(family(db, table), Some(&range.from), Some(&range.to), &options);
             }
+            lock(&self.leftovers).compacted();
             Ok(())
         })
     }

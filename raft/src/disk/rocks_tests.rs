@@ -43,26 +43,77 @@ fn what_was_written_into_a_deleted_range_stays_when_its_room_is_given_back() {
 fn the_room_of_what_was_deleted_one_by_one_is_given_back() {
     let dir = tempfile::tempdir().unwrap();
     let rocks = Rocks::open(dir.path()).unwrap();
-    let tables = || {
-        let entries = std::fs::read_dir(dir.path()).unwrap().flatten();
-        let files = entries.filter(|entry| entry.path().extension().is_some_and(|kind| kind == "sst"));
-        files.map(|entry| entry.metadata().unwrap().len()).sum::<u64>()
-    };
     let key = |n: u32| Bytes::copy_from_slice(&n.to_be_bytes());
     let random = proto::seam::Random::from_seed(1);
     let noise = || (0..512).flat_map(|_| random.u64().to_le_bytes()).collect::<Vec<u8>>();
     write(&rocks, |batch| (0..500).for_each(|n| batch.put(Table::Objects, key(n), noise())));
     flush(&rocks);
-    assert!(tables() > 1 << 20, "{}", tables());
+    assert!(table_bytes(dir.path()) > 1 << 20);
     write(&rocks, |batch| (0..490).for_each(|n| batch.delete(Table::Objects, key(n))));
     rocks.reclaim().unwrap();
-    // RocksDB removes files behind its caller's back.
-    let looks = (0..1_000).take_while(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-        tables() > 100 << 10
-    });
-    assert!(looks.count() < 1_000, "{} bytes are still taken", tables());
+    shrinks_to(dir.path(), 100 << 10);
     assert_eq!(rocks.scan(Table::Objects, &key(0), &key(u32::MAX), usize::MAX).unwrap().len(), 10);
+}
+
+/// What the tables take, apart from the log.
+fn table_bytes(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).unwrap().flatten();
+    let files = entries.filter(|entry| entry.path().extension().is_some_and(|kind| kind == "sst"));
+    files.map(|entry| entry.metadata().map_or(0, |file| file.len())).sum()
+}
+
+/// RocksDB removes files behind its caller's back.
+fn shrinks_to(dir: &Path, bytes: u64) {
+    let looks = (0..1_000).take_while(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        table_bytes(dir) > bytes
+    });
+    assert!(looks.count() < 1_000, "{} bytes are still taken", table_bytes(dir));
+}
+
+#[tokio::test]
+async fn what_was_forgotten_goes_file_by_file_once_that_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let rocks = Rocks::open(dir.path()).unwrap();
+    let key = |n: u64| Bytes::copy_from_slice(&n.to_be_bytes());
+    let keys = |rocks: &Rocks| {
+        let rows = rocks.scan(Table::Log, &[], &key(u64::MAX), usize::MAX).unwrap();
+        rows.iter().map(|(key, _)| u64::from_be_bytes(key[..].try_into().unwrap())).collect::<Vec<_>>()
+    };
+    let random = proto::seam::Random::from_seed(1);
+    let noise = || (0..1 << 12).flat_map(|_| random.u64().to_le_bytes()).collect::<Vec<u8>>();
+    for file in 0..8 {
+        write(&rocks, |batch| (0..4).for_each(|n| batch.put(Table::Log, key(4 * file + n), noise())));
+        flush(&rocks);
+    }
+    assert!(table_bytes(dir.path()) > 1 << 20);
+    write(&rocks, |batch| batch.forget(Table::Log, key(29)));
+    assert!(rocks.drop_forgotten().unwrap(), "a crash could bring back who needs it");
+    assert_eq!(keys(&rocks), (0..32).collect::<Vec<_>>());
+    rocks.sync().await.unwrap();
+    assert!(!rocks.drop_forgotten().unwrap());
+    // Those that are still in level 0 go when they have left it.
+    rocks.reclaim().unwrap();
+    rocks.drop_forgotten().unwrap();
+    shrinks_to(dir.path(), 200 << 10);
+    assert_eq!(keys(&rocks), (28..32).collect::<Vec<_>>(), "the last of it shares a file with what stays");
+    rocks.close();
+    assert_eq!(keys(&Rocks::open(dir.path()).unwrap()), (28..32).collect::<Vec<_>>());
+}
+
+/// The tables that come after begin at the front again.
+#[tokio::test]
+async fn what_was_forgotten_of_tables_set_aside_is_no_matter_of_the_new_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let rocks = Rocks::open(dir.path()).unwrap();
+    write(&rocks, |batch| batch.forget(Table::Log, Bytes::from_static(b"m")));
+    rocks.sync().await.unwrap();
+    rocks.set_aside().unwrap();
+    write(&rocks, |batch| batch.put(Table::Log, Bytes::from_static(b"a"), vec![1]));
+    flush(&rocks);
+    rocks.reclaim().unwrap();
+    rocks.drop_forgotten().unwrap();
+    assert_eq!(rocks.get(Table::Log, b"a").unwrap(), Some(vec![1]));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 
 use crate::disk::flusher::{Flusher, SYNC_DEADLINE};
 use crate::disk::room::Room;
-use crate::disk::{Batch, Table};
+use crate::disk::{Batch, Table, apart};
 use crate::log::ends::{Ends, weight};
 use crate::log::rows::{COMMITTED, PURGED, committed, in_order, key, missing, read_entries, read_meta, row};
 use crate::log::votes::Votes;
@@ -152,9 +152,19 @@ impl LogStore {
         if !mutants::on(Mutant::PurgeForgotten) {
             batch.put(Table::Meta, PURGED, record::encode(&(term_of(&at), at.index)));
         }
-        batch.delete_range(Table::Log, key(cleared.map_or(0, |at| at.index)), key(at.index + 1));
+        batch.forget(Table::Log, key(at.index));
         self.room.write(&batch).await?;
         self.ends().cleared = needless;
+        Ok(())
+    }
+
+    /// Gives the room back of what was forgotten, here and in the history: once a crash cannot bring back who needs it.
+    pub async fn give_back(&self) -> io::Result<()> {
+        let drop_it = || apart(&self.room.disk, |disk| disk.drop_forgotten());
+        if drop_it().await? {
+            self.flusher.durable(SYNC_DEADLINE).await?;
+            drop_it().await?;
+        }
         Ok(())
     }
 }

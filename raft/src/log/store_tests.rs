@@ -139,8 +139,8 @@ async fn what_was_overruled_and_is_there_all_the_same_is_damage() {
 #[tokio::test]
 async fn the_log_stays_on_the_disk_until_the_objects_are_saved_and_the_history_is_trimmed() {
     let dir = tempfile::tempdir().unwrap();
-    let rocks = Arc::new(Rocks::open(dir.path()).unwrap());
-    let (mut log, mut machine) = open(&rocks);
+    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
+    let (mut log, mut machine) = open(&disk);
     let put = |index: u64| {
         let op = Op { key: "a".into(), precondition: Precondition::Any, action: Action::Put(index.to_string().into()) };
         let command = Command { fence: None, proposed_at_ms: 1, author: "test".into(), ops: vec![op] };
@@ -149,20 +149,20 @@ async fn the_log_stays_on_the_disk_until_the_objects_are_saved_and_the_history_i
     let entries: Vec<Entry> = (0..10).map(put).collect();
     log.blocking_append(entries.clone()).await.unwrap();
     machine.apply(futures::stream::iter(entries.into_iter().map(|entry| Ok((entry, None))))).await.unwrap();
-    let rows = || rocks.scan(Table::Log, b"", &[0xff; 9], usize::MAX).unwrap().len();
+    let rows = || disk.scan(Table::Log, b"", &[0xff; 9], usize::MAX).unwrap().len();
     log.purge(log_id(1, 5)).await.unwrap();
     assert_eq!(log.get_log_state().await.unwrap().last_purged_log_id, Some(log_id(1, 5)));
     assert!(log.try_get_log_entries(0..6).await.unwrap().is_empty(), "for openraft it is gone");
     assert_eq!(rows(), 10, "for a restart it is not");
     // What a restart before that finds: an older state, and all of the log that makes the newer one.
-    let (mut again, older) = open(&rocks);
+    let (mut again, older) = open(&disk);
     assert_eq!(older.published().state().revision(), 0);
     assert_eq!(again.get_log_state().await.unwrap().last_purged_log_id, None);
 
     machine.save().await.unwrap();
     log.purge(log_id(1, 7)).await.unwrap();
     assert_eq!(rows(), 10, "for the history it is not");
-    let (mut again, newer) = open(&rocks);
+    let (mut again, newer) = open(&disk);
     assert_eq!(newer.published().state().get(b"a").unwrap().value, "9");
     assert_eq!(again.get_log_state().await.unwrap().last_purged_log_id, None);
     let (changes, _) = newer.published().history.since(3, 5, b"").unwrap();
@@ -174,7 +174,7 @@ async fn the_log_stays_on_the_disk_until_the_objects_are_saved_and_the_history_i
     while history.trim(4_000_000, machine.reach().now().revision).unwrap() {}
     log.clear().await.unwrap();
     assert_eq!((history.floor(), rows()), (10, 2));
-    let (mut again, newer) = open(&rocks);
+    let (mut again, newer) = open(&disk);
     assert_eq!(newer.published().state().get(b"a").unwrap().value, "9");
     assert_eq!(again.get_log_state().await.unwrap().last_purged_log_id, Some(log_id(1, 7)));
 }

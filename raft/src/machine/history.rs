@@ -251,7 +251,7 @@ impl History {
         let cleared = self.inner().trimmed.cleared;
         batch.put(Table::Meta, TRIMMED, record::encode(&trimmed));
         if trimmed.cleared > cleared {
-            batch.delete_range(Table::History, key(cleared + 1), key(trimmed.cleared + 1));
+            batch.forget(Table::History, key(trimmed.cleared));
         }
         self.disk.write(&batch)?;
         let mut inner = self.inner();

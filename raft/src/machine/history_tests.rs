@@ -11,6 +11,7 @@ use proto::seam::Random;
 use super::super::row::Found;
 use super::*;
 use crate::command::{Action, Command, Op, Precondition};
+use crate::disk::faulty::Faulty;
 use crate::disk::rocks::Rocks;
 use crate::disk::{Row, Write};
 use crate::log;
@@ -22,23 +23,23 @@ const WINDOW: HistoryWindow = HistoryWindow { age_max: Duration::from_secs(3600)
 /// As it was before somebody lowered it.
 const LARGER: HistoryWindow = HistoryWindow { bytes_max: 5 * WINDOW.bytes_max, ..WINDOW };
 
-fn open(disk: &Arc<Rocks>, reached: (u64, Revision)) -> History {
+fn open(disk: &Arc<Faulty>, reached: (u64, Revision)) -> History {
     open_with(disk, WINDOW, reached)
 }
 
-fn open_with(disk: &Arc<Rocks>, window: HistoryWindow, reached: (u64, Revision)) -> History {
+fn open_with(disk: &Arc<Faulty>, window: HistoryWindow, reached: (u64, Revision)) -> History {
     History::open(disk.clone(), Arc::default(), window, Arc::default(), reached).unwrap()
 }
 
 /// Takes off the log what nothing relies on.
-fn clear(disk: &Rocks, history: &History) {
+fn clear(disk: &Faulty, history: &History) {
     let needless = history.inner().trimmed.entry().map_or(0, |at| at.index);
     let mut batch = Batch::default();
-    batch.delete_range(Table::Log, log::rows::key(0), log::rows::key(needless + 1));
+    batch.forget(Table::Log, log::rows::key(needless));
     disk.write(&batch).unwrap();
 }
 
-fn kept(disk: &Rocks, table: Table) -> usize {
+fn kept(disk: &Faulty, table: Table) -> usize {
     disk.scan(table, b"", &[0xff; 9], usize::MAX).unwrap().iter().map(|(_, row)| row.len()).sum()
 }
 
@@ -74,7 +75,7 @@ fn all(history: &History, upto: Revision) -> Vec<Change> {
 fn rows_that_rely_on_others_and_on_the_log_find_them_while_the_window_moves_on() {
     let random = Random::from_seed(7);
     let dir = tempfile::tempdir().unwrap();
-    let disk = Arc::new(Rocks::open(dir.path()).unwrap());
+    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
     let window = |turn: u64| if (turn / 500).is_multiple_of(2) { LARGER } else { WINDOW };
     let mut history = open_with(&disk, window(0), (0, 0));
     let (mut state, mut made) = (State::default(), BTreeMap::<Revision, Change>::new());
@@ -123,7 +124,7 @@ fn rows_that_rely_on_others_and_on_the_log_find_them_while_the_window_moves_on()
 #[test]
 fn entries_that_change_nothing_take_room_in_the_window_too() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Arc::new(Rocks::open(dir.path()).unwrap());
+    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
     let (history, mut state) = (open(&disk, (0, 0)), State::default());
     let op = Op { key: "a".into(), precondition: Precondition::Any, action: Action::Put("1".into()) };
     let command = Command { fence: None, proposed_at_ms: 7, author: "test".into(), ops: vec![op] };
@@ -224,7 +225,7 @@ fn put(key: String, bytes: usize) -> Op {
 #[test]
 fn memory_hands_out_whole_commands_and_little_more_than_a_read_of_the_disk() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Arc::new(Rocks::open(dir.path()).unwrap());
+    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
     let (history, mut state) = (open(&disk, (0, 0)), State::default());
     let (keys, bytes) = (["a/", "b/", "a/", "b/", "a/"], 10_000);
     for index in 0..60 {

@@ -107,6 +107,7 @@ impl Disk for Memory {
                 Write::DeleteRange(table, from, to) => {
                     tables.entry(*table).or_default().retain(|key, _| key < from || key >= to);
                 }
+                Write::Forget(table, upto) => tables.entry(*table).or_default().retain(|key, _| key > upto),
             }
         }
         Ok(())
