@@ -229,7 +229,8 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     let door = Door { cluster_id: cluster_id.clone(), id, published: published.clone(), ear: ear.clone() };
     let incoming = listener::accept(listener, acceptor, stop.clone());
     let serving = tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(5)))
+        // Who called notices a dead connection by itself, much sooner: here it only takes room.
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(5)))
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20)
