@@ -9,6 +9,8 @@ cd "$root"
 [[ "$*" =~ ^( ?--(seed|episodes)[ =][0-9]+(,[0-9]+)*)*$ ]] || fail "usage: chaos-real.sh [--seed S] [--episodes 3,7], not '$*'"
 export KONTIKI_HOSTS_DIR="${KONTIKI_HOSTS_DIR:-$root/.kontiki/chaos-real}" KONTIKI_HOSTS_NET="${KONTIKI_HOSTS_NET:-97}" \
   KONTIKI_HOSTS_ENGINES="${KONTIKI_HOSTS_ENGINES:-none}" KONTIKI_HOSTS_SMALL_DISK="${KONTIKI_HOSTS_SMALL_DISK:-3:192m}"
+# So little that the beginnings of the history and the log go all the while.
+export KONTIKI_HOSTS_HISTORY_BYTES="${KONTIKI_HOSTS_HISTORY_BYTES:-1048576}"
 if [ -z "${KONTIKI_BINARY:-}" ]; then
   "$root/deploy/setup.sh"
   say "Building kontiki"

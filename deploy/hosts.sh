@@ -16,12 +16,14 @@
 # KONTIKI_HOSTS_ENGINES=none: replicas alone, neither engines nor agents.
 # KONTIKI_HOSTS_LOOPBACK=1: no namespaces, also where they are to be had: all on loopback, with this machine's engine.
 # KONTIKI_HOSTS_PORT: the first port of the replicas on loopback then (9443).
+# KONTIKI_HOSTS_HISTORY_BYTES: how much history the replicas keep (their `historyBytes`), where it is not the default.
 # KONTIKI_HOSTS_SMALL_DISK=I:SIZE: the replica of host I has its data on a file system of that size (such as 3:192m).
 . "$(dirname "$0")/lib.sh"
 : "${KONTIKI_HOSTS_DIR:=$root/.kontiki/hosts}"
 # What `up` was told holds for all verbs.
 : "${KONTIKI_HOSTS_ENGINES:=$(cat "$KONTIKI_HOSTS_DIR/engines" 2>/dev/null || echo own)}"
 : "${KONTIKI_HOSTS_SMALL_DISK:=}"
+: "${KONTIKI_HOSTS_HISTORY_BYTES:=}"
 : "${KONTIKI_HOSTS_LOOPBACK:=}"
 : "${KONTIKI_HOSTS_PORT:=9443}"
 # 10.<net>.0.i is host i; its Pods are in 10.<net + 1>.i.0/24.
@@ -131,6 +133,11 @@ up() {
     --replica-host "10.$net.0.{}" --node-host "10.$net.0.{}" --proxy-host "10.$net.0.{}" \
     --pod-network "$network" --pod-subnet "$subnet"
   echo "$KONTIKI_HOSTS_ENGINES" >"$KONTIKI_HOSTS_DIR/engines"
+  if [ -n "$KONTIKI_HOSTS_HISTORY_BYTES" ]; then
+    for host in $(seq "$replicas"); do
+      echo "historyBytes: $KONTIKI_HOSTS_HISTORY_BYTES" >>"$KONTIKI_HOSTS_DIR/replica-$host/config.yaml"
+    done
+  fi
   give_back "$KONTIKI_HOSTS_DIR" "$KONTIKI_HOSTS_DIR/kubeconfig"
   small_disk
   say "Wiring $hosts hosts, starting what runs on them"
