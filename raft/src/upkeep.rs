@@ -109,7 +109,7 @@ async fn trim(
             tracing::warn!(%error, "what nothing needs of the log stays on the disk");
         }
         if let Err(error) = log.give_back().await {
-            tracing::warn!(%error, "the room of what nothing needs is not given back yet");
+            tracing::debug!(%error, "the room of what nothing needs is not given back yet");
         }
         if is_behind {
             continue;
