@@ -1,8 +1,13 @@
 //! The threads of a replica's process. Decides.
 
+use std::sync::OnceLock;
 use std::thread::available_parallelism;
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::Instant;
+
+/// When the process's runtime was made.
+static BEGAN: OnceLock<Instant> = OnceLock::new();
 
 /// One worker for two processors. A proposal passes a dozen tasks; where these are on one thread, nobody has to be woken
 /// in between, which is most of what a single write costs. The other processors have enough to do: syncs and
@@ -22,7 +27,13 @@ pub fn replica() -> std::io::Result<Runtime> {
     if workers > 1 {
         builder.worker_threads(workers);
     }
+    BEGAN.get_or_init(Instant::now);
     builder.enable_all().build()
+}
+
+/// The moment from which the runtime counts, within a millisecond; `None`: it was not made here.
+pub(crate) fn began() -> Option<Instant> {
+    BEGAN.get().copied()
 }
 
 fn workers(processors: usize) -> usize {

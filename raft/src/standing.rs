@@ -127,10 +127,11 @@ pub(crate) async fn follow(
         // Progress alone, which under load comes thousands of times a second, is looked at now and then.
         let calm = current && standing.borrow().is_settled();
         let progress = async {
+            let goes_on = applied.changed().await.is_ok();
             if calm {
                 tokio::time::sleep(PROGRESS).await;
             }
-            applied.changed().await.is_ok()
+            goes_on
         };
         let noise = async {
             if calm {

@@ -67,7 +67,7 @@ impl World {
     /// Call it on a thread of [`os::run`].
     pub fn new(names: Vec<String>, seed: u64) -> World {
         assert!(os::is_simulated(), "a world needs a thread of its own");
-        note_panics();
+        once_per_process();
         let (epoch, names) = (Instant::now(), Arc::new(names));
         let (links, trace) = (Arc::<Mutex<Links>>::default(), Arc::<Mutex<Trace>>::default());
         let (random, stir) = (Random::from_seed(seed), Arc::<Stir>::default());
@@ -303,10 +303,13 @@ thread_local! {
     static PANICS: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
-/// A panic in a task ends only the task; the world must hear of it all the same.
-fn note_panics() {
+/// A panic in a task ends only the task; the world must hear of it all the same. And where nobody listens to what the product
+/// logs, that is said, for otherwise each span looks for a logger.
+fn once_per_process() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
+        // An error: somebody listens.
+        let _ = tracing::subscriber::set_global_default(tracing::subscriber::NoSubscriber::new());
         let otherwise = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| match os::is_simulated() {
             true => PANICS.with_borrow_mut(|panics| panics.push(info.to_string())),

@@ -149,7 +149,10 @@ impl Room {
     }
 
     async fn look(&self) -> io::Result<()> {
-        let free = apart(&self.disk, |disk| disk.free()).await?;
+        let free = match self.slowness.is_now() {
+            false => self.slowness.of(|| self.disk.free())?,
+            true => apart(&self.disk, |disk| disk.free()).await?,
+        };
         let waits = self.waiting.load(SeqCst) > 0;
         let Some(Free { bytes, total_bytes }) = free else {
             // Nothing but the writes that wait tells of it.

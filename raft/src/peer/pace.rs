@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::ear::Ear;
 use super::herald::Herald;
 use super::succession::{STAGGER, Succession};
+use crate::rhythm::Rhythm;
 use crate::types::Types;
 
 /// What openraft's clock does until there is news, or until the instant.
@@ -27,11 +28,11 @@ enum Pace {
     Alone { look: Instant },
 }
 
-fn decide(leads: bool, patience_ends: Option<Instant>, heartbeat: Duration, now: Instant) -> Pace {
+fn decide(leads: bool, patience_ends: Option<Instant>, now: Instant, beat: Instant) -> Pace {
     match patience_ends {
-        _ if leads => Pace::Leads { next: now + heartbeat },
+        _ if leads => Pace::Leads { next: beat },
         Some(until) if now < until => Pace::Follows { until },
-        _ => Pace::Alone { look: now + heartbeat },
+        _ => Pace::Alone { look: beat },
     }
 }
 
@@ -54,6 +55,7 @@ pub async fn run(
     ear: Arc<Ear>,
     mut herald: Herald,
     patience: Duration,
+    rhythm: Rhythm,
     stop: CancellationToken,
 ) {
     let heartbeat = herald.heartbeat;
@@ -68,7 +70,8 @@ pub async fn run(
             let turn = STAGGER * followed.rank.unwrap_or_default();
             ear.patience_ends(followed.term()).map(|at| at + turn)
         });
-        let pace = decide(leads, patience_ends, heartbeat, Instant::now());
+        let now = Instant::now();
+        let pace = decide(leads, patience_ends, now, rhythm.before(now, now + heartbeat));
         raft.runtime_config().tick(matches!(pace, Pace::Alone { .. }));
         let until = match pace {
             Pace::Leads { next } => {
@@ -111,15 +114,16 @@ mod tests {
     fn the_clock_stands_for_a_leader_and_for_who_hears_one() {
         let (now, heartbeat) = (Instant::now() + Duration::from_secs(9), Duration::from_millis(200));
         let (past, soon) = (now - Duration::from_millis(1), now + Duration::from_millis(600));
+        let beat = now + heartbeat;
         for (leads, patience_ends, expected) in [
-            (true, None, Pace::Leads { next: now + heartbeat }),
-            (true, Some(past), Pace::Leads { next: now + heartbeat }),
+            (true, None, Pace::Leads { next: beat }),
+            (true, Some(past), Pace::Leads { next: beat }),
             (false, Some(soon), Pace::Follows { until: soon }),
-            (false, Some(now), Pace::Alone { look: now + heartbeat }),
-            (false, Some(past), Pace::Alone { look: now + heartbeat }),
-            (false, None, Pace::Alone { look: now + heartbeat }),
+            (false, Some(now), Pace::Alone { look: beat }),
+            (false, Some(past), Pace::Alone { look: beat }),
+            (false, None, Pace::Alone { look: beat }),
         ] {
-            assert_eq!(decide(leads, patience_ends, heartbeat, now), expected, "{leads} {patience_ends:?}");
+            assert_eq!(decide(leads, patience_ends, now, beat), expected, "{leads} {patience_ends:?}");
         }
     }
 }

@@ -13,5 +13,6 @@ mod reads;
 mod renewal;
 mod rot;
 mod slow_disk;
+mod slow_net;
 mod snapshot;
 mod watch;

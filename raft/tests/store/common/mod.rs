@@ -1,6 +1,7 @@
 //! A cluster of replicas in this process, over loopback, each with a directory of its own.
 
 pub mod disk;
+pub mod net;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
