@@ -239,7 +239,14 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     tasks.spawn(serving);
     tasks.spawn(alive.run(stop.clone()));
     let herald = Herald::new(raft.clone(), id, channels.clone(), room.level(), config.timing.heartbeat);
-    tasks.spawn(pace::run(succession.clone(), ear.clone(), herald, 2 * config.timing.election_max, rhythm, stop.clone()));
+    tasks.spawn(pace::run(
+        succession.clone(),
+        ear.clone(),
+        herald,
+        2 * config.timing.election_max,
+        rhythm,
+        stop.clone(),
+    ));
     tasks.spawn(silence::run(succession, ear.clone(), metrics.clone(), stop.clone()));
 
     let (removed_sender, removed) = watch::channel(None);

@@ -220,7 +220,7 @@ impl Store {
 
     /// The key of what [`Store::poison`] brings about. For tests.
     #[doc(hidden)]
-    pub const STRAY: &'static [u8] = crate::machine::STRAY;
+    pub const STRAY: &'static [u8] = crate::machine::published::STRAY;
 
     /// The next change is applied wrongly here, as by a fault in the memory: besides it, an object comes into being that nobody
     /// wrote. For tests.

@@ -16,7 +16,6 @@ mod unsaved;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,7 +31,7 @@ use self::objects::Generations;
 use self::published::Published;
 use self::reach::Reach;
 use self::unsaved::Unsaved;
-use crate::command::{Change, Command, Outcome, Versioned};
+use crate::command::{Change, Command, Outcome};
 use crate::disk::flusher::Flusher;
 use crate::disk::room::Room;
 use crate::disk::{Batch, Table};
@@ -49,9 +48,6 @@ const ROUND_BYTES: usize = 2 << 20;
 pub const INSTALL_DEADLINE: Duration = Duration::from_secs(60);
 
 const SAVED: Bytes = Bytes::from_static(b"state");
-
-/// What a poisoned replica holds though nobody wrote it. For tests.
-pub const STRAY: &[u8] = b"stray";
 
 /// Written in the same batch as the objects, so that the two never disagree.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -72,9 +68,9 @@ pub struct Machine {
     flusher: Flusher,
     generations: Arc<Generations>,
     generation: u32,
-    state: State,
     last_applied: Option<LogId>,
     membership: StoredMembership,
+    /// The state is in there.
     published: Arc<Published>,
     reach: Arc<Reach>,
     unsaved: Unsaved,
@@ -106,14 +102,13 @@ impl Machine {
         let history = History::open(disk, metrics.clone(), window, reach.clone(), (history_bytes, revision))?;
         let last_applied = last_applied.map(|(term, index)| log_id(term, index));
         reach.set(last_applied, state.revision());
-        let published = Published::new(state.clone(), last_applied, history, metrics);
+        let published = Published::new(state, last_applied, history, metrics);
         let end = published.ended.clone().drop_guard();
         Ok(Machine {
             room,
             flusher,
             generations,
             generation,
-            state,
             last_applied,
             membership,
             published,
@@ -141,22 +136,21 @@ impl Machine {
 
     fn image(&self) -> Image {
         Image {
-            state: self.state.clone(),
+            state: self.published.state(),
             last_applied: self.last_applied,
             membership: self.membership.clone(),
             staged: None,
         }
     }
 
-    fn saved(&self, history_bytes: u64) -> Vec<u8> {
+    fn saved(&self, state: &State) -> Vec<u8> {
         record::encode(&Saved {
             generation: self.generation,
             last_applied: self.last_applied.as_ref().map(|at| (term_of(at), at.index)),
             membership: self.membership.clone(),
-            revision: self.state.revision()
-                - u64::from(self.state.revision() > 0 && mutants::on(Mutant::RevisionSavedLow)),
-            history_bytes,
-            digest: self.state.digest(),
+            revision: state.revision() - u64::from(state.revision() > 0 && mutants::on(Mutant::RevisionSavedLow)),
+            history_bytes: self.published.history.bytes_added(),
+            digest: state.digest(),
         })
     }
 
@@ -167,37 +161,30 @@ impl Machine {
         log_id: LogId,
         payload: EntryPayload<crate::types::Proposal, u64, crate::types::Place>,
     ) -> io::Result<Outcome> {
-        let outcome = match payload {
-            EntryPayload::Blank => Outcome::Applied { revisions: Vec::new() },
+        let nothing = || Outcome::Applied { revisions: Vec::new() };
+        let (outcome, digest) = match payload {
+            EntryPayload::Blank => (nothing(), self.published.look(State::digest)),
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(log_id), membership);
-                Outcome::Applied { revisions: Vec::new() }
+                (nothing(), self.published.look(State::digest))
             }
             EntryPayload::Normal(proposal) => {
                 let command = Command::decode(&proposal.0)?;
-                let (outcome, changes) = apply::apply(&mut self.state, term_of(&log_id), command);
-                self.poison(&changes);
+                let ((outcome, changes), stray, digest) = self.published.change(|state| {
+                    let applied = apply::apply(state, term_of(&log_id), command);
+                    let stray = self.published.stray(state, &applied.1);
+                    (applied, stray, state.digest())
+                });
+                stray.iter().for_each(|stray| self.unsaved.change(stray));
                 self.collect(round, &log_id, changes);
                 round.history_bytes += proposal.0.len() as u64;
-                outcome
+                (outcome, digest)
             }
         };
         self.last_applied = Some(log_id);
-        round.digests.push((log_id.index, self.state.digest()));
+        round.digests.push((log_id.index, digest));
         round.entries += 1;
         Ok(outcome)
-    }
-
-    /// What a fault in the code or in the memory would do: an object comes into being that nobody wrote. For tests.
-    fn poison(&mut self, changes: &[Change]) {
-        let Some(change) = changes.last() else { return };
-        if self.published.poison.swap(false, Relaxed) {
-            let (key, value) = (Bytes::from_static(STRAY), Bytes::from_static(b"what nobody wrote"));
-            let (revision, created) = (change.revision, change.revision);
-            self.state.insert(key.clone(), Versioned { revision, created, value: value.clone() });
-            // The disk is to have what memory has: a restart finds no damage, but an odd state.
-            self.unsaved.change(&Change { key, value: Some(value), ..change.clone() });
-        }
     }
 
     fn collect(&mut self, round: &mut Round, entry: &LogId, changes: Vec<Change>) {
@@ -211,14 +198,18 @@ impl Machine {
     /// next: the digest is that of the whole state, and the log is cleared up to it.
     pub async fn save(&mut self) -> io::Result<()> {
         let mut batch = Batch::default();
-        for key in self.unsaved.keys() {
-            let at = objects::key(self.generation, key);
-            match self.state.get(key) {
-                Some(object) => batch.put(Table::Objects, at, record::encode_sized(object, 32 + object.value.len())),
-                None => batch.delete(Table::Objects, at),
+        let saved = self.published.look(|state| {
+            for key in self.unsaved.keys() {
+                let at = objects::key(self.generation, key);
+                match state.get(key) {
+                    Some(object) => {
+                        batch.put(Table::Objects, at, record::encode_sized(object, 32 + object.value.len()))
+                    }
+                    None => batch.delete(Table::Objects, at),
+                }
             }
-        }
-        let saved = self.saved(self.published.history.bytes_added());
+            self.saved(state)
+        });
         if mutants::on(Mutant::AppliedBeforeData) || mutants::on(Mutant::AppliedAfterData) {
             let mut apart = Batch::default();
             apart.put(Table::Meta, SAVED, saved);
@@ -236,23 +227,26 @@ impl Machine {
 
     fn saved_all(&mut self) {
         self.unsaved = Unsaved::default();
-        self.reach.set(self.last_applied, self.state.revision());
+        self.reach.set(self.last_applied, self.published.look(State::revision));
     }
 
-    /// Writes the round's part of the history, then shows what it came to, then answers.
+    /// Writes the round's part of the history, then shows what led to the state, then answers.
     async fn finish(&mut self, round: Round) -> io::Result<()> {
         if round.entries == 0 {
             return Ok(());
         }
         let Round { batch, changes, history_bytes, entries, digests, answers } = round;
-        if !batch.is_empty() {
-            self.room.write(&batch).await?;
-        }
+        let written = match batch.is_empty() {
+            true => Ok(()),
+            false => self.room.write(&batch).await,
+        };
         self.unsaved.applied(entries);
         self.reach.falls_behind();
         Metrics::add(&self.published.metrics.entries_applied, entries);
         self.published.record(&digests);
-        self.published.publish(self.state.clone(), self.last_applied, changes, history_bytes);
+        // Also what a broken disk did not take: it was committed, and the state has it.
+        self.published.publish(self.last_applied, changes, history_bytes);
+        written?;
         for (responder, outcome) in answers {
             responder.send(outcome);
         }
@@ -308,11 +302,11 @@ impl RaftStateMachine<Types> for Machine {
             None => self.generations.write(&image).await?,
         };
         let old = std::mem::replace(&mut self.generation, staged.generation);
-        let before = std::mem::replace(&mut self.state, image.state);
+        let mut state = image.state;
         if mutants::on(Mutant::SnapshotKeepsDeleted) {
-            for (key, object) in before.objects() {
-                if self.state.get(key).is_none() {
-                    self.state.insert(key.clone(), object.clone());
+            for (key, object) in self.published.state().objects() {
+                if state.get(key).is_none() {
+                    state.insert(key.clone(), object.clone());
                 }
             }
         }
@@ -323,19 +317,21 @@ impl RaftStateMachine<Types> for Machine {
         if mutants::on(Mutant::SnapshotGenerationForgotten) {
             self.generation = old;
         }
-        batch.put(Table::Meta, SAVED, self.saved(self.published.history.bytes_added()));
+        batch.put(Table::Meta, SAVED, self.saved(&state));
         self.generation = present;
         batch.delete_range(Table::Objects, objects::key(old, b""), objects::key(old + 1, b""));
         // Once written, the state refers to the generation, durable or not.
         staged.adopt();
-        let (history, revision, entry) = (&self.published.history, self.state.revision(), self.last_applied);
+        let (history, revision, entry) = (&self.published.history, state.revision(), self.last_applied);
         self.room.persist(|| history.replace(&batch, revision, entry)).await?;
         self.flusher.durable_upto(meta.last_log_id, INSTALL_DEADLINE).await?;
+        let digest = state.digest();
+        drop(self.published.change(|present| std::mem::replace(present, state)));
         self.saved_all();
         if let Some(at) = self.last_applied {
-            self.published.record(&[(at.index, self.state.digest())]);
+            self.published.record(&[(at.index, digest)]);
         }
-        self.published.show(self.state.clone(), self.last_applied);
+        self.published.show(self.last_applied);
         Metrics::add(&self.published.metrics.snapshots_installed, 1);
         Ok(())
     }

@@ -1,19 +1,25 @@
 //! What the state machine shows to the rest of the replica: the state, how far it is applied, the changes. Acts.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::history::History;
 use super::trail::Trail;
-use crate::command::{Change, Revision};
+use crate::command::{Change, Revision, Versioned};
 use crate::metrics::Metrics;
 use crate::state::State;
 use crate::types::LogId;
 
+/// What a poisoned replica holds though nobody wrote it. For tests.
+pub const STRAY: &[u8] = b"stray";
+
 pub struct Published {
+    /// Entries change it in place, each under the lock: while nobody holds a clone of it, nothing needs to be copied. So it may be
+    /// ahead of all else that is shown here by what is on its way to the disk.
     state: RwLock<State>,
     applied: watch::Sender<Option<LogId>>,
     /// Follows the state: who sees a revision here finds the state at least as new.
@@ -49,7 +55,42 @@ impl Published {
     }
 
     pub fn state(&self) -> State {
-        self.state.read().expect("no holder of the state panics").clone()
+        self.look(State::clone)
+    }
+
+    /// Without a clone, which would be in the way of the next changes.
+    pub fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.state.read().expect("no holder of the state panics"))
+    }
+
+    /// A whole entry's effect.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.write().expect("no holder of the state panics"))
+    }
+
+    /// What a fault in the code or in the memory would do: an object comes into being that nobody wrote. The disk is to have what
+    /// memory has: a restart finds no damage, but an odd state. For tests.
+    pub(super) fn stray(&self, state: &mut State, changes: &[Change]) -> Option<Change> {
+        let change = changes.last()?;
+        if !self.poison.swap(false, Relaxed) {
+            return None;
+        }
+        let (key, value) = (Bytes::from_static(STRAY), Bytes::from_static(b"what nobody wrote"));
+        let (revision, created) = (change.revision, change.revision);
+        state.insert(key.clone(), Versioned { revision, created, value: value.clone() });
+        Some(Change { key, value: Some(value), ..change.clone() })
+    }
+
+    /// A state, with the history of all that led to it: waits for what is on its way to the disk. `None`: this replica has
+    /// stopped in between.
+    pub async fn state_and_history(&self) -> Option<State> {
+        let state = self.state();
+        let mut shown = self.revision();
+        tokio::select! {
+            biased;
+            caught_up = shown.wait_for(|shown| *shown >= state.revision()) => caught_up.is_ok().then_some(state),
+            () = self.ended.cancelled() => None,
+        }
     }
 
     pub fn trail(&self) -> MutexGuard<'_, Trail> {
@@ -70,26 +111,26 @@ impl Published {
         self.applied.subscribe()
     }
 
-    /// The order matters: whoever is woken finds the history, then the state.
-    pub fn publish(&self, state: State, applied: Option<LogId>, changes: Vec<Arc<Change>>, bytes: u64) {
+    /// What the state has come to is on the disk. The order matters: whoever is woken finds the history.
+    pub fn publish(&self, applied: Option<LogId>, changes: Vec<Arc<Change>>, bytes: u64) {
         self.history.remember(changes, bytes);
-        self.show(state, applied);
+        self.show(applied);
     }
 
-    /// After the history was replaced by a snapshot's.
-    pub fn show(&self, state: State, applied: Option<LogId>) {
-        let revision = state.revision();
-        *self.state.write().expect("no holder of the state panics") = state;
+    /// After the history was replaced by a snapshot's, and the state.
+    pub fn show(&self, applied: Option<LogId>) {
+        let revision = self.look(State::revision);
         self.applied.send_replace(applied);
         self.revision.send_if_modified(|shown| std::mem::replace(shown, revision) != revision);
         self.report(applied);
     }
 
     fn report(&self, applied: Option<LogId>) {
-        let state = self.state.read().expect("no holder of the state panics");
-        Metrics::set(&self.metrics.state_digest, state.digest());
-        Metrics::set(&self.metrics.revision, state.revision());
-        Metrics::set(&self.metrics.objects, state.len() as u64);
+        self.look(|state| {
+            Metrics::set(&self.metrics.state_digest, state.digest());
+            Metrics::set(&self.metrics.revision, state.revision());
+            Metrics::set(&self.metrics.objects, state.len() as u64);
+        });
         Metrics::set(&self.metrics.applied_index, applied.map_or(0, |at| at.index));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -65,4 +66,42 @@ async fn an_installed_snapshot_is_what_a_restart_finds() {
     let found = ["a", "b", "c"].map(|key| state.get(key.as_bytes()).map(|object| object.value.clone()));
     assert_eq!(found, [Some(Bytes::from("2")), Some(Bytes::from("1")), None]);
     assert_eq!(again.last_applied(), Some(log_id(1, 2)));
+}
+
+#[tokio::test]
+async fn who_needs_the_history_waits_for_what_is_on_its_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
+    let mut machine = open(&disk);
+    apply(&mut machine, [put(0, "a")]).await;
+    let published = machine.published();
+    let ahead = |revision| {
+        published.change(|state| {
+            state.put(&Bytes::from_static(b"a"), Bytes::new(), revision);
+            state.set_revision(revision);
+        })
+    };
+    let seen = || published.state_and_history().now_or_never();
+    assert_eq!(seen().expect("nothing is on its way").unwrap().revision(), 1);
+    ahead(2);
+    assert!(seen().is_none(), "the state is ahead of its history");
+    published.show(Some(log_id(1, 1)));
+    assert_eq!(seen().expect("it has come").unwrap().revision(), 2);
+    ahead(3);
+    drop(machine);
+    assert!(seen().expect("it will never come").is_none());
+}
+
+#[tokio::test]
+async fn what_a_broken_disk_does_not_take_is_shown_with_its_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
+    let mut machine = open(&disk);
+    apply(&mut machine, [put(0, "a")]).await;
+    disk.fail_write.store(true, Relaxed);
+    machine.apply(futures::stream::iter([Ok((put(1, "a"), None))])).await.unwrap_err();
+    let published = machine.published();
+    assert_eq!((published.state().revision(), *published.revision().borrow()), (2, 2));
+    let (changes, reached) = published.history.since(0, 2, b"").unwrap();
+    assert_eq!((changes.len(), reached), (2, 2));
 }
