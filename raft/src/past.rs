@@ -57,14 +57,16 @@ impl Past {
     }
 
     /// `Err`: the history does not reach back to `revision`, or it is still to come.
-    async fn present(&self, revision: Revision) -> Result<State, Gone> {
-        let state = self.published.state_and_history().await;
-        let state = state.filter(|state| revision <= state.revision());
-        state.ok_or_else(|| Gone { asked: revision, oldest: self.published.history.floor() })
+    fn present(&self, revision: Revision) -> Result<State, Gone> {
+        let state = self.published.state();
+        match revision > state.revision() {
+            true => Err(Gone { asked: revision, oldest: self.published.history.floor() }),
+            false => Ok(state),
+        }
     }
 
     pub async fn state(&self, revision: Revision) -> Result<State, Gone> {
-        let mut state = self.present(revision).await?;
+        let mut state = self.present(revision)?;
         if state.revision() == revision {
             return Ok(state);
         }
@@ -86,7 +88,7 @@ impl Past {
 
     /// What the first later change says stood there before it, or else what still stands there.
     pub async fn key(&self, key: &[u8], revision: Revision) -> Result<Option<Versioned>, Gone> {
-        let state = self.present(revision).await?;
+        let state = self.present(revision)?;
         if state.revision() == revision {
             return Ok(state.get(key).cloned());
         }
@@ -111,7 +113,7 @@ impl Past {
     /// The newest changes to a key, oldest first: up to `count_max` of them and about `bytes_max` of values.
     pub async fn changes(&self, key: &[u8], count_max: usize, bytes_max: usize) -> Vec<Arc<Change>> {
         let _turn = self.turn().await;
-        let upto = *self.published.revision().borrow();
+        let upto = self.published.state().revision();
         let mut after = self.published.history.floor();
         let (mut kept, mut bytes) = (VecDeque::new(), 0);
         loop {

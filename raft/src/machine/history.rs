@@ -53,6 +53,8 @@ struct Inner {
     trimmed: Trimmed,
     bytes_added: u64,
     newest: Revision,
+    /// So far are the rows on the disk; what is newer is in memory.
+    written: Revision,
     ring: Ring,
     floors: Floors,
 }
@@ -92,7 +94,7 @@ impl History {
         reach.relies_beyond(trimmed.entry());
         let near_found = rows::check(&*disk, trimmed.cleared)?;
         let (ring, floors) = (Ring::default(), Floors::default());
-        let inner = Mutex::new(Inner { trimmed, bytes_added, newest, ring, floors });
+        let inner = Mutex::new(Inner { trimmed, bytes_added, newest, written: newest, ring, floors });
         let turns = Arc::new(Semaphore::new(READS_AT_ONCE));
         let dropping = Mutex::default();
         let history = History { disk, metrics, window, reach, near_found, inner, dropping, turns };
@@ -123,11 +125,11 @@ impl History {
         (self.window.bytes_max / NEAR_PART).min(ring::BYTES_MAX as u64)
     }
 
-    /// Puts the rows of an entry's changes into the batch of a round in which `before` bytes came in already. Returns
-    /// the bytes of the rows.
-    pub fn write(&self, batch: &mut Batch, entry: &LogId, changes: &[Change], before: u64) -> u64 {
+    /// What an entry of so many bytes has changed. Its rows go into the batch, which the caller writes, and memory has it at once.
+    /// The bytes count also where nothing was changed: the log keeps them for as long.
+    pub fn add(&self, batch: &mut Batch, entry: &LogId, changes: Vec<Change>, entry_bytes: u64) {
         let mut inner = self.inner();
-        let (start, near_bytes) = (inner.bytes_added + before, self.near_bytes());
+        let (start, near_bytes) = (inner.bytes_added, self.near_bytes());
         let (mut bytes, mut values) = (0, 0);
         for (n, change) in changes.iter().enumerate() {
             let position = start + bytes;
@@ -143,18 +145,16 @@ impl History {
             }
             batch.put(Table::History, key(change.revision), row);
         }
-        inner.ring.expect(changes);
-        bytes
+        inner.bytes_added += bytes + entry_bytes;
+        inner.newest = changes.last().map_or(inner.newest, |last| last.revision);
+        inner.ring.extend(changes, start);
     }
 
-    /// A round of entries is on the disk now, with so many bytes, which count also where nothing was changed: the log
-    /// keeps them for as long. Keeps the changes in memory too; all of them went through [`History::write`].
-    pub fn remember(&self, changes: Vec<Arc<Change>>, bytes: u64) {
+    /// The rows of what was added up to this revision are on the disk now.
+    pub fn wrote(&self, upto: Revision) {
         let mut inner = self.inner();
-        let position = inner.bytes_added;
-        inner.bytes_added += bytes;
-        inner.newest = changes.last().map_or(inner.newest, |last| last.revision);
-        inner.ring.extend(changes, position);
+        inner.written = upto;
+        inner.ring.shrink(upto);
         self.report(&inner);
     }
 
@@ -174,6 +174,7 @@ impl History {
             return Ok(found);
         }
         Metrics::add(&self.metrics.watch_reads_from_disk, 1);
+        let upto = upto.min(self.inner().written);
         let changes = rows::read(&*self.disk, after, upto).map_err(|missing| self.gone(after, upto, missing))?;
         let reached = changes.last().map_or(after, |change| change.revision);
         let wanted = changes.into_iter().filter(|change| change.key.starts_with(prefix)).map(Arc::new);
@@ -270,7 +271,7 @@ impl History {
         let mut batch = batch.clone();
         batch.delete_range(Table::History, key(0), key(u64::MAX));
         self.store(Trimmed::all(floor, self.bytes_added(), entry), batch, |inner| {
-            inner.newest = revision;
+            (inner.newest, inner.written) = (revision, revision);
             inner.floors.forget();
             inner.ring.clear();
         })

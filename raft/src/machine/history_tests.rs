@@ -81,20 +81,24 @@ fn rows_that_rely_on_others_and_on_the_log_find_them_while_the_window_moves_on()
     let (mut state, mut made) = (State::default(), BTreeMap::<Revision, Change>::new());
     let (mut near, mut index) = (0, 0);
     for turn in 0..3_000 {
-        let (mut batch, mut round, mut bytes) = (Batch::default(), Vec::new(), 0);
+        let (mut batch, mut round) = (Batch::default(), Vec::new());
         for _ in 0..1 + random.below(3) {
             let command = command(&random);
             index += 1;
             let (at, payload) = (log_id(1, index), EntryPayload::Normal(Proposal(command.encode())));
             batch.put(Table::Log, log::rows::key(index), log::rows::row(&Entry { log_id: at, payload }));
-            bytes += command.encode().len() as u64;
+            let bytes = command.encode().len() as u64;
             let (_, changes) = apply(&mut state, 1, command);
-            bytes += history.write(&mut batch, &at, &changes, bytes);
-            round.extend(changes);
+            round.extend(changes.clone());
+            history.add(&mut batch, &at, changes, bytes);
+        }
+        made.extend(round.into_iter().map(|change| (change.revision, change)));
+        if random.below(9) == 0 {
+            let expected: Vec<Change> = made.range(history.floor() + 1..).map(|(_, change)| change.clone()).collect();
+            assert_eq!(all(&history, state.revision()), expected, "the disk does not have all of it yet, turn {turn}");
         }
         disk.write(&batch).unwrap();
-        made.extend(round.iter().map(|change| (change.revision, change.clone())));
-        history.remember(round.into_iter().map(Arc::new).collect(), bytes);
+        history.wrote(state.revision());
         if random.below(3) == 0 {
             while history.trim(7, state.revision()).unwrap() {}
             clear(&disk, &history);
@@ -130,12 +134,12 @@ fn entries_that_change_nothing_take_room_in_the_window_too() {
     let command = Command { fence: None, proposed_at_ms: 7, author: "test".into(), ops: vec![op] };
     let (_, changes) = apply(&mut state, 1, command);
     let (mut batch, at) = (Batch::default(), log_id(1, 1));
-    let bytes = history.write(&mut batch, &at, &changes, 0);
+    history.add(&mut batch, &at, changes, 0);
     disk.write(&batch).unwrap();
-    history.remember(changes.into_iter().map(Arc::new).collect(), bytes);
-    history.remember(Vec::new(), WINDOW.bytes_max - bytes);
+    history.wrote(1);
+    history.add(&mut batch, &at, Vec::new(), WINDOW.bytes_max - history.bytes_added());
     assert!(!history.trim(7, 1).unwrap());
-    history.remember(Vec::new(), 1);
+    history.add(&mut batch, &at, Vec::new(), 1);
     assert!(history.trim(7, 1).unwrap());
     assert_eq!(history.floor(), 1);
     // Nothing is left that could rely on the log.
@@ -212,10 +216,11 @@ fn apply_one(disk: &dyn Disk, history: &History, state: &mut State, index: u64, 
     let payload = EntryPayload::Normal(Proposal(command.encode()));
     batch.put(Table::Log, log::rows::key(index), log::rows::row(&Entry { log_id: at, payload }));
     let (_, changes) = apply(state, 1, command);
-    let bytes = history.write(&mut batch, &at, &changes, 0);
+    let before = history.bytes_added();
+    history.add(&mut batch, &at, changes, 0);
     disk.write(&batch).unwrap();
-    history.remember(changes.into_iter().map(Arc::new).collect(), bytes);
-    bytes
+    history.wrote(state.revision());
+    history.bytes_added() - before
 }
 
 fn put(key: String, bytes: usize) -> Op {
@@ -288,7 +293,7 @@ fn who_applies_does_not_wait_while_old_history_is_dropped() {
     let applying = history.clone();
     let apply = thread::spawn(move || {
         let gone = applying.recent(3, 9, b"").unwrap_err();
-        applying.remember(Vec::new(), 100);
+        applying.add(&mut Batch::default(), &log_id(1, 10), Vec::new(), 100);
         done.send(gone.oldest).unwrap();
     });
     let oldest = applied.recv_timeout(Duration::from_secs(10));

@@ -31,7 +31,7 @@ use self::objects::Generations;
 use self::published::Published;
 use self::reach::Reach;
 use self::unsaved::Unsaved;
-use crate::command::{Change, Command, Outcome};
+use crate::command::{Command, Outcome};
 use crate::disk::flusher::Flusher;
 use crate::disk::room::Room;
 use crate::disk::{Batch, Table};
@@ -170,28 +170,20 @@ impl Machine {
             }
             EntryPayload::Normal(proposal) => {
                 let command = Command::decode(&proposal.0)?;
-                let ((outcome, changes), stray, digest) = self.published.change(|state| {
-                    let applied = apply::apply(state, term_of(&log_id), command);
-                    let stray = self.published.stray(state, &applied.1);
-                    (applied, stray, state.digest())
-                });
-                stray.iter().for_each(|stray| self.unsaved.change(stray));
-                self.collect(round, &log_id, changes);
-                round.history_bytes += proposal.0.len() as u64;
-                (outcome, digest)
+                let (published, unsaved) = (&self.published, &mut self.unsaved);
+                published.change(|state| {
+                    let (outcome, changes) = apply::apply(state, term_of(&log_id), command);
+                    let stray = published.stray(state, &changes);
+                    changes.iter().chain(&stray).for_each(|change| unsaved.change(change));
+                    published.history.add(&mut round.batch, &log_id, changes, proposal.0.len() as u64);
+                    (outcome, state.digest())
+                })
             }
         };
         self.last_applied = Some(log_id);
         round.digests.push((log_id.index, digest));
         round.entries += 1;
         Ok(outcome)
-    }
-
-    fn collect(&mut self, round: &mut Round, entry: &LogId, changes: Vec<Change>) {
-        changes.iter().for_each(|change| self.unsaved.change(change));
-        let history = &self.published.history;
-        round.history_bytes += history.write(&mut round.batch, entry, &changes, round.history_bytes);
-        round.changes.extend(changes.into_iter().map(Arc::new));
     }
 
     /// Brings the objects on the disk up to the state in memory. One that fails, or is cancelled, leaves all of it to the
@@ -230,25 +222,24 @@ impl Machine {
         self.reach.set(self.last_applied, self.published.look(State::revision));
     }
 
-    /// Writes the round's part of the history, then shows what led to the state, then answers.
+    /// Shows how far the state has come, and answers. The round's part of the history is written behind that: a crash before it
+    /// loses nothing, for the log has what makes it again.
     async fn finish(&mut self, round: Round) -> io::Result<()> {
         if round.entries == 0 {
             return Ok(());
         }
-        let Round { batch, changes, history_bytes, entries, digests, answers } = round;
-        let written = match batch.is_empty() {
-            true => Ok(()),
-            false => self.room.write(&batch).await,
-        };
+        let Round { batch, entries, digests, answers } = round;
         self.unsaved.applied(entries);
         self.reach.falls_behind();
         Metrics::add(&self.published.metrics.entries_applied, entries);
         self.published.record(&digests);
-        // Also what a broken disk did not take: it was committed, and the state has it.
-        self.published.publish(self.last_applied, changes, history_bytes);
-        written?;
+        self.published.show(self.last_applied);
         for (responder, outcome) in answers {
             responder.send(outcome);
+        }
+        if !batch.is_empty() {
+            self.room.write(&batch).await?;
+            self.published.history.wrote(self.published.look(State::revision));
         }
         match self.unsaved.is_due() {
             true => self.save().await,
@@ -261,8 +252,6 @@ impl Machine {
 #[derive(Default)]
 struct Round {
     batch: Batch,
-    changes: Vec<Arc<Change>>,
-    history_bytes: u64,
     entries: u64,
     digests: Vec<(u64, u64)>,
     answers: Vec<(ApplyResponder<Types>, Outcome)>,

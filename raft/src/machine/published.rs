@@ -18,8 +18,8 @@ use crate::types::LogId;
 pub const STRAY: &[u8] = b"stray";
 
 pub struct Published {
-    /// Entries change it in place, each under the lock: while nobody holds a clone of it, nothing needs to be copied. So it may be
-    /// ahead of all else that is shown here by what is on its way to the disk.
+    /// Entries change it in place, each under the lock: while nobody holds a clone of it, nothing needs to be copied. The history
+    /// has what led to it; how far it is applied is shown a moment later.
     state: RwLock<State>,
     applied: watch::Sender<Option<LogId>>,
     /// Follows the state: who sees a revision here finds the state at least as new.
@@ -63,7 +63,7 @@ impl Published {
         look(&self.state.read().expect("no holder of the state panics"))
     }
 
-    /// A whole entry's effect.
+    /// A whole entry's effect, and what the history is to have of it.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.state.write().expect("no holder of the state panics"))
     }
@@ -79,18 +79,6 @@ impl Published {
         let (revision, created) = (change.revision, change.revision);
         state.insert(key.clone(), Versioned { revision, created, value: value.clone() });
         Some(Change { key, value: Some(value), ..change.clone() })
-    }
-
-    /// A state, with the history of all that led to it: waits for what is on its way to the disk. `None`: this replica has
-    /// stopped in between.
-    pub async fn state_and_history(&self) -> Option<State> {
-        let state = self.state();
-        let mut shown = self.revision();
-        tokio::select! {
-            biased;
-            caught_up = shown.wait_for(|shown| *shown >= state.revision()) => caught_up.is_ok().then_some(state),
-            () = self.ended.cancelled() => None,
-        }
     }
 
     pub fn trail(&self) -> MutexGuard<'_, Trail> {
@@ -111,13 +99,7 @@ impl Published {
         self.applied.subscribe()
     }
 
-    /// What the state has come to is on the disk. The order matters: whoever is woken finds the history.
-    pub fn publish(&self, applied: Option<LogId>, changes: Vec<Arc<Change>>, bytes: u64) {
-        self.history.remember(changes, bytes);
-        self.show(applied);
-    }
-
-    /// After the history was replaced by a snapshot's, and the state.
+    /// How far the state has come.
     pub fn show(&self, applied: Option<LogId>) {
         let revision = self.look(State::revision);
         self.applied.send_replace(applied);

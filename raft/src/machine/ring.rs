@@ -8,15 +8,13 @@ use super::rows;
 use crate::command::{Change, Revision};
 use crate::mutants::{self, Mutant};
 
-/// Beyond this the oldest changes are only on the disk.
+/// Beyond this the oldest changes are only on the disk, once they are there.
 pub const BYTES_MAX: usize = 4 << 20;
 
 #[derive(Default)]
 pub struct Ring {
     changes: VecDeque<Kept>,
     bytes: usize,
-    /// Where the commands end whose changes are about to come in.
-    ends: VecDeque<Revision>,
 }
 
 struct Kept {
@@ -28,22 +26,22 @@ struct Kept {
 }
 
 impl Ring {
-    /// These, which are all changes of a command, are about to come in.
-    pub fn expect(&mut self, changes: &[Change]) {
-        self.ends.extend(changes.last().map(|last| last.revision));
-    }
-
-    /// All as if they began where the first does: none counts as nearer than it is.
-    pub fn extend(&mut self, changes: Vec<Arc<Change>>, position: u64) {
+    /// All changes of a command, as if they began where the first does: none counts as nearer than it is.
+    pub fn extend(&mut self, changes: Vec<Change>, position: u64) {
+        let last = changes.last().map(|change| change.revision);
         for change in changes {
-            let ends_command = self.ends.pop_front_if(|end| *end == change.revision).is_some();
             if mutants::on(Mutant::DeleteLeavesNoEvent) && change.value.is_none() {
                 continue;
             }
             self.bytes += weight(&change);
-            self.changes.push_back(Kept { change, position, ends_command });
+            let ends_command = Some(change.revision) == last;
+            self.changes.push_back(Kept { change: Arc::new(change), position, ends_command });
         }
-        while self.bytes > BYTES_MAX {
+    }
+
+    /// Down to its size, but for what is newer than this.
+    pub fn shrink(&mut self, upto: Revision) {
+        while self.bytes > BYTES_MAX && self.changes.front().is_some_and(|kept| kept.change.revision <= upto) {
             self.drop_oldest();
         }
     }
@@ -82,7 +80,6 @@ impl Ring {
     }
 
     pub fn clear(&mut self) {
-        self.ends.clear();
         if !mutants::on(Mutant::RingKeptAcrossSnapshot) {
             self.changes.clear();
             self.bytes = 0;

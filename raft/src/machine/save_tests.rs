@@ -2,7 +2,6 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use futures::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -69,31 +68,7 @@ async fn an_installed_snapshot_is_what_a_restart_finds() {
 }
 
 #[tokio::test]
-async fn who_needs_the_history_waits_for_what_is_on_its_way() {
-    let dir = tempfile::tempdir().unwrap();
-    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
-    let mut machine = open(&disk);
-    apply(&mut machine, [put(0, "a")]).await;
-    let published = machine.published();
-    let ahead = |revision| {
-        published.change(|state| {
-            state.put(&Bytes::from_static(b"a"), Bytes::new(), revision);
-            state.set_revision(revision);
-        })
-    };
-    let seen = || published.state_and_history().now_or_never();
-    assert_eq!(seen().expect("nothing is on its way").unwrap().revision(), 1);
-    ahead(2);
-    assert!(seen().is_none(), "the state is ahead of its history");
-    published.show(Some(log_id(1, 1)));
-    assert_eq!(seen().expect("it has come").unwrap().revision(), 2);
-    ahead(3);
-    drop(machine);
-    assert!(seen().expect("it will never come").is_none());
-}
-
-#[tokio::test]
-async fn what_a_broken_disk_does_not_take_is_shown_with_its_history() {
+async fn what_the_disk_does_not_take_was_committed_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
     let mut machine = open(&disk);
@@ -103,5 +78,29 @@ async fn what_a_broken_disk_does_not_take_is_shown_with_its_history() {
     let published = machine.published();
     assert_eq!((published.state().revision(), *published.revision().borrow()), (2, 2));
     let (changes, reached) = published.history.since(0, 2, b"").unwrap();
-    assert_eq!((changes.len(), reached), (2, 2));
+    assert_eq!((changes.len(), reached), (2, 2), "the state never stands without its history");
+}
+
+#[tokio::test]
+async fn memory_keeps_what_is_not_on_the_disk_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
+    let mut machine = open(&disk);
+    apply(&mut machine, [put(0, "a")]).await;
+    disk.fail_write.store(true, Relaxed);
+    // More than the ring is to keep.
+    let large = |index: u64| {
+        let value = Bytes::from(vec![index as u8; ring::BYTES_MAX / 4]);
+        let op = Op { key: "b".into(), precondition: Precondition::Any, action: Action::Put(value) };
+        let command = Command { fence: None, proposed_at_ms: 1, author: "test".into(), ops: vec![op] };
+        Ok((Entry { log_id: log_id(1, index), payload: EntryPayload::Normal(Proposal(command.encode())) }, None))
+    };
+    machine.apply(futures::stream::iter((1..10).map(large))).await.unwrap_err();
+    let published = machine.published();
+    let (mut at, mut found) = (0, 0);
+    while at < 10 {
+        let (changes, reached) = published.history.since(at, 10, b"").unwrap();
+        (at, found) = (reached, found + changes.len());
+    }
+    assert_eq!(found, 10);
 }
