@@ -31,6 +31,8 @@ pub enum Action {
 
 /// Between two starts after all have lost their power; whoever lost it first is the first to be back.
 const BALLOT_APART_MS: u64 = 400;
+/// How long before a leader is cut off it is made one.
+const LEAD_MS: u64 = 300;
 /// How long a host is away that is struck down once more.
 pub const AGAIN_MS: u64 = 100;
 /// By when those who were back first have elected one of them, if they can.
@@ -105,6 +107,7 @@ impl Plan {
                 slow.chain([(from, Action::Crash(*first, true))]).chain(crash).chain(swift).chain(boot).collect()
             }
             Kind::Overrule(host, back_ms, again_ms) => {
+                let lead = hosts.map(|other| (from.saturating_sub(LEAD_MS), Action::Transfer(other, *host)));
                 let pairs = self.across(&[*host]);
                 let cut = during(Action::Cut(pairs.clone(), Loss::Lost), Action::Heal(pairs));
                 let crash = (0..self.hosts()).map(|host| (to, Action::Crash(host, true)));
@@ -113,7 +116,7 @@ impl Plan {
                 let back = to + AGAIN_MS + back_ms;
                 let again = [(back, Action::Boot(*host)), (back + again_ms, Action::Crash(*host, true))];
                 let end = (back + again_ms + AGAIN_MS, Action::Boot(*host));
-                cut.into_iter().chain(crash).chain(boot).chain(again).chain([end]).collect()
+                lead.chain(cut).chain(crash).chain(boot).chain(again).chain([end]).collect()
             }
             Kind::Refill { host, again_ms, disk_ms } => {
                 let others = hosts.filter(|other| other != host).map(|other| (to, Action::Compact(other)));

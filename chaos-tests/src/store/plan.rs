@@ -62,8 +62,8 @@ pub enum Kind {
     /// While all disks are this slow, a host loses its power, and soon after all do: what was answered in between may have
     /// reached no platter.
     Ballot(Host, u64),
-    /// A host that cannot replicate what it takes loses its power, with all others; it is back so long after them, and gone
-    /// again so long after that. If it led, and they have elected another one, its entries are overruled in between.
+    /// A host is to lead, and is cut off: it cannot replicate what it takes. It loses its power, with all others; it is back so
+    /// long after them, and gone again so long after that. If they have elected another one, its entries are overruled in between.
     Overrule(Host, u64, u64),
     /// A bit of one record turns over. Not where a disk is lost as well.
     Rot(Host),

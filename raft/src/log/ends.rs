@@ -16,6 +16,8 @@ pub struct Ends {
     /// Off the disk, too.
     pub cleared: Option<LogId>,
     pub last: Option<LogId>,
+    /// So far is committed, where the disk does not know yet.
+    pub committed: Option<LogId>,
     /// Where the newest of the memberships lies that were appended since this replica started.
     pub members_at: Option<u64>,
     cache: VecDeque<Entry>,
@@ -30,6 +32,7 @@ impl Ends {
             purged,
             cleared: purged,
             last: purged,
+            committed: None,
             members_at: None,
             cache: VecDeque::new(),
             cache_bytes: 0,

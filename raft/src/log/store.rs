@@ -243,18 +243,19 @@ impl RaftLogStorage<Types> for LogStore {
         self.votes.save(*vote).await
     }
 
-    /// Without a sync of its own: a lost one costs a restarted replica only the wait for its leader.
+    /// It goes to the disk with the entries that come next, or, where none come, as what the state has applied. A lost one costs
+    /// a restarted replica only the wait for its leader.
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
-        let mut batch = Batch::default();
-        let at = committed.as_ref().map(|at| (term_of(at), at.index));
-        Metrics::set(&self.metrics.committed_index, at.map_or(0, |(_, index)| index));
-        batch.put(Table::Meta, COMMITTED, record::encode(&at));
-        self.room.write(&batch).await
+        Metrics::set(&self.metrics.committed_index, committed.map_or(0, |at| at.index));
+        self.ends().committed = committed;
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        let saved = committed(&*self.room.disk)?;
+        let ends = self.ends();
         // The log's own tail may have been lost with a sync that never came.
-        Ok(committed(&*self.room.disk)?.min(self.ends().last))
+        Ok(saved.max(ends.committed).min(ends.last))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> Result<(), io::Error>
@@ -267,6 +268,9 @@ impl RaftLogStorage<Types> for LogStore {
             self.grounded(first.log_id.index).await?;
         }
         let mut batch = Batch::default();
+        if let Some(at) = self.ends().committed.take() {
+            batch.put(Table::Meta, COMMITTED, record::encode(&Some((term_of(&at), at.index))));
+        }
         for entry in &entries {
             batch.put(Table::Log, key(entry.log_id.index), row(entry));
         }

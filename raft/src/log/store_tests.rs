@@ -111,8 +111,10 @@ async fn the_log_is_the_same_after_a_restart() {
     log.blocking_append((0..10).map(|index| entry(1, index, 10))).await.unwrap();
     log.purge(log_id(1, 3)).await.unwrap();
     log.truncate_after(Some(log_id(1, 7))).await.unwrap();
-    log.blocking_append([entry(2, 8, 10)]).await.unwrap();
     log.save_committed(Some(log_id(1, 6))).await.unwrap();
+    log.blocking_append([entry(2, 8, 10)]).await.unwrap();
+    log.save_committed(Some(log_id(1, 7))).await.unwrap();
+    assert_eq!(log.read_committed().await.unwrap(), Some(log_id(1, 7)));
     rocks.close();
 
     let (mut log, _) = open(&Arc::new(Rocks::open(dir.path()).unwrap()));
@@ -120,7 +122,7 @@ async fn the_log_is_the_same_after_a_restart() {
     assert_eq!((state.last_purged_log_id, state.last_log_id), (Some(log_id(1, 3)), Some(log_id(2, 8))));
     let entries = log.try_get_log_entries(4..9).await.unwrap();
     assert_eq!(entries, [entry(1, 4, 10), entry(1, 5, 10), entry(1, 6, 10), entry(1, 7, 10), entry(2, 8, 10)]);
-    assert_eq!(log.read_committed().await.unwrap(), Some(log_id(1, 6)));
+    assert_eq!(log.read_committed().await.unwrap(), Some(log_id(1, 6)), "it came with the last entry");
     assert!(!log.is_pristine());
 }
 

@@ -42,8 +42,6 @@ use crate::state::State;
 use crate::store::HistoryWindow;
 use crate::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types, log_id, term_of};
 
-/// How much one write to the disk takes up while entries are applied.
-const ROUND_BYTES: usize = 2 << 20;
 /// A disk that cannot sync an installed snapshot within this is broken.
 pub const INSTALL_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -154,7 +152,7 @@ impl Machine {
         })
     }
 
-    /// The effect of one entry on memory; what it means for the disk is collected in the round.
+    /// The effect of one entry on memory; what it means for the disk is collected.
     fn take(
         &mut self,
         round: &mut Round,
@@ -170,12 +168,12 @@ impl Machine {
             }
             EntryPayload::Normal(proposal) => {
                 let command = Command::decode(&proposal.0)?;
-                let (published, unsaved) = (&self.published, &mut self.unsaved);
+                let (published, unsaved, bytes) = (&self.published, &mut self.unsaved, proposal.0.len());
                 published.change(|state| {
                     let (outcome, changes) = apply::apply(state, term_of(&log_id), command);
                     let stray = published.stray(state, &changes);
                     changes.iter().chain(&stray).for_each(|change| unsaved.change(change));
-                    published.history.add(&mut round.batch, &log_id, changes, proposal.0.len() as u64);
+                    published.history.add(unsaved.entry(bytes), &log_id, changes, bytes as u64);
                     (outcome, state.digest())
                 })
             }
@@ -189,7 +187,7 @@ impl Machine {
     /// Brings the objects on the disk up to the state in memory. One that fails, or is cancelled, leaves all of it to the
     /// next: the digest is that of the whole state, and the log is cleared up to it.
     pub async fn save(&mut self) -> io::Result<()> {
-        let mut batch = Batch::default();
+        let mut batch = self.unsaved.rows().clone();
         let saved = self.published.look(|state| {
             for key in self.unsaved.keys() {
                 let at = objects::key(self.generation, key);
@@ -219,16 +217,25 @@ impl Machine {
 
     fn saved_all(&mut self) {
         self.unsaved = Unsaved::default();
-        self.reach.set(self.last_applied, self.published.look(State::revision));
+        let revision = self.published.look(State::revision);
+        self.published.history.wrote(revision);
+        self.reach.set(self.last_applied, revision);
     }
 
-    /// Shows how far the state has come, and answers. The round's part of the history is written behind that: a crash before it
-    /// loses nothing, for the log has what makes it again.
+    async fn write_rows(&mut self) -> io::Result<()> {
+        self.room.write(self.unsaved.rows()).await?;
+        self.unsaved.rows_written();
+        self.published.history.wrote(self.published.look(State::revision));
+        Ok(())
+    }
+
+    /// Shows how far the state has come, and answers. What the disk is to have of it comes behind that, and not with every
+    /// round: a crash before it loses nothing, for the log has what makes it again.
     async fn finish(&mut self, round: Round) -> io::Result<()> {
         if round.entries == 0 {
             return Ok(());
         }
-        let Round { batch, entries, digests, answers } = round;
+        let Round { entries, digests, answers } = round;
         self.unsaved.applied(entries);
         self.reach.falls_behind();
         Metrics::add(&self.published.metrics.entries_applied, entries);
@@ -237,13 +244,10 @@ impl Machine {
         for (responder, outcome) in answers {
             responder.send(outcome);
         }
-        if !batch.is_empty() {
-            self.room.write(&batch).await?;
-            self.published.history.wrote(self.published.look(State::revision));
-        }
-        match self.unsaved.is_due() {
-            true => self.save().await,
-            false => Ok(()),
+        match () {
+            () if self.unsaved.is_due() => self.save().await,
+            () if self.unsaved.rows_are_due() => self.write_rows().await,
+            () => Ok(()),
         }
     }
 }
@@ -251,7 +255,6 @@ impl Machine {
 /// What some entries in a row amount to.
 #[derive(Default)]
 struct Round {
-    batch: Batch,
     entries: u64,
     digests: Vec<(u64, u64)>,
     answers: Vec<(ApplyResponder<Types>, Outcome)>,
@@ -274,7 +277,7 @@ impl RaftStateMachine<Types> for Machine {
             let (entry, responder) = next?;
             let outcome = self.take(&mut round, entry.log_id, entry.payload)?;
             round.answers.extend(responder.map(|responder| (responder, outcome)));
-            if round.batch.bytes >= ROUND_BYTES {
+            if self.unsaved.rows_are_due() {
                 self.finish(std::mem::take(&mut round)).await?;
             }
         }

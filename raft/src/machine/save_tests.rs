@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::command::{Action, Op, Precondition};
+use crate::disk::Disk;
 use crate::disk::faulty::Faulty;
 use crate::disk::rocks::Rocks;
 use crate::types::{Entry, Proposal};
@@ -18,7 +19,16 @@ fn open(disk: &Arc<Faulty>) -> Machine {
 }
 
 fn put(index: u64, key: &'static str) -> Entry {
-    let op = Op { key: key.into(), precondition: Precondition::Any, action: Action::Put(index.to_string().into()) };
+    put_value(index, key, index.to_string().into())
+}
+
+/// Some of them are more than the ring is to keep, and each is more than rows wait for.
+fn large(index: u64) -> Entry {
+    put_value(index, "large", vec![index as u8; ring::BYTES_MAX / 4].into())
+}
+
+fn put_value(index: u64, key: &'static str, value: Bytes) -> Entry {
+    let op = Op { key: key.into(), precondition: Precondition::Any, action: Action::Put(value) };
     let command = Command { fence: None, proposed_at_ms: 1, author: "test".into(), ops: vec![op] };
     Entry { log_id: log_id(1, index), payload: EntryPayload::Normal(Proposal(command.encode())) }
 }
@@ -74,7 +84,7 @@ async fn what_the_disk_does_not_take_was_committed_all_the_same() {
     let mut machine = open(&disk);
     apply(&mut machine, [put(0, "a")]).await;
     disk.fail_write.store(true, Relaxed);
-    machine.apply(futures::stream::iter([Ok((put(1, "a"), None))])).await.unwrap_err();
+    machine.apply(futures::stream::iter([Ok((large(1), None))])).await.unwrap_err();
     let published = machine.published();
     assert_eq!((published.state().revision(), *published.revision().borrow()), (2, 2));
     let (changes, reached) = published.history.since(0, 2, b"").unwrap();
@@ -87,15 +97,11 @@ async fn memory_keeps_what_is_not_on_the_disk_yet() {
     let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
     let mut machine = open(&disk);
     apply(&mut machine, [put(0, "a")]).await;
-    disk.fail_write.store(true, Relaxed);
     // More than the ring is to keep.
-    let large = |index: u64| {
-        let value = Bytes::from(vec![index as u8; ring::BYTES_MAX / 4]);
-        let op = Op { key: "b".into(), precondition: Precondition::Any, action: Action::Put(value) };
-        let command = Command { fence: None, proposed_at_ms: 1, author: "test".into(), ops: vec![op] };
-        Ok((Entry { log_id: log_id(1, index), payload: EntryPayload::Normal(Proposal(command.encode())) }, None))
-    };
-    machine.apply(futures::stream::iter((1..10).map(large))).await.unwrap_err();
+    for index in 1..10 {
+        disk.fail_write.store(true, Relaxed);
+        machine.apply(futures::stream::iter([Ok((large(index), None))])).await.unwrap_err();
+    }
     let published = machine.published();
     let (mut at, mut found) = (0, 0);
     while at < 10 {
@@ -103,4 +109,20 @@ async fn memory_keeps_what_is_not_on_the_disk_yet() {
         (at, found) = (reached, found + changes.len());
     }
     assert_eq!(found, 10);
+}
+
+#[tokio::test]
+async fn rows_of_the_history_go_to_the_disk_together_or_with_the_objects() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
+    let mut machine = open(&disk);
+    let rows = || disk.scan(Table::History, b"", &[0xff; 9], usize::MAX).unwrap().len();
+    apply(&mut machine, [put(0, "a"), put(1, "b")]).await;
+    assert_eq!(rows(), 0);
+    apply(&mut machine, [large(2), put(3, "a")]).await;
+    assert_eq!(rows(), 3, "what is large does not wait, nor what came before it");
+    let (changes, _) = machine.published().history.since(3, 4, b"").unwrap();
+    assert_eq!(changes.len(), 1, "memory has the last one");
+    machine.save().await.unwrap();
+    assert_eq!(rows(), 4);
 }
