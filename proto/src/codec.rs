@@ -1,5 +1,5 @@
 //! Messages as gRPC frames, as tonic's own codec for prost makes them, in buffers that fit. tonic's takes 8 KiB for each
-//! direction of each call, and lets a larger message grow there by doubling, which copies it. Acts.
+//! answer, and lets a larger message grow there by doubling, which copies it. Acts.
 
 use std::marker::PhantomData;
 
@@ -9,9 +9,7 @@ use tonic::codec::{BufferSettings, EncodeBuf, Encoder};
 use tonic_prost::ProstDecoder;
 
 /// What most answers need. Larger messages ask for what they need.
-const ENCODE_BYTES: usize = 256;
-/// A message of 1 KiB, twice: tonic makes room for the whole message once it has read the length, behind what came with that.
-const DECODE_BYTES: usize = 2560;
+const BYTES: usize = 256;
 /// Messages that are ready together leave together, up to about so much; as in tonic.
 const TOGETHER_BYTES: usize = 32 << 10;
 
@@ -39,7 +37,7 @@ where
     }
 
     fn decoder(&mut self) -> ProstDecoder<U> {
-        ProstDecoder::new(BufferSettings::new(DECODE_BYTES, TOGETHER_BYTES))
+        ProstDecoder::default()
     }
 }
 
@@ -56,7 +54,7 @@ impl<T: Message> Encoder for Whole<T> {
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(ENCODE_BYTES, TOGETHER_BYTES)
+        BufferSettings::new(BYTES, TOGETHER_BYTES)
     }
 }
 
