@@ -10,6 +10,7 @@ use proto::admin::admin_client::AdminClient;
 use proto::api::api_client::ApiClient;
 use proto::api::{CreateRequest, GetRequest, ListRequest, Target, UpdateRequest, WatchRequest as ApiWatchRequest};
 use proto::seam::Random;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -46,6 +47,13 @@ pub struct Standing {
     pub leader: u64,
     pub term: u64,
     pub revision: u64,
+}
+
+/// Microseconds since the first call: of one clock for all runs, so that none repeats what another one wrote. To `kontiki` a
+/// write that changes nothing is no change, and nothing to tell watchers.
+pub fn stamp_of(at: Instant) -> u64 {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    at.saturating_duration_since(*BEGAN).as_micros() as u64
 }
 
 /// A value of this many bytes that begins with its stamp, so that no two writes are alike and a watcher can tell when

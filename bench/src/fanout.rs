@@ -22,7 +22,6 @@ const LATE: Duration = Duration::from_secs(10);
 pub async fn run(system: &mut System, watchers: usize, per_second: usize, seconds: f64) -> Result<Measured, Failure> {
     system.settled().await?;
     load::fill(system, VALUE_BYTES).await?;
-    let start = Instant::now();
     let writes = (seconds * per_second as f64) as usize;
     let (opened, mut open) = tokio::sync::mpsc::channel(watchers);
     let mut watching = tokio::task::JoinSet::new();
@@ -40,7 +39,7 @@ pub async fn run(system: &mut System, watchers: usize, per_second: usize, second
             let mut took = Vec::with_capacity(writes);
             while took.len() < writes {
                 let Ok(Some(stamp)) = timeout(LATE, stamps.next()).await else { break };
-                took.push(start.elapsed().saturating_sub(Duration::from_micros(stamp?)));
+                took.push(Duration::from_micros(caller::stamp_of(Instant::now()).saturating_sub(stamp?)));
             }
             Ok(took)
         });
@@ -57,7 +56,7 @@ pub async fn run(system: &mut System, watchers: usize, per_second: usize, second
     let mut writer = system.caller(0);
     for write in 0..writes {
         sleep_until(meter.start + Duration::from_secs_f64(write as f64 / per_second as f64)).await;
-        let stamp = start.elapsed().as_micros() as u64;
+        let stamp = caller::stamp_of(Instant::now());
         writer.put(write % load::KEYS, caller::value(stamp, VALUE_BYTES)).await?;
     }
     while let Some(ended) = watching.join_next().await {

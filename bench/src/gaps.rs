@@ -140,10 +140,9 @@ async fn ended(system: &mut System, member: usize) -> Result<(), Failure> {
 }
 
 async fn write(mut callers: Vec<Caller>, writer: usize, acknowledged: Acknowledged) {
-    let start = Instant::now();
     let mut at = 0;
     loop {
-        let value = caller::value(start.elapsed().as_micros() as u64, VALUE_BYTES);
+        let value = caller::value(caller::stamp_of(Instant::now()), VALUE_BYTES);
         if matches!(timeout(ATTEMPT, callers[at].put(writer, value)).await, Ok(Ok(()))) {
             acknowledged.add(Instant::now());
         } else {

@@ -112,12 +112,11 @@ pub async fn run(system: &mut System, work: Work, clients: usize, seconds: f64) 
         timeout(CALL_DEADLINE, connection.clone().get(0, false)).await??;
     }
     let meter = Meter::start(system).await;
-    let start = meter.start;
-    let until = start + Duration::from_secs_f64(seconds);
+    let until = meter.start + Duration::from_secs_f64(seconds);
     let mut running = tokio::task::JoinSet::new();
     for client in 0..clients {
         let caller = connections[client % connections.len()].clone();
-        running.spawn(one(caller, work, client, clients, start, until));
+        running.spawn(one(caller, work, client, clients, until));
     }
     let mut measured = Measured::default();
     while let Some(ended) = running.join_next().await {
@@ -151,14 +150,7 @@ fn durable(syncs: u64, acknowledged: usize) -> Result<(), String> {
     ))
 }
 
-async fn one(
-    mut caller: Caller,
-    work: Work,
-    client: usize,
-    clients: usize,
-    start: Instant,
-    until: Instant,
-) -> (Vec<Duration>, usize) {
+async fn one(mut caller: Caller, work: Work, client: usize, clients: usize, until: Instant) -> (Vec<Duration>, usize) {
     let mut took = Vec::new();
     let mut failed = 0;
     let mut key = client % KEYS;
@@ -167,8 +159,7 @@ async fn one(
         if sent >= until {
             break;
         }
-        let stamp = (sent - start).as_micros() as u64;
-        let call = call(&mut caller, work, turn, key, stamp);
+        let call = call(&mut caller, work, turn, key, caller::stamp_of(sent));
         if matches!(timeout(CALL_DEADLINE, call).await, Ok(Ok(()))) {
             took.push(sent.elapsed());
         } else {

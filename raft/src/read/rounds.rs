@@ -26,8 +26,8 @@ const ROUND: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
 /// A leader asks no more replicas than it needs, those first that answered last; after so long it asks all.
 const PATIENCE: Duration = Duration::from_millis(20);
-/// Where so many waited for a round, the next one begins a little later and serves the more: a round costs every replica
-/// something, and who waits in a crowd waits for a processor anyway.
+/// Where so many waited for a round, the next one begins when most of them are back, or a little later: a round costs every
+/// replica something, and who waits in a crowd waits for a processor anyway.
 const CROWD: usize = 16;
 const BREATH: Duration = Duration::from_millis(1);
 pub(super) const QUEUE: usize = 8192;
@@ -57,17 +57,23 @@ pub(super) async fn run(rounds: Rounds, mut queue: mpsc::Receiver<Waiter>) {
                 waiting.push(waiter);
             }
             Metrics::add(&asking.rounds.metrics.barrier_rounds, 1);
-            let crowd = waiting.len() >= CROWD;
+            let crowd = waiting.len();
             match asking.round().await {
                 Some(index) => waiting.drain(..).for_each(|waiter| _ = waiter.index.send(index)),
                 None => tokio::time::sleep(PAUSE).await,
             }
             waiting.retain(|waiter| !waiter.index.is_closed());
-            if crowd {
-                tokio::time::sleep(BREATH).await;
+            if crowd >= CROWD {
+                let most = gather(&mut queue, &mut waiting, crowd - crowd / 4);
+                let _ = tokio::time::timeout(BREATH, most).await;
             }
         }
     }
+}
+
+/// Until so many wait. Cancelled, it has lost nobody.
+async fn gather(queue: &mut mpsc::Receiver<Waiter>, waiting: &mut Vec<Waiter>, most: usize) {
+    while waiting.len() < most && queue.recv_many(waiting, QUEUE).await > 0 {}
 }
 
 type Confirming = Line<FollowsRequest, FollowsReply>;
