@@ -2,6 +2,6 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto/kv.proto");
     let descriptors = protox::compile(["proto/kv.proto"], ["proto"])?;
-    tonic_prost_build::configure().bytes(".").codec_path("proto::codec::Codec").compile_fds(descriptors)?;
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
     Ok(())
 }

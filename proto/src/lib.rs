@@ -5,11 +5,9 @@
 //! - [`tls`]: identities, and the two kinds of connection (mutual among peers, certificate optional for clients);
 //! - [`pki`]: makes the certificates of a cluster;
 //! - [`channel`]: a gRPC channel over the seam, to one address or to whichever of several answers;
-//! - [`gather`], [`codec`]: what HTTP/2 and gRPC's libraries would do at a higher cost;
 //! - [`api`], [`admin`], [`session`], [`peer`]: the generated messages.
 
 pub mod channel;
-pub mod codec;
 pub mod gather;
 pub mod pki;
 pub mod seam;

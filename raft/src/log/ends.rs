@@ -54,7 +54,9 @@ impl Ends {
     }
 
     pub fn push(&mut self, entry: Entry) {
-        if self.cache.back().is_some_and(|back| back.log_id.index + 1 != entry.log_id.index) {
+        let (next, index) = (self.cache.back().map(|back| back.log_id.index + 1), entry.log_id.index);
+        let stale = mutants::on(Mutant::TruncatedStayCached) && next > Some(index);
+        if next.is_some_and(|next| next != index) && !stale {
             // What is kept is found by its place.
             (self.cache, self.cache_bytes) = Default::default();
         }

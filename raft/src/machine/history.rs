@@ -174,8 +174,9 @@ impl History {
             return Ok(found);
         }
         Metrics::add(&self.metrics.watch_reads_from_disk, 1);
-        let upto = upto.min(self.inner().written);
-        let changes = rows::read(&*self.disk, after, upto).map_err(|missing| self.gone(after, upto, missing))?;
+        let there = upto.min(self.inner().written);
+        // What cannot be read is gone with all that was asked for, also what memory has of it.
+        let changes = rows::read(&*self.disk, after, there).map_err(|missing| self.gone(after, upto, missing))?;
         let reached = changes.last().map_or(after, |change| change.revision);
         let wanted = changes.into_iter().filter(|change| change.key.starts_with(prefix)).map(Arc::new);
         Ok((wanted.collect(), reached))

@@ -126,3 +126,19 @@ async fn rows_of_the_history_go_to_the_disk_together_or_with_the_objects() {
     machine.save().await.unwrap();
     assert_eq!(rows(), 4);
 }
+
+#[tokio::test]
+async fn who_asks_for_what_cannot_be_read_gets_no_part_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
+    let mut machine = open(&disk);
+    apply(&mut machine, [put(0, "a"), put(1, "a")]).await;
+    machine.save().await.unwrap();
+    let mut damaged = Batch::default();
+    damaged.put(Table::History, rows::key(1), b"no row".to_vec());
+    disk.write(&damaged).unwrap();
+    let mut again = open(&disk);
+    apply(&mut again, [put(2, "a")]).await;
+    let gone = again.published().history.since(0, 3, b"").unwrap_err();
+    assert_eq!(gone.oldest, 3, "also what memory has");
+}
