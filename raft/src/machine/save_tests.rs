@@ -134,10 +134,10 @@ async fn who_asks_for_what_cannot_be_read_gets_no_part_of_it() {
     let mut machine = open(&disk);
     apply(&mut machine, [put(0, "a"), put(1, "a")]).await;
     machine.save().await.unwrap();
+    let mut again = open(&disk);
     let mut damaged = Batch::default();
     damaged.put(Table::History, rows::key(1), b"no row".to_vec());
     disk.write(&damaged).unwrap();
-    let mut again = open(&disk);
     apply(&mut again, [put(2, "a")]).await;
     let gone = again.published().history.since(0, 3, b"").unwrap_err();
     assert_eq!(gone.oldest, 3, "also what memory has");
