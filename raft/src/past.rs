@@ -18,6 +18,14 @@ const AT_ONCE: usize = 2;
 /// Others run after so many changes were undone.
 const UNDO_STRIDE: usize = 1024;
 
+/// The changes to one key, oldest first: all of them that came after one revision, up to another. Those before are no
+/// longer held, cannot be read, or were not asked for.
+pub struct Changes {
+    pub after: Revision,
+    pub upto: Revision,
+    pub list: Vec<Arc<Change>>,
+}
+
 pub(crate) struct Past {
     published: Arc<Published>,
     turns: Semaphore,
@@ -110,31 +118,32 @@ impl Past {
         }
     }
 
-    /// The newest changes to a key, oldest first: up to `count_max` of them and about `bytes_max` of values.
-    pub async fn changes(&self, key: &[u8], count_max: usize, bytes_max: usize) -> Vec<Arc<Change>> {
+    /// The newest changes to a key: up to `count_max` of them and about `bytes_max` of values.
+    pub async fn changes(&self, key: &[u8], count_max: usize, bytes_max: usize) -> Changes {
         let _turn = self.turn().await;
         let upto = self.published.state().revision();
-        let mut after = self.published.history.floor();
-        let (mut kept, mut bytes) = (VecDeque::new(), 0);
+        let mut after = self.published.history.floor().min(upto);
+        let (mut list, mut bytes) = (VecDeque::new(), 0);
         loop {
             let taken = self.each(after, upto, key, |change| {
                 if change.key == key {
                     bytes += weight(&change);
-                    kept.push_back(change);
+                    list.push_back(change);
                 }
-                while kept.len() > count_max || (bytes > bytes_max && kept.len() > 1) {
-                    bytes -= kept.pop_front().map_or(0, |change| weight(&change));
+                while list.len() > count_max || (bytes > bytes_max && list.len() > 1) {
+                    let Some(dropped) = list.pop_front() else { break };
+                    bytes -= weight(&dropped);
+                    after = dropped.revision;
                 }
                 ControlFlow::Continue(())
             });
             match taken.await {
-                Ok(()) => return kept.into(),
-                // Trimmed meanwhile: what is left begins later. What was read of it already is read again.
-                Err(gone) if gone.oldest > after && gone.oldest < upto => {
-                    (after, bytes) = (gone.oldest, 0);
-                    kept.clear();
+                Ok(()) => return Changes { after, upto, list: list.into() },
+                // Trimmed meanwhile, or unreadable: what is left begins later. What was read of it already is read again.
+                Err(gone) => {
+                    (after, bytes) = (gone.oldest.max(after + 1), 0);
+                    list.clear();
                 }
-                Err(_) => return Vec::new(),
             }
         }
     }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::backup::Backup;
-use crate::command::{Change, Command, Outcome, Revision, Versioned};
+use crate::command::{Command, Outcome, Revision, Versioned};
 use crate::disk::Disk;
 use crate::mend;
 use crate::metrics::Metrics;
@@ -22,6 +22,7 @@ pub use crate::members::change::ChangeError;
 pub use crate::members::plan::MemberChange;
 pub use crate::members::{Member, MemberStatus, Roster};
 pub use crate::open::OpenError;
+pub use crate::past::Changes;
 pub use crate::propose::ProposeError;
 pub use crate::read::ReadError;
 pub use crate::standing::{Role, Standing};
@@ -69,7 +70,8 @@ impl Store {
         Ok(Store { inner: Arc::new(opened?) })
     }
 
-    /// Proposes here or forwards to the leader. Retries only while it is certain that nothing was appended.
+    /// Proposes here or forwards to the leader. Retries only while it is certain that nothing was appended. Where another
+    /// leads, the state here comes to what was written a little later: [`Store::caught_up`] waits for it.
     pub async fn propose(&self, command: Command) -> Result<Outcome, ProposeError> {
         self.inner.proposer.propose(command).await
     }
@@ -119,9 +121,8 @@ impl Store {
         self.inner.past.key(key, revision).await
     }
 
-    /// The newest changes to a key that the history window holds, oldest first: up to `count_max` of them and about
-    /// `bytes_max` of values.
-    pub async fn changes(&self, key: &[u8], count_max: usize, bytes_max: usize) -> Vec<Arc<Change>> {
+    /// The newest changes to a key that the history window holds: up to `count_max` of them and about `bytes_max` of values.
+    pub async fn changes(&self, key: &[u8], count_max: usize, bytes_max: usize) -> Changes {
         self.inner.past.changes(key, count_max, bytes_max).await
     }
 

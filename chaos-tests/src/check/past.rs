@@ -23,13 +23,11 @@ pub enum Shown {
     /// The whole state, as its checksum.
     State(u32),
     Key(Bytes, Option<Versioned>),
-    /// The newest changes to a key up to this revision at least, `full`: as many as were asked for. What came before
-    /// `oldest` may be gone.
+    /// The changes to a key up to this revision, all of those after an older one.
     Changes {
         key: Bytes,
         revisions: Vec<Revision>,
-        full: bool,
-        oldest: Revision,
+        after: Revision,
     },
 }
 
@@ -74,14 +72,10 @@ fn compare(agreed: &Agreed, stands: &BTreeMap<Bytes, Versioned>, look: &Look) ->
     let is_true = match &look.shown {
         Shown::State(shown) => *shown == checksum(stands.iter()),
         Shown::Key(key, shown) => shown.as_ref() == stands.get(key),
-        Shown::Changes { key, revisions, full, oldest } => {
-            let begin = revisions.first().copied().filter(|_| *full).unwrap_or(oldest + 1);
-            let made = agreed.all().filter(|change| change.key == *key && change.revision >= begin);
-            let made: Vec<Revision> = made.map(|change| change.revision).collect();
-            // A row of all that were made: those that are newer than the look may be among them or not.
-            let least = made.iter().filter(|revision| **revision <= look.revision).count();
-            let all = revisions.iter().copied().skip_while(|revision| *revision < begin).collect::<Vec<_>>();
-            made.starts_with(&all) && all.len() >= least
+        Shown::Changes { key, revisions, after } => {
+            let made = agreed.all().filter(|change| change.key == *key).map(|change| change.revision);
+            let asked = made.skip_while(|made| made <= after).take_while(|made| *made <= look.revision);
+            asked.eq(revisions.iter().copied())
         }
     };
     match is_true {
@@ -124,8 +118,8 @@ mod tests {
         Shown::Key(Bytes::from_static(b"a"), shown)
     }
 
-    fn changes(revisions: &[Revision], full: bool, oldest: Revision) -> Shown {
-        Shown::Changes { key: Bytes::from_static(b"a"), revisions: revisions.to_vec(), full, oldest }
+    fn changes(after: Revision, revisions: &[Revision]) -> Shown {
+        Shown::Changes { key: Bytes::from_static(b"a"), revisions: revisions.to_vec(), after }
     }
 
     #[test]
@@ -139,11 +133,10 @@ mod tests {
             look(3, key(None)),
             look(3, Shown::State(state(&[]))),
             look(4, key(Some(was(4, 4)))),
-            look(3, changes(&[1, 2, 3], false, 0)),
-            look(3, changes(&[1, 2, 3, 4], false, 0)),
-            look(4, changes(&[3, 4], true, 0)),
-            look(4, changes(&[3, 4], false, 2)),
-            look(4, changes(&[], false, 4)),
+            look(3, changes(0, &[1, 2, 3])),
+            look(4, changes(0, &[1, 2, 3, 4])),
+            look(4, changes(2, &[3, 4])),
+            look(4, changes(4, &[])),
         ];
         check(&sound(), &looks).unwrap();
     }
@@ -155,10 +148,12 @@ mod tests {
             look(1, key(Some(was(2, 1)))),
             look(4, key(Some(was(4, 1)))),
             look(2, Shown::State(0)),
-            look(4, changes(&[1, 2, 3], false, 0)),
-            look(4, changes(&[2, 4], true, 0)),
-            look(4, changes(&[4], false, 0)),
-            look(4, changes(&[], false, 3)),
+            look(4, changes(0, &[1, 2, 3])),
+            look(4, changes(1, &[2, 4])),
+            look(4, changes(0, &[4])),
+            look(4, changes(2, &[2, 3, 4])),
+            look(3, changes(0, &[1, 2, 3, 4])),
+            look(4, changes(3, &[])),
             look(5, key(None)),
         ] {
             assert!(check(&sound(), std::slice::from_ref(&bad)).is_err(), "{bad:?}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto::seam::Random;
-use raft::{Change, Gone, News, Revision, Store};
+use raft::{Change, Changes, Gone, News, Revision, Store};
 
 use super::odd;
 use super::seen::Shared;
@@ -92,22 +92,24 @@ pub async fn look_back(store: Store, shared: Shared, random: Random) {
 
 async fn changes(store: &Store, shared: &Shared, newest: Revision, random: &Random) {
     let (key, count_max) = (key(store, random), 1 + random.below(CHANGES_MAX) as usize);
-    let found = store.changes(&key, count_max, usize::MAX).await;
+    let Changes { after, upto, list } = store.changes(&key, count_max, usize::MAX).await;
     let taken = {
         let mut seen = shared.lock();
         seen.operations += 1;
-        found.iter().try_for_each(|change| seen.agreed.add(change))
+        list.iter().try_for_each(|change| seen.agreed.add(change))
     };
     if let Err(why) = taken {
         shared.violated(format!("the changes of {key:?} on replica {}: {why}", store.id()));
     }
-    let revisions: Vec<Revision> = found.iter().map(|change| change.revision).collect();
-    // An unreadable one ends the list.
-    if revisions.is_empty() && shared.rots {
-        return;
+    let revisions: Vec<Revision> = list.iter().map(|change| change.revision).collect();
+    // It begins later than the history only where there are enough, or an older one cannot be read.
+    if after > store.oldest() && revisions.len() < count_max && !shared.rots {
+        shared.violated(format!("the changes of {key:?} on replica {} begin after {after} only", store.id()));
     }
-    let (full, oldest) = (revisions.len() == count_max, store.oldest());
-    note(store, shared, newest, Shown::Changes { key, revisions, full, oldest });
+    if upto < newest {
+        shared.violated(format!("the changes of {key:?} on replica {} end at {upto} already", store.id()));
+    }
+    note(store, shared, upto, Shown::Changes { key, revisions, after });
 }
 
 fn note(store: &Store, shared: &Shared, revision: Revision, shown: Shown) {

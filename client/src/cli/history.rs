@@ -28,7 +28,7 @@ pub async fn run(args: Args, context: Context) -> Result<(), Failure> {
     let target = Some(resource::target(kind, &context.namespace, name));
     let found = context.client.history(HistoryRequest { target, limit: args.limit }).await?;
     if found.changes.is_empty() {
-        eprintln!("no change since revision {}, before which the history is forgotten", found.oldest);
+        eprintln!("no change since revision {}, and none is known from before it", found.oldest);
         return Ok(());
     }
     let mut table = print::plain(["REVISION", "WHEN", "WHO", "WHAT"]);

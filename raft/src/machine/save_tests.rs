@@ -9,6 +9,7 @@ use crate::command::{Action, Op, Precondition};
 use crate::disk::Disk;
 use crate::disk::faulty::Faulty;
 use crate::disk::rocks::Rocks;
+use crate::past::Past;
 use crate::types::{Entry, Proposal};
 
 fn open(disk: &Arc<Faulty>) -> Machine {
@@ -128,6 +129,24 @@ async fn rows_of_the_history_go_to_the_disk_together_or_with_the_objects() {
 }
 
 #[tokio::test]
+async fn the_changes_to_a_key_say_after_what_they_are_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
+    let mut machine = open(&disk);
+    apply(&mut machine, [put(0, "a"), put(1, "b"), put(2, "a"), put(3, "a"), put(4, "b")]).await;
+    let past = Past::new(machine.published());
+    let told = async |count_max, bytes_max| {
+        let found = past.changes(b"a", count_max, bytes_max).await;
+        let revisions: Vec<_> = found.list.iter().map(|change| change.revision).collect();
+        (found.after, revisions, found.upto)
+    };
+    assert_eq!(told(9, usize::MAX).await, (0, vec![1, 3, 4], 5));
+    assert_eq!(told(3, usize::MAX).await, (0, vec![1, 3, 4], 5));
+    assert_eq!(told(2, usize::MAX).await, (1, vec![3, 4], 5));
+    assert_eq!(told(9, 0).await, (3, vec![4], 5), "one at least");
+}
+
+#[tokio::test]
 async fn who_asks_for_what_cannot_be_read_gets_no_part_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
@@ -141,4 +160,6 @@ async fn who_asks_for_what_cannot_be_read_gets_no_part_of_it() {
     apply(&mut again, [put(2, "a")]).await;
     let gone = again.published().history.since(0, 3, b"").unwrap_err();
     assert_eq!(gone.oldest, 3, "also what memory has");
+    let found = Past::new(again.published()).changes(b"a", 9, usize::MAX).await;
+    assert_eq!((found.after, found.upto, found.list.len()), (3, 3, 0), "no shorter list passes for the whole one");
 }

@@ -64,16 +64,17 @@ pub(super) async fn run(rounds: Rounds, mut queue: mpsc::Receiver<Waiter>) {
             }
             waiting.retain(|waiter| !waiter.index.is_closed());
             if crowd >= CROWD {
-                let most = gather(&mut queue, &mut waiting, crowd - crowd / 4);
-                let _ = tokio::time::timeout(BREATH, most).await;
+                wait_for(crowd - crowd / 4, &mut queue, &mut waiting).await;
             }
         }
     }
 }
 
-/// Until so many wait. Cancelled, it has lost nobody.
-async fn gather(queue: &mut mpsc::Receiver<Waiter>, waiting: &mut Vec<Waiter>, most: usize) {
-    while waiting.len() < most && queue.recv_many(waiting, QUEUE).await > 0 {}
+/// Until so many are there, or the time is up.
+async fn wait_for(most: usize, queue: &mut mpsc::Receiver<Waiter>, waiting: &mut Vec<Waiter>) {
+    // Cancelled, it has lost nobody.
+    let gather = async { while waiting.len() < most && queue.recv_many(waiting, QUEUE).await > 0 {} };
+    let _ = tokio::time::timeout(BREATH, gather).await;
 }
 
 type Confirming = Line<FollowsRequest, FollowsReply>;
@@ -180,4 +181,46 @@ async fn follows(
     };
     let answer = line.ask(FollowsRequest { vote: Some(wire::vote_out(&vote)) }, Wants::Own, open).await;
     (voter, line, answer.is_ok_and(|answer| answer.follows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Answer = oneshot::Receiver<u64>;
+
+    fn came(queue: &mpsc::Sender<Waiter>) -> Answer {
+        let (index, answer) = oneshot::channel();
+        queue.try_send(Waiter { index }).unwrap_or_else(|_| panic!("there is room"));
+        answer
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_is_waited_for_until_most_of_it_is_back_and_not_for_long() {
+        let (sender, mut queue) = mpsc::channel(QUEUE);
+        let began = tokio::time::Instant::now();
+        let mut waiting = Vec::new();
+
+        let answers: Vec<Answer> = (0..12).map(|_| came(&sender)).collect();
+        wait_for(12, &mut queue, &mut waiting).await;
+        assert_eq!((waiting.len(), began.elapsed()), (12, Duration::ZERO));
+
+        let late = came(&sender);
+        wait_for(14, &mut queue, &mut waiting).await;
+        assert_eq!((waiting.len(), began.elapsed()), (13, BREATH), "who came is kept when the time is up");
+
+        waiting.into_iter().for_each(|waiter| waiter.index.send(7).expect("it is waited for"));
+        for answer in answers.into_iter().chain([late]) {
+            assert_eq!(answer.await, Ok(7));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_that_cannot_come_any_more_is_not_waited_for() {
+        let (sender, mut queue) = mpsc::channel(QUEUE);
+        drop(sender);
+        let began = tokio::time::Instant::now();
+        wait_for(12, &mut queue, &mut Vec::new()).await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kontiki_raft::{Action, Command, Op, OpenError, Outcome, Precondition, ProposeError, Role, Store};
 use proto::seam::Env;
 
-use crate::common::{Cluster, bytes, command, eventually, filled, in_time, put, value, write};
+use crate::common::{Cluster, bytes, command, eventually, filled, free_address, in_time, put, value, write};
 
 #[tokio::test]
 async fn one_replica_alone_writes_reads_and_remembers() {
@@ -246,12 +246,9 @@ async fn members_tell_who_is_there() {
 async fn data_of_another_cluster_or_in_use_is_refused_by_name() {
     let mut cluster = Cluster::started(1).await;
     let open = async |config| Store::open(config, Env::real()).await.err().expect("it is refused");
-    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let elsewhere = held.local_addr().unwrap().to_string();
-    drop(held);
 
     let mut config = cluster.config(1);
-    config.peer_listen = elsewhere.clone();
+    config.peer_listen = free_address();
     let error = open(config).await;
     assert!(error.to_string().contains("in use by another process"), "{error}");
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kontiki_raft::{ChangeError, MemberChange, Role, Store};
 
-use crate::common::{Cluster, bytes, command, eventually, free_address, in_time, put, value, write};
+use crate::common::{Cluster, PATIENCE, bytes, command, eventually, free_address, in_time, put, value, write};
 
 fn refusal(answer: Result<u64, ChangeError>) -> String {
     match answer {
@@ -259,6 +259,7 @@ async fn the_leadership_is_transferred_on_demand_to_a_voter_that_answers() {
     assert!(refusal(cluster.change(MemberChange::Transfer { to: Some(learner) }).await).contains("is a learner"));
     cluster.change(MemberChange::Transfer { to: None }).await.unwrap();
     assert_ne!(cluster.leader().await.id(), to);
-    write(&cluster.stores[&to], "a", "1").await;
-    assert!(cluster.stores[&to].state().get(&bytes("a")).is_some());
+    let revision = write(&cluster.stores[&to], "a", "1").await;
+    let state = cluster.stores[&to].caught_up(revision, PATIENCE).await.unwrap();
+    assert!(state.get(&bytes("a")).is_some());
 }

@@ -72,7 +72,7 @@ pub enum Deleted {
 #[derive(Clone, Debug)]
 pub struct Changes {
     pub changes: Vec<Changed>,
-    /// Changes up to this revision are forgotten.
+    /// Those after this revision are all there; older ones are forgotten, not readable, or more than were asked for.
     pub oldest: u64,
 }
 

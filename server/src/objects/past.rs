@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use api::Key;
 use api::status::Status;
-use raft::{Change, Previous};
+use raft::{Change, Gone, Previous};
 
 use super::answer::{Changed, Changes, Event, Object};
 use super::request::{History, Target};
@@ -51,12 +51,16 @@ impl Objects {
         full(&self.authorize("get", &target, &user, None)?, &target, &user)?;
         self.store.barrier().await.map_err(|error| failure::read(&error))?;
         let limit = if limit == 0 { CHANGES } else { limit.min(CHANGES_MAX) };
-        let oldest = self.store.oldest();
-        let changes = in_time(self.store.changes(&key(&target), limit, CHANGES_BYTES_MAX)).await?;
-        if changes.is_empty() && self.store.state().get(&key(&target)).is_none() {
-            return Err(Status::not_found(target.kind, &target.name));
+        let found = in_time(self.store.changes(&key(&target), limit, CHANGES_BYTES_MAX)).await?;
+        if found.list.is_empty() && self.store.state().get(&key(&target)).is_none() {
+            // It may have been there, where less could be read than is held.
+            let asked = self.store.oldest();
+            return Err(match asked < found.after {
+                true => failure::too_old(&Gone { asked, oldest: found.after }),
+                false => Status::not_found(target.kind, &target.name),
+            });
         }
-        Ok(Changes { changes: changes.iter().map(|change| changed(change)).collect(), oldest })
+        Ok(Changes { changes: found.list.iter().map(|change| changed(change)).collect(), oldest: found.after })
     }
 }
 

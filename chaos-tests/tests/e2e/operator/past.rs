@@ -100,7 +100,7 @@ fn is_forgotten(cluster: &mut Own, created: u64) {
         if told.ok && told.stdout.is_empty() { Ok(told.stderr) } else { Err(told.stdout + &told.stderr) }
     });
     assert!(told.starts_with("no change since revision "), "{told}");
-    assert!(told.ends_with(", before which the history is forgotten\n"), "{told}");
+    assert!(told.ends_with(", and none is known from before it\n"), "{told}");
     // Of what was deleted before, nothing at all is known.
     eventually_ok("the deleted one is forgotten, too", SOON, || {
         let told = cluster.kontiki(&["history", "deploy", "web"]);

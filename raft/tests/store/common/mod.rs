@@ -35,10 +35,9 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Ports are taken and let go again, so another process may snatch one in between; nobody does.
     pub fn of(size: u64) -> Cluster {
         proto::tls::install_provider();
-        let held: Vec<_> = (0..size).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let held: Vec<_> = (0..size).map(|_| held_port()).collect();
         let member = |(n, listener): (usize, &std::net::TcpListener)| Member {
             id: n as u64 + 1,
             peer_address: listener.local_addr().unwrap().to_string(),
@@ -179,9 +178,18 @@ impl Cluster {
     }
 }
 
+/// An address of loopback that is this process's alone: no other test binds a port of it, and no outgoing connection
+/// begins there. So a port that was let go is free until this test takes it again.
+fn held_port() -> std::net::TcpListener {
+    // Linux counts processes to 2^22 at most.
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let own = std::net::Ipv4Addr::new(127, 128 | high, middle, low);
+    std::net::TcpListener::bind((own, 0)).unwrap()
+}
+
 /// A port that is free now.
 pub fn free_address() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    held_port().local_addr().unwrap().to_string()
 }
 
 pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
