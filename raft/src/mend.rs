@@ -52,7 +52,9 @@ pub async fn open(
         log.votes.belongs_to(owner.clone(), others);
         let (room, window) = (room.clone(), config.history.clone());
         let machine = Machine::open(room, flusher.clone(), metrics.clone(), window, reach)?;
-        flusher.mark().hold_against(log.last().max(machine.last_applied()))?;
+        let found = log.last().max(machine.last_applied());
+        flusher.mark().hold_against(found)?;
+        flusher.vouch(found)?;
         Ok((log, machine))
     };
     // What was found while it ran may lie where a start does not look: in what a compaction has still to go through.

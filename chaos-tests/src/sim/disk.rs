@@ -45,6 +45,8 @@ struct Inner {
     faults: Faults,
     /// With the next crash the end goes of what was durable.
     loses_end: bool,
+    /// The newest mark of the log's end went with a crash: what it vouched for cannot be missed before there is another.
+    unmarked: bool,
     /// A sync has failed: the kernel forgot which pages were dirty, so later syncs succeed and make nothing durable.
     forgetful: bool,
 }
@@ -112,18 +114,21 @@ impl Platters {
         }
         inner.unsynced.clear();
         let loses_end = std::mem::take(&mut inner.loses_end);
-        for versions in inner.notes.values_mut() {
+        let Inner { notes, unmarked, .. } = &mut *inner;
+        for (note, versions) in notes {
             let newest = versions.len() - 1;
             // What rots while a machine runs leaves what its kernel has still to write.
             let surviving = if loses_end { newest } else { self.random.below(newest as u64 + 1) as usize };
+            *unmarked |= *note == Note::Mark && surviving < newest;
             *versions = vec![versions.swap_remove(surviving)];
         }
-        let lost_synced = if loses_end { self.lose_end(&mut inner) } else { 0 };
+        let lost_synced = if loses_end && !inner.unmarked { self.lose_end(&mut inner) } else { 0 };
         (inner.synced, inner.forgetful) = (inner.written, false);
         (lost, lost_synced)
     }
 
-    /// With the next crash the disk loses the newest of the batches that it had made durable, though not the notes.
+    /// With the next crash the disk loses the newest of the batches that it had made durable, though not the notes. Not where
+    /// an earlier crash took the newest mark, and the disk was not to be written to since.
     pub fn will_lose_end(&self) {
         self.lock().loses_end = true;
     }
@@ -239,6 +244,7 @@ impl Disk for Handle {
         if fail_write {
             return Err(io::Error::other("the simulated disk cannot write"));
         }
+        inner.unmarked &= note != Note::Mark;
         let versions = inner.notes.entry(note).or_default();
         versions.push(bytes.into());
         if durable && fail_sync {

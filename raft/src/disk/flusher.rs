@@ -95,6 +95,15 @@ impl Flusher {
         self.enqueue(Waiter { upto: last, who: Who::Log(done) })
     }
 
+    /// The log, or a state in its place, was found to reach this far. Where the mark that said so went with a loss of power, it
+    /// is raised again with a sync; nobody waits for that.
+    pub fn vouch(&self, found: Option<LogId>) -> io::Result<()> {
+        match self.mark.at() < found {
+            true => self.enqueue(Waiter { upto: found, who: Who::Other(oneshot::channel().0) }),
+            false => Ok(()),
+        }
+    }
+
     fn enqueue(&self, waiter: Waiter) -> io::Result<()> {
         self.waiters.send(waiter).map_err(|_| io::Error::other("the flusher has stopped"))
     }

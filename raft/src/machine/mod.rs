@@ -1,5 +1,5 @@
 //! The replicated state machine as openraft drives it: applies entries in order, makes and installs snapshots.
-//! Acts; what a command does is decided in [`apply`].
+//! Acts; what a command does is decided in [`apply`], [`save`] brings it to the disk.
 
 pub mod apply;
 pub mod history;
@@ -10,6 +10,7 @@ pub mod reach;
 mod ring;
 mod row;
 mod rows;
+mod save;
 pub mod trail;
 mod trim;
 mod unsaved;
@@ -18,11 +19,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
-use serde::{Deserialize, Serialize};
 use tokio_util::sync::DropGuard;
 
 use self::history::History;
@@ -30,6 +29,7 @@ use self::image::Image;
 use self::objects::Generations;
 use self::published::Published;
 use self::reach::Reach;
+use self::save::Saved;
 use self::unsaved::Unsaved;
 use crate::command::{Command, Outcome};
 use crate::disk::flusher::Flusher;
@@ -37,29 +37,12 @@ use crate::disk::room::Room;
 use crate::disk::{Batch, Table};
 use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
-use crate::record;
 use crate::state::State;
 use crate::store::HistoryWindow;
 use crate::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types, log_id, term_of};
 
 /// A disk that cannot sync an installed snapshot within this is broken.
 pub const INSTALL_DEADLINE: Duration = Duration::from_secs(60);
-
-const SAVED: Bytes = Bytes::from_static(b"state");
-
-/// Written in the same batch as the objects, so that the two never disagree.
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Saved {
-    /// Which generation of objects is the state's.
-    generation: u32,
-    last_applied: Option<(u64, u64)>,
-    membership: StoredMembership,
-    revision: u64,
-    /// All that ever came into the history.
-    history_bytes: u64,
-    /// Of the state, as it was in memory: what is read back must have the same.
-    digest: u64,
-}
 
 pub struct Machine {
     room: Arc<Room>,
@@ -86,8 +69,7 @@ impl Machine {
         reach: Arc<Reach>,
     ) -> io::Result<Machine> {
         let disk = room.disk.clone();
-        let what = || "meta record state".to_string();
-        let saved: Option<Saved> = disk.get(Table::Meta, &SAVED)?.map(|row| record::decode(&row, &what)).transpose()?;
+        let saved = Saved::read(&*disk)?;
         let expected = saved.as_ref().map(|saved| saved.digest);
         let Saved { generation, last_applied, membership, revision, history_bytes, .. } = saved.unwrap_or_default();
         let mut state = objects::load(&*disk, generation)?;
@@ -141,17 +123,6 @@ impl Machine {
         }
     }
 
-    fn saved(&self, state: &State) -> Vec<u8> {
-        record::encode(&Saved {
-            generation: self.generation,
-            last_applied: self.last_applied.as_ref().map(|at| (term_of(at), at.index)),
-            membership: self.membership.clone(),
-            revision: state.revision() - u64::from(state.revision() > 0 && mutants::on(Mutant::RevisionSavedLow)),
-            history_bytes: self.published.history.bytes_added(),
-            digest: state.digest(),
-        })
-    }
-
     /// The effect of one entry on memory; what it means for the disk is collected.
     fn take(
         &mut self,
@@ -182,51 +153,6 @@ impl Machine {
         round.digests.push((log_id.index, digest));
         round.entries += 1;
         Ok(outcome)
-    }
-
-    /// Brings the objects on the disk up to the state in memory. One that fails, or is cancelled, leaves all of it to the
-    /// next: the digest is that of the whole state, and the log is cleared up to it.
-    pub async fn save(&mut self) -> io::Result<()> {
-        let mut batch = self.unsaved.rows().clone();
-        let saved = self.published.look(|state| {
-            for key in self.unsaved.keys() {
-                let at = objects::key(self.generation, key);
-                match state.get(key) {
-                    Some(object) => {
-                        batch.put(Table::Objects, at, record::encode_sized(object, 32 + object.value.len()))
-                    }
-                    None => batch.delete(Table::Objects, at),
-                }
-            }
-            self.saved(state)
-        });
-        if mutants::on(Mutant::AppliedBeforeData) || mutants::on(Mutant::AppliedAfterData) {
-            let mut apart = Batch::default();
-            apart.put(Table::Meta, SAVED, saved);
-            let order = if mutants::on(Mutant::AppliedBeforeData) { [apart, batch] } else { [batch, apart] };
-            for batch in &order {
-                self.room.write(batch).await?;
-            }
-        } else {
-            batch.put(Table::Meta, SAVED, saved);
-            self.room.write_apart(batch).await?;
-        }
-        self.saved_all();
-        Ok(())
-    }
-
-    fn saved_all(&mut self) {
-        self.unsaved = Unsaved::default();
-        let revision = self.published.look(State::revision);
-        self.published.history.wrote(revision);
-        self.reach.set(self.last_applied, revision);
-    }
-
-    async fn write_rows(&mut self) -> io::Result<()> {
-        self.room.write(self.unsaved.rows()).await?;
-        self.unsaved.rows_written();
-        self.published.history.wrote(self.published.look(State::revision));
-        Ok(())
     }
 
     /// Shows how far the state has come, and answers. What the disk is to have of it comes behind that, and not with every
@@ -309,7 +235,7 @@ impl RaftStateMachine<Types> for Machine {
         if mutants::on(Mutant::SnapshotGenerationForgotten) {
             self.generation = old;
         }
-        batch.put(Table::Meta, SAVED, self.saved(&state));
+        self.put_saved(&mut batch, &state);
         self.generation = present;
         batch.delete_range(Table::Objects, objects::key(old, b""), objects::key(old + 1, b""));
         // Once written, the state refers to the generation, durable or not.

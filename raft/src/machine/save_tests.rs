@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::*;

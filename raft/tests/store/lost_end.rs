@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use kontiki_raft::{Config, MemberChange, Note, Store, Table};
+use kontiki_raft::{Config, Disk as _, MemberChange, Note, Store, Table};
 use proto::seam::Env;
 
 use crate::common::disk::{Disks, Memory, on_memory, start_on};
@@ -32,6 +32,28 @@ async fn a_log_that_lost_its_end_is_found_out_and_comes_from_the_others() {
     filled(&cluster).await;
     cluster.converged().await;
     let id = cluster.follower().await.id();
+    cluster.kill(id).await;
+    disks[&id].lose_end(3);
+    let store = start_on(&mut cluster, &disks, id).await.unwrap();
+    assert_eq!(store.metrics().checksum_failures.load(Relaxed), 1);
+    takes_part(cluster, store).await;
+}
+
+#[tokio::test]
+async fn where_a_loss_of_power_took_the_newest_mark_the_end_that_is_there_is_vouched_for_again() {
+    let (mut cluster, disks) = on_the_log_alone().await;
+    write(&cluster.stores[&1], "key-7", "x").await;
+    cluster.converged().await;
+    let id = cluster.follower().await.id();
+    let mark = || disks[&id].note(Note::Mark).unwrap().unwrap();
+    let older = mark();
+    filled(&cluster).await;
+    cluster.converged().await;
+    cluster.kill(id).await;
+    disks[&id].save_note(Note::Mark, &older, true).unwrap();
+    start_on(&mut cluster, &disks, id).await.unwrap();
+    // Nobody writes.
+    eventually("a newer mark", async || (mark() != older).then_some(())).await;
     cluster.kill(id).await;
     disks[&id].lose_end(3);
     let store = start_on(&mut cluster, &disks, id).await.unwrap();
