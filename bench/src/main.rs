@@ -52,7 +52,7 @@ enum What {
     /// Memory and processor time of every process while nothing happens.
     Footprint(footprint::Args),
     /// The same workloads against three etcd members, three of the store alone and three replicas, round about.
-    Versus(versus::Args),
+    Versus(Box<versus::Args>),
     /// One member of the store alone; `versus` starts three.
     #[command(hide = true)]
     Door(door::Args),
@@ -94,7 +94,7 @@ async fn run(command: Command) -> Outcome {
         What::Footprint(args) => footprint::run(args, cluster).await,
         What::Door(args) => door::run(args).await,
         // What was started, or frozen, ends with the future.
-        What::Versus(args) => unless_interrupted(versus::run(args)).await,
+        What::Versus(args) => unless_interrupted(versus::run(*args)).await,
         What::Failover(args) => unless_interrupted(failover::run(args, cluster)).await,
     }
 }
