@@ -133,12 +133,14 @@ pub fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The name of the cluster: made once, kept in the directory.
+/// The name of the cluster: made once, kept in the directory. It says when that was, so that what is restored into the cluster
+/// begins behind all that clients can know ([`raft::offline::restore`]).
 fn cluster_id(root: &Path) -> Result<String, Box<dyn std::error::Error>> {
     if let Ok(id) = cluster_of(root) {
         return Ok(id);
     }
-    let id = proto::seam::Random::from_os().uuid();
+    let env = proto::seam::Env::real();
+    let id = env.random.uuid_of(env.clock.now_ms());
     std::fs::write(root.join(CLUSTER_ID), format!("{id}\n"))?;
     Ok(id)
 }

@@ -60,7 +60,7 @@ pub fn run(args: Args) -> ExitCode {
             println!("nothing was changed; with --yes replica {} goes on alone", newest.found.replica);
             return Ok(());
         }
-        let made = offline::recover(&newest.dir, newest.found.replica).await;
+        let made = offline::recover(&newest.dir, newest.found.replica, Env::real().clock.now_ms()).await;
         let made = made.map_err(|error| Failure::new(crate::chain(&error)))?;
         println!(
             "replica {} is a cluster of one, {made}. Start it as before; add others with `kontiki replica add`",

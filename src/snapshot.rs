@@ -54,7 +54,8 @@ struct Restore {
     /// Its data directory, which must be empty [default: the configuration's].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// How far the revision jumps. When the same file is restored once more, take more than the last time.
+    /// How far the revision jumps at least. It goes further, to when the configuration was made, unless `clusterId` there was
+    /// chosen by hand: then take more than the last time when a file of the same cluster is restored once more.
     #[arg(long, default_value_t = REVISION_JUMP, value_parser = clap::value_parser!(u64).range(1..=1 << 50))]
     revision_jump: u64,
 }
@@ -156,15 +157,14 @@ async fn run_restore(args: Restore) -> Result<(), Failure> {
         client_address: member.client_address,
     });
     let new = NewReplica { id: config.id, cluster_id: config.cluster_id, members: members.collect(), dir };
-    let header = offline::restore(&args.file, &new, args.revision_jump).await;
-    let header = header.map_err(|error| Failure::new(crate::chain(&error)))?;
+    let restored = offline::restore(&args.file, &new, args.revision_jump).await;
+    let (header, begins) = restored.map_err(|error| Failure::new(crate::chain(&error)))?;
     println!(
-        "replica {} of cluster {} begins in {} with {} objects, at revision {}",
+        "replica {} of cluster {} begins in {} with {} objects, at revision {begins}",
         new.id,
         new.cluster_id,
         new.dir.display(),
         header.objects,
-        header.revision + args.revision_jump,
     );
     if new.members.len() > 1 {
         println!("restore the same file for each of the {} replicas, then start them", new.members.len());

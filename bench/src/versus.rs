@@ -25,6 +25,8 @@ enum Part {
     Reads,
     Mixed,
     Watch,
+    /// What the members hold after all that, and take at rest.
+    Rest,
     Failover,
     /// No election that nobody caused, while every core is busy.
     Busy,
@@ -33,7 +35,7 @@ enum Part {
 #[derive(clap::Args)]
 pub struct Args {
     /// What to measure; everything by default.
-    #[arg(long, value_delimiter = ',', default_value = "idle,puts,reads,mixed,watch,failover,busy")]
+    #[arg(long, value_delimiter = ',', default_value = "idle,puts,reads,mixed,watch,rest,failover,busy")]
     parts: Vec<Part>,
     #[arg(long, value_delimiter = ',', default_value = "etcd,store,kontiki")]
     systems: Vec<Kind>,
@@ -91,6 +93,7 @@ pub async fn run(args: Args) -> Outcome {
             Part::Reads => reads(&args, &mut systems).await?,
             Part::Mixed => mixed(&args, &mut systems).await?,
             Part::Watch => watch(&args, &mut systems).await?,
+            Part::Rest => idle(&args, &systems, "At rest again, after all of it").await,
             Part::Failover => failover(&args, &mut systems).await?,
             Part::Busy => {
                 println!("\n### Every core busy for {} s\n", args.busy_seconds);
@@ -134,7 +137,6 @@ async fn puts(args: &Args, systems: &mut [System]) -> Outcome {
             workload(args, systems, Work::Put { bytes: *bytes }, *clients).await?;
         }
     }
-    idle(args, systems, "After the puts, idle again").await;
     Ok(())
 }
 

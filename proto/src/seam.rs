@@ -81,15 +81,27 @@ impl Random {
     pub fn uuid(&self) -> String {
         let mut bytes = [0u8; 16];
         self.lock().fill_bytes(&mut bytes);
-        bytes[6] = bytes[6] & 0x0f | 0x40;
-        bytes[8] = bytes[8] & 0x3f | 0x80;
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+        as_uuid(bytes, 4)
+    }
+
+    /// A version 7 UUID (RFC 9562): it begins with the time, in milliseconds since the Unix epoch.
+    pub fn uuid_of(&self, now_ms: u64) -> String {
+        let mut bytes = [0u8; 16];
+        self.lock().fill_bytes(&mut bytes);
+        bytes[..6].copy_from_slice(&now_ms.to_be_bytes()[2..]);
+        as_uuid(bytes, 7)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, StdRng> {
         self.0.lock().expect("no holder of the generator panics")
     }
+}
+
+fn as_uuid(mut bytes: [u8; 16], version: u8) -> String {
+    bytes[6] = bytes[6] & 0x0f | version << 4;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
 /// Runs what may block, such as work on files, where it holds up no task. On a runtime with one thread, which is what

@@ -62,6 +62,15 @@ pub fn name(cluster_id: &str) -> &str {
     parts(cluster_id).0
 }
 
+/// When the name was made, in milliseconds since the Unix epoch, where it tells: a UUID of version 7 (RFC 9562) does, as
+/// `kontiki init` makes it.
+pub fn made_at_ms(cluster_id: &str) -> Option<u64> {
+    let mut parts = name(cluster_id).split('-');
+    let (first, second, third) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_one = (first.len(), second.len(), third.len()) == (8, 4, 4) && third.starts_with('7');
+    if is_one { u64::from_str_radix(&format!("{first}{second}"), 16).ok() } else { None }
+}
+
 /// How often the cluster was recovered.
 pub fn epoch(cluster_id: &str) -> u64 {
     parts(cluster_id).1
@@ -90,5 +99,15 @@ mod tests {
         assert_eq!((name("a-b-epoch-9"), name("a-b"), name("a-epoch-x")), ("a-b", "a-b", "a-epoch-x"));
         assert!(precedes("a", "a-epoch-1") && precedes("a-epoch-9", "a-epoch-10"));
         assert!(!precedes("a-epoch-1", "a-epoch-1") && !precedes("a-epoch-1", "a") && !precedes("a", "b-epoch-1"));
+    }
+
+    #[test]
+    fn a_name_says_when_it_was_made_if_it_is_a_uuid_of_version_7() {
+        let made = proto::seam::Random::from_seed(1).uuid_of(1_767_225_600_123);
+        assert_eq!(made_at_ms(&made), Some(1_767_225_600_123));
+        assert_eq!(made_at_ms(&next_epoch(&made)), Some(1_767_225_600_123));
+        let others =
+            ["eed30f27-6549-4705-9497-51c013c7e2f7", "test-cluster", "7", "", "0123456x-0000-7000-8000-000000000000"];
+        assert_eq!(others.map(made_at_ms), [None; 5]);
     }
 }

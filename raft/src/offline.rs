@@ -2,6 +2,7 @@
 //! survivor of a lost majority becomes a cluster of one. Acts.
 
 mod answer;
+mod beyond;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accord::guard;
 use crate::backup::{self, Header};
 use crate::bootstrap::Bootstrap;
+use crate::command::Revision;
 use crate::disk::flusher::Flusher;
 use crate::disk::room::Room;
 use crate::disk::{Disk, rocks};
@@ -32,10 +34,8 @@ use crate::store::HistoryWindow;
 use crate::types::{LogId, Membership, SnapshotMeta, StoredMembership, Types, Vote, log_id, term_of};
 
 pub use answer::{Answer, ask};
+pub use beyond::REVISION_JUMP;
 
-/// How far the revision jumps: farther than a cluster comes in years of writes, so that whatever a client remembers
-/// lies in the past, and is gone.
-pub const REVISION_JUMP: u64 = 1_000_000_000;
 const SYNC_DEADLINE: Duration = Duration::from_secs(60);
 /// Entries that are applied at once while a log is brought to its end.
 const APPLIED_AT_ONCE: u64 = 1_000;
@@ -73,8 +73,10 @@ pub struct NewReplica {
     pub members: Vec<Member>,
 }
 
-/// Reads the file to its end before anything is kept: a damaged one leaves no data behind.
-pub async fn restore(file: &Path, new: &NewReplica, revision_jump: u64) -> Result<Header, Error> {
+/// Reads the file to its end before anything is kept: a damaged one leaves no data behind. The new cluster begins `revision_jump`
+/// behind the file's revision, and further where its id says when it was made ([`identity::made_at_ms`]). Returns what the file
+/// is, and where the cluster begins.
+pub async fn restore(file: &Path, new: &NewReplica, revision_jump: u64) -> Result<(Header, Revision), Error> {
     if !is_empty(&new.dir) {
         return Err(Error::NotEmpty(new.dir.clone()));
     }
@@ -88,7 +90,8 @@ pub async fn restore(file: &Path, new: &NewReplica, revision_jump: u64) -> Resul
     }
     // The ids of the past bind the old cluster's members, not the new one's.
     used::forget(&mut state);
-    state.set_revision(header.revision + revision_jump);
+    let begins = beyond::all_known(header.revision, revision_jump, identity::made_at_ms(&new.cluster_id));
+    state.set_revision(begins);
     let at = log_id(header.applied_term.max(1), header.applied_index.max(1));
     let unusable = |source| Error::Data { dir: new.dir.clone(), source };
     let places: BTreeMap<u64, _> = new.members.iter().map(|member| (member.id, member.place())).collect();
@@ -104,7 +107,7 @@ pub async fn restore(file: &Path, new: &NewReplica, revision_jump: u64) -> Resul
     };
     let written = written.await.map_err(unusable);
     disk.close();
-    written.map(|()| header)
+    written.map(|()| (header, begins))
 }
 
 /// What a stopped replica has.
@@ -146,8 +149,8 @@ pub async fn inspect(dir: &Path) -> Result<Inspection, Error> {
 }
 
 /// Makes the replica in `dir` a cluster of one, in the next epoch: everything in its log is taken for committed, the
-/// other members are out for ever. Returns the new cluster id.
-pub async fn recover(dir: &Path, replica: u64) -> Result<String, Error> {
+/// other members are out for ever. `now_ms`: since the Unix epoch. Returns the new cluster id.
+pub async fn recover(dir: &Path, replica: u64, now_ms: u64) -> Result<String, Error> {
     let before = inspect(dir).await?;
     if before.replica != replica {
         return Err(Error::Other { dir: dir.into(), found: before.replica, cluster: before.cluster_id });
@@ -163,7 +166,7 @@ pub async fn recover(dir: &Path, replica: u64) -> Result<String, Error> {
         let highest = before.members.iter().map(|member| member.id).max().unwrap_or(0);
         let others = before.members.iter().map(|member| member.id).filter(|id| *id != replica);
         used::close(&mut state, highest, others);
-        state.set_revision(state.revision() + REVISION_JUMP);
+        state.set_revision(beyond::all_known(state.revision(), REVISION_JUMP, Some(now_ms)));
         // The identity first: whatever interrupts this, the replica never again speaks for the old cluster.
         let owner = Identity { cluster_id: cluster_id.clone(), replica };
         owner.write(&*disk)?;

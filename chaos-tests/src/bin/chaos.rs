@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use kontiki_chaos_tests::runner::{Outcome, Report, Runner, Subject, Totals};
+use kontiki_chaos_tests::sim::memory::Counting;
 use kontiki_chaos_tests::sim::os;
 use kontiki_chaos_tests::{cluster, store};
 
@@ -57,7 +58,7 @@ struct Args {
 
 /// As the product has it; a run takes less time.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Counting<mimalloc::MiMalloc> = Counting(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
     let args = Args::parse();

@@ -1,6 +1,9 @@
 //! What came of a run, and of many; how a run's process tells its parent. Pure, but for starting a world.
 
-use crate::sim::os;
+use crate::sim::{memory, os};
+
+/// What stays behind of a world that has ended: what is made once per process (kinds, certificates, what TLS can do).
+const KEPT_BYTES_MAX: i64 = 1 << 20;
 
 /// Between what came of a run and its trace.
 const TRACE_FOLLOWS: &str = "\u{1e}\n";
@@ -26,7 +29,22 @@ impl Report {
     /// Of a world on a thread of its own.
     pub fn of(seed: u64, world: impl FnOnce() -> Report + Send + 'static) -> Report {
         let failed = |why| Report { seed, failures: vec![why], ..Report::default() };
-        os::run(seed, world).unwrap_or_else(failed)
+        let watched = move || {
+            let before = memory::held();
+            let mut report = world();
+            let kept = memory::held() - before - report.bytes();
+            // One that has failed was not told to end.
+            if report.failures.is_empty() && kept > KEPT_BYTES_MAX {
+                report.failures.push(format!("a world that has ended left {kept} bytes behind"));
+            }
+            report
+        };
+        os::run(seed, watched).unwrap_or_else(failed)
+    }
+
+    /// What it takes itself.
+    fn bytes(&self) -> i64 {
+        self.failures.iter().map(String::capacity).chain([self.trace.capacity()]).sum::<usize>() as i64
     }
 }
 

@@ -47,6 +47,10 @@ struct Inner {
     loses_end: bool,
     /// The newest mark of the log's end went with a crash: what it vouched for cannot be missed before there is another.
     unmarked: bool,
+    /// The handle of which a write has failed: it writes no more.
+    broken: u64,
+    /// The batch of that write. It may be there all the same, once the disk is opened again.
+    stray: Option<Batch>,
     /// A sync has failed: the kernel forgot which pages were dirty, so later syncs succeed and make nothing durable.
     forgetful: bool,
 }
@@ -76,6 +80,12 @@ impl Inner {
         self.unsynced.back().unwrap_or(&self.durable)
     }
 
+    fn with(&self, batch: &Batch) -> Tables {
+        let mut tables = self.newest().clone();
+        batch.writes.iter().for_each(|write| apply(&mut tables, write.clone()));
+        tables
+    }
+
     fn make_durable(&mut self, tables: Tables) {
         self.earlier.push_back(std::mem::replace(&mut self.durable, tables));
         if self.earlier.len() > LOST_MAX {
@@ -101,8 +111,8 @@ impl Platters {
     }
 
     /// The host loses its power, or its process dies. Of the unsynced batches a random number of the oldest survive:
-    /// what the kernel had written by then. The next one may be torn, which its checksum shows: it is as good as lost.
-    /// Returns how many were lost, of the unsynced and of the synced.
+    /// what the kernel had written by then. The next one may be torn, which its checksum shows: it is as good as lost. One whose
+    /// write failed may survive all others. Returns how many were lost, of the unsynced and of the synced.
     pub fn crash(&self) -> (usize, usize) {
         let mut inner = self.lock();
         inner.opened += 1;
@@ -110,6 +120,11 @@ impl Platters {
         let lost = inner.unsynced.len() - surviving;
         if surviving > 0 {
             let tables = inner.unsynced[surviving - 1].clone();
+            inner.make_durable(tables);
+        }
+        let stray = inner.stray.take().filter(|_| lost == 0 && self.random.below(2) == 0);
+        if let Some(stray) = stray {
+            let tables = inner.with(&stray);
             inner.make_durable(tables);
         }
         inner.unsynced.clear();
@@ -196,13 +211,14 @@ impl Disk for Handle {
         if inner.faults.full {
             return Err(no_room());
         }
+        if inner.broken == self.number {
+            return Err(io::Error::other("the simulated disk is written to no more: a write has failed"));
+        }
         if inner.faults.fail_write {
+            (inner.broken, inner.stray) = (self.number, Some(batch.clone()));
             return Err(io::Error::other("the simulated disk cannot write"));
         }
-        let mut tables = inner.newest().clone();
-        for write in &batch.writes {
-            apply(&mut tables, write.clone());
-        }
+        let tables = inner.with(batch);
         inner.unsynced.push_back(tables);
         inner.written += 1;
         Ok(())
@@ -269,6 +285,7 @@ impl Disk for Handle {
         inner.durable = Tables::default();
         inner.earlier.clear();
         inner.unsynced.clear();
+        (inner.broken, inner.stray) = Default::default();
         inner.synced = inner.written;
         Ok(())
     }

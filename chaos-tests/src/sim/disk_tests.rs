@@ -112,3 +112,26 @@ async fn it_fails_when_told_to() {
     platters.replace();
     assert!(keys(&*platters.open()).is_empty());
 }
+
+#[tokio::test]
+async fn a_write_that_failed_may_have_been_done() {
+    let mut found = std::collections::BTreeSet::new();
+    for seed in 0..30 {
+        let platters = Platters::new(Random::from_seed(seed));
+        let disk = platters.open();
+        put(&*disk, "a");
+        disk.sync().await.unwrap();
+        let mut batch = Batch::default();
+        batch.put(Table::Log, Bytes::from_static(b"b"), "b".into());
+        platters.set(|faults| faults.fail_write = true);
+        assert!(disk.write(&batch).is_err());
+        assert_eq!(keys(&*disk), ["a"], "not while the same process runs");
+        platters.set(|faults| faults.fail_write = false);
+        assert!(disk.write(&batch).is_err(), "and that writes no more");
+        platters.crash();
+        let disk = platters.open();
+        found.insert(keys(&*disk).len());
+        put(&*disk, "c");
+    }
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), [1, 2]);
+}

@@ -6,10 +6,12 @@
 //! - [`wire`]: a machine's connections, whatever becomes of its process;
 //! - [`links`]: what faults make of the links between hosts;
 //! - [`disk`]: a disk that forgets what was not synced;
+//! - [`memory`]: what a world holds;
 //! - [`trace`]: everything that happened, for comparing two runs.
 
 pub mod disk;
 pub mod links;
+pub mod memory;
 pub mod os;
 pub mod trace;
 pub mod wire;

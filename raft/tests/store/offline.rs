@@ -111,9 +111,9 @@ async fn the_survivor_of_a_lost_majority_goes_on_and_the_others_are_out() {
     let found = offline::inspect(&cluster.dir(2)).await.unwrap();
     assert_eq!((found.replica, found.voters.len(), found.cluster_id.as_str()), (2, 3, "test-cluster"));
     assert!(found.last_index >= 20 && !found.abstains && found.fenced.is_none(), "{found:?}");
-    let wrong = offline::recover(&cluster.dir(2), 3).await.unwrap_err();
+    let wrong = offline::recover(&cluster.dir(2), 3, 0).await.unwrap_err();
     assert!(wrong.to_string().contains("belongs to replica 2"), "{wrong}");
-    assert_eq!(offline::recover(&cluster.dir(2), 2).await.unwrap(), "test-cluster-epoch-1");
+    assert_eq!(offline::recover(&cluster.dir(2), 2, 0).await.unwrap(), "test-cluster-epoch-1");
 
     // The configuration is as it was.
     let survivor = cluster.start(2).await;
@@ -208,7 +208,7 @@ async fn a_replica_says_whether_it_leads_and_why_it_takes_no_part_and_its_data_s
 #[tokio::test]
 async fn what_runs_or_is_empty_is_not_touched() {
     let cluster = Cluster::started(1).await;
-    let error = offline::recover(&cluster.dir(1), 1).await.unwrap_err();
+    let error = offline::recover(&cluster.dir(1), 1, 0).await.unwrap_err();
     assert!(error.to_string().contains("in use by another process"), "{error}");
     let error = offline::inspect(&cluster.dir(9)).await.unwrap_err();
     assert!(error.to_string().contains("no replica ever ran"), "{error}");
