@@ -11,7 +11,7 @@ use crate::{Client, Error};
 impl Client {
     /// The replicas, with every change that was answered before. Without a leader, as one of them sees them: it says so.
     pub async fn replicas(&self) -> Result<ListReplicasReply, Error> {
-        self.call_admin(Repeat::Always, |mut admin| async move { admin.list_replicas(ListReplicasRequest {}).await })
+        self.call_admin(Repeat::Read, |mut admin| async move { admin.list_replicas(ListReplicasRequest {}).await })
             .await
     }
 
@@ -52,7 +52,7 @@ impl Client {
     /// stream that breaks leaves a part of a file. `local`: without asking a leader whether the replica is up to date.
     pub async fn snapshot(&self, local: bool) -> Result<tonic::Streaming<SnapshotBytes>, Error> {
         self.call_admin(
-            Repeat::Always,
+            Repeat::Read,
             |mut admin| async move { admin.save_snapshot(SaveSnapshotRequest { local }).await },
         )
         .await

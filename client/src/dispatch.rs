@@ -33,7 +33,9 @@ pub struct Client {
 /// May a call be sent again when its outcome is not known?
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repeat {
-    /// Reads, and writes that come to the same when done twice.
+    /// Reads: they change nothing, so that no outcome of theirs is unknown.
+    Read,
+    /// Writes that come to the same when done twice.
     Always,
     /// Only when nothing was sent.
     Never,
@@ -65,7 +67,7 @@ impl Client {
 
     /// The state of the replicas and nodes, from whichever replica answers first; also without a leader.
     pub async fn status(&self) -> Result<proto::api::StatusReply, Error> {
-        self.call(Repeat::Always, |mut replica| async move { replica.status(proto::api::StatusRequest {}).await }).await
+        self.call(Repeat::Read, |mut replica| async move { replica.status(proto::api::StatusRequest {}).await }).await
     }
 
     /// Sends a call until it is answered or the deadline passes. Cancel safe as far as the call itself is.
@@ -95,6 +97,8 @@ impl Client {
         let deadline = Instant::now() + self.config().timeout;
         let mut pause = PAUSE_MIN;
         let mut tried = 0;
+        // One attempt that may have taken effect is enough, whatever becomes of those after it.
+        let mut may_be_done = false;
         loop {
             let (place, replica) = self.replicas.present();
             let limit = deadline.min(Instant::now() + share);
@@ -102,11 +106,12 @@ impl Client {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
-            let step = judge(failure, repeat)?;
+            let step = judge(failure, repeat).map_err(|error| after(may_be_done, error))?;
+            may_be_done |= step.may_be_done;
             tried += 1;
             let left = timeout_at(deadline, self.leave(place)).await;
             if left.is_err() || Instant::now() + pause >= deadline {
-                return Err(step.into_error());
+                return Err(Retry { may_be_done, ..step }.into_error());
             }
             // As often as there are replicas at full speed, then slower and slower.
             if tried % self.replicas.count() == 0 {
@@ -140,7 +145,7 @@ impl Client {
                 Ok(Err(status)) => Err(status),
                 Err(_) => Err(tonic::Status::deadline_exceeded("the replica did not answer in time")),
             },
-            () = replica.pulse.stops(), if choice && repeat == Repeat::Always => {
+            () = replica.pulse.stops(), if choice && repeat != Repeat::Never => {
                 Err(tonic::Status::unavailable(format!("{} has fallen silent", replica.address)))
             }
         }
@@ -160,12 +165,13 @@ impl Client {
 /// A failure after which another replica may be tried.
 pub(crate) struct Retry {
     message: String,
-    sent: bool,
+    /// It is a write, and it was sent: it may have taken effect.
+    may_be_done: bool,
 }
 
 impl Retry {
     fn into_error(self) -> Error {
-        if self.sent { Error::Unknown(self.message) } else { Error::Unreachable(self.message) }
+        if self.may_be_done { Error::Unknown(self.message) } else { Error::Unreachable(self.message) }
     }
 }
 
@@ -174,24 +180,38 @@ pub(crate) fn judge(failure: tonic::Status, repeat: Repeat) -> Result<Retry, Err
     if let Some(status) = kubernetes_status(&failure) {
         // 429 and 503 say that nothing was done and that it may be tried again.
         return match status.code {
-            429 | 503 => Ok(Retry { message: status.message, sent: false }),
+            429 | 503 => Ok(Retry { message: status.message, may_be_done: false }),
             // Nothing was done, and no other replica knows more.
             504 if status.is_version_too_large() => Err(Error::Api(Box::new(status))),
-            504 if repeat == Repeat::Always => Ok(Retry { message: status.message, sent: true }),
-            504 => Err(Error::Unknown(status.message)),
+            504 if repeat == Repeat::Never => Err(Error::Unknown(status.message)),
+            504 => Ok(Retry { message: status.message, may_be_done: repeat == Repeat::Always }),
             _ => Err(Error::Api(Box::new(status))),
         };
     }
     let sent = !channel::never_sent(&failure);
-    let message = explain(&failure);
+    // A call that the replica's version does not know, or a message that is too large: no verb was begun.
+    let begun = sent && !matches!(failure.code(), Code::Unimplemented | Code::OutOfRange);
+    // Without a Kubernetes status these come from the connection: `ResourceExhausted` when HTTP/2 reset the stream to calm us.
     let broken = matches!(
         failure.code(),
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal | Code::Aborted
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::Internal
+            | Code::Aborted
+            | Code::ResourceExhausted
     );
-    match (broken, sent, repeat) {
-        (true, false, _) | (true, true, Repeat::Always) => Ok(Retry { message, sent }),
-        (true, true, Repeat::Never) => Err(Error::Unknown(message)),
-        (false, _, _) => Err(Error::Unreachable(message)),
+    let retry = Retry { message: explain(&failure), may_be_done: begun && repeat != Repeat::Read };
+    if broken && !(sent && repeat == Repeat::Never) { Ok(retry) } else { Err(retry.into_error()) }
+}
+
+/// What the last attempt certainly did not do, one before it may have done. A definite answer stays what it is: the calls
+/// that are sent again come to the same when done twice.
+fn after(may_be_done: bool, error: Error) -> Error {
+    match error {
+        Error::Unreachable(message) if may_be_done => Error::Unknown(message),
+        other => other,
     }
 }
 
@@ -221,4 +241,58 @@ fn explain(failure: &tonic::Status) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::metadata::MetadataValue;
+
+    use super::*;
+
+    fn judged(failure: tonic::Status, repeat: Repeat) -> String {
+        match judge(failure, repeat) {
+            Ok(Retry { may_be_done: true, .. }) => "again, may be done".into(),
+            Ok(Retry { may_be_done: false, .. }) => "again".into(),
+            Err(Error::Unknown(_)) => "unknown".into(),
+            Err(Error::Unreachable(_)) => "unreachable".into(),
+            Err(Error::Api(status)) => status.code.to_string(),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    fn answer(status: Status) -> tonic::Status {
+        let mut failure = tonic::Status::unknown("");
+        failure.metadata_mut().insert_bin(proto::STATUS_METADATA, MetadataValue::from_bytes(&status.to_json()));
+        failure
+    }
+
+    #[test]
+    fn a_write_that_was_sent_is_never_said_to_have_changed_nothing() {
+        let code = |code| tonic::Status::new(code, "");
+        for (failure, read, always, never) in [
+            (channel::silent("a", ANSWER_MAX), "again", "again", "again"),
+            (code(Code::Unavailable), "again", "again, may be done", "unknown"),
+            (code(Code::ResourceExhausted), "again", "again, may be done", "unknown"),
+            (code(Code::PermissionDenied), "unreachable", "unknown", "unknown"),
+            (code(Code::Unimplemented), "unreachable", "unreachable", "unreachable"),
+            (code(Code::OutOfRange), "unreachable", "unreachable", "unreachable"),
+            (answer(Status::service_unavailable("no leader", 1)), "again", "again", "again"),
+            (answer(Status::timeout("the leader changed", 0)), "again", "again, may be done", "unknown"),
+            (answer(Status::version_too_large(9, 5)), "504", "504", "504"),
+            (answer(Status::bad_request("no")), "400", "400", "400"),
+        ] {
+            for (repeat, expected) in [(Repeat::Read, read), (Repeat::Always, always), (Repeat::Never, never)] {
+                assert_eq!(judged(failure.clone(), repeat), expected, "{failure:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_attempt_may_have_done_is_not_forgotten() {
+        let unreachable = || Error::Unreachable("no such call".into());
+        assert!(matches!(after(false, unreachable()), Error::Unreachable(_)));
+        assert!(matches!(after(true, unreachable()), Error::Unknown(_)));
+        let answer = Error::Api(Box::new(Status::bad_request("no")));
+        assert_eq!(after(true, answer).code(), Some(400), "that is how it stands now");
+    }
 }

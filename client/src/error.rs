@@ -4,13 +4,15 @@ use api::status::Status;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The cluster's own answer: not found, conflict, invalid, forbidden and so on.
+    /// The cluster's own answer: not found, conflict, invalid, forbidden and so on. Of a merge patch that was sent again it is
+    /// the answer to the last attempt; one whose answer was lost may have taken effect before.
     #[error("{}", .0.message)]
     Api(Box<Status>),
     /// No replica answered in time. Nothing was changed by this call.
     #[error("no replica answered: {0}")]
     Unreachable(String),
-    /// The connection broke, or time ran out, after a write was sent: it may have taken effect.
+    /// The connection broke, or time ran out, after a write was sent: it may have taken effect. Also when later attempts
+    /// certainly did nothing.
     #[error("the outcome is unknown: {0}")]
     Unknown(String),
     #[error("the answer cannot be read as {kind}")]

@@ -18,8 +18,8 @@
 //! A call goes to the replica that answered last. When that cannot be reached, or falls silent for more than half a second (a
 //! ping, which any process that runs answers at once, stays unanswered), the client goes on at the first of the others that
 //! answers. Reads and merge patches are then sent again; whatever would not come to the same when done twice is not, and ends
-//! as [`Error::Unknown`] when it was sent. What is given up is cancelled: a replica that was frozen does not begin it
-//! later.
+//! as [`Error::Unknown`] when it was sent. So does a merge patch that is never answered, when any of its attempts was sent.
+//! What is given up is cancelled: a replica that was frozen does not begin it later.
 //!
 //! In reading order: [`config`] says where the replicas are and who we are; [`Client`] sends one call to whichever
 //! replica answers; [`Api`] gives the calls types; [`Watch`] goes on over failovers; [`admin`] changes the replicas; [`cli`] is
@@ -30,6 +30,7 @@ pub mod cli;
 pub mod config;
 mod dispatch;
 mod error;
+mod listing;
 mod logs;
 mod pulse;
 mod replicas;

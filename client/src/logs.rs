@@ -47,7 +47,7 @@ impl Client {
             limit_bytes: request.limit_bytes,
             since_time: String::new(),
         };
-        let chunks = self.call(Repeat::Always, |mut replica| {
+        let chunks = self.call(Repeat::Read, |mut replica| {
             let request = request.clone();
             async move { replica.logs(request).await }
         });

@@ -175,8 +175,8 @@ impl<K: Scope> Api<K> {
         self.client.delete_object(self.target(name, ""), options, false).await.map(|_| ())
     }
 
-    /// Every change from `options.resource_version` on ("": the present objects first, as `Added`). Goes on at another
-    /// replica after a failover, without a gap and without repeating.
+    /// Every change from `options.resource_version` on ("", "0": the present objects first, as `Added`). Goes on at another
+    /// replica after a failover, without a gap and without repeating, also among the present objects: see [`Watch`].
     pub fn watch(&self, options: ListOptions) -> Watch<K> {
         Watch::new(self.client.clone(), self.target("", ""), options)
     }
@@ -184,7 +184,7 @@ impl<K: Scope> Api<K> {
 
 impl Client {
     pub(crate) async fn get_object(&self, request: wire::GetRequest) -> Result<wire::Object, Error> {
-        self.call(Repeat::Always, |mut replica| {
+        self.call(Repeat::Read, |mut replica| {
             let request = request.clone();
             async move { replica.get(request).await }
         })
@@ -192,7 +192,7 @@ impl Client {
     }
 
     pub(crate) async fn history(&self, request: wire::HistoryRequest) -> Result<wire::HistoryReply, Error> {
-        self.call(Repeat::Always, |mut replica| {
+        self.call(Repeat::Read, |mut replica| {
             let request = request.clone();
             async move { replica.history(request).await }
         })
@@ -200,7 +200,7 @@ impl Client {
     }
 
     pub(crate) async fn list_objects(&self, request: wire::ListRequest) -> Result<wire::ListReply, Error> {
-        self.call(Repeat::Always, |mut replica| {
+        self.call(Repeat::Read, |mut replica| {
             let request = request.clone();
             async move { replica.list(request).await }
         })

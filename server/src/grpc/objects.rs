@@ -7,7 +7,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Door, STREAM_QUEUE, Stream, convert};
 use crate::auth::Identity;
-use crate::objects::answer::{Changed, Deleted, Event, Object};
+use crate::objects::answer::{Changed, Deleted, Event, INITIAL_END, Object};
 use crate::objects::request::{
     Body, Create, Delete, DeleteOptions, Get, History, List, Patch, PatchType, Selection, Update, Watch, WatchStart,
 };
@@ -92,15 +92,8 @@ pub async fn watch(
     user: Identity,
     request: wire::WatchRequest,
 ) -> Result<Stream<wire::WatchEvent>, Status> {
-    let target = convert::target(request.target)?;
-    let selection = Selection::parse(target.kind, &request.label_selector, &request.field_selector)?;
-    let start = match request.resource_version.as_str() {
-        "" | "0" => WatchStart::Present(convert::freshness(&request.resource_version, false)?),
-        text => WatchStart::After(convert::revision(text)?),
-    };
-    let kind = target.kind;
-    let bookmarks = request.bookmarks;
-    let watch = Watch { target, selection, start, bookmarks, initial_end: false, timeout: None, user };
+    let watch = watched(request, user)?;
+    let kind = watch.target.kind;
     let mut events = door.objects.watch(watch).await?;
     let (sender, receiver) = mpsc::channel(STREAM_QUEUE);
     tokio::spawn(async move {
@@ -119,23 +112,58 @@ pub async fn watch(
     Ok(ReceiverStream::new(receiver))
 }
 
+fn watched(request: wire::WatchRequest, user: Identity) -> Result<Watch, Status> {
+    let target = convert::target(request.target)?;
+    let selection = Selection::parse(target.kind, &request.label_selector, &request.field_selector)?;
+    let start = match request.resource_version.as_str() {
+        "" | "0" => WatchStart::Present(convert::freshness(&request.resource_version, false)?),
+        text => WatchStart::After(convert::revision(text)?),
+    };
+    let (bookmarks, initial_end) = (request.bookmarks, request.initial_end);
+    Ok(Watch { target, selection, start, bookmarks, initial_end, timeout: None, user })
+}
+
 fn event_on_wire(kind: &api::kinds::Kind, event: Event) -> wire::WatchEvent {
     let (name, json) = match event {
         Event::Added(object) => ("ADDED", object.json()),
         Event::Modified(object) => ("MODIFIED", object.json()),
         Event::Deleted(object) => ("DELETED", object.json()),
-        Event::Bookmark { revision, .. } => ("BOOKMARK", bookmark(kind, revision).into()),
+        Event::Bookmark { revision, initial_end } => ("BOOKMARK", bookmark(kind, revision, initial_end).into()),
         Event::Error(status) => ("ERROR", status.to_json().into()),
     };
     wire::WatchEvent { r#type: name.into(), json }
 }
 
-fn bookmark(kind: &api::kinds::Kind, revision: u64) -> Vec<u8> {
-    let metadata = serde_json::json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+fn bookmark(kind: &api::kinds::Kind, revision: u64, initial_end: bool) -> Vec<u8> {
+    let mut metadata = serde_json::json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+    if initial_end {
+        metadata["annotations"] = serde_json::json!({INITIAL_END: "true"});
+    }
     let object = serde_json::json!({"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": metadata});
     object.to_string().into_bytes()
 }
 
 fn wired(object: Object) -> wire::Object {
     wire::Object { json: object.json() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::Freshness;
+
+    #[test]
+    fn the_end_of_what_is_there_at_first_is_marked_for_who_asks() {
+        let target = wire::Target { version: "v1".into(), resource: "pods".into(), ..Default::default() };
+        for initial_end in [false, true] {
+            let request = wire::WatchRequest { target: Some(target.clone()), initial_end, ..Default::default() };
+            let watch = watched(request, Identity::system("test")).unwrap();
+            assert_eq!((watch.start, watch.initial_end), (WatchStart::Present(Freshness::Newest), initial_end));
+            let event = event_on_wire(watch.target.kind, Event::Bookmark { revision: 7, initial_end });
+            let object: serde_json::Value = serde_json::from_slice(&event.json).unwrap();
+            let metadata = &object["metadata"];
+            assert_eq!((event.r#type.as_str(), &metadata["resourceVersion"]), ("BOOKMARK", &"7".into()));
+            assert_eq!(metadata["annotations"]["k8s.io/initial-events-end"] == "true", initial_end, "{object}");
+        }
+    }
 }

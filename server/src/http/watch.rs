@@ -17,14 +17,13 @@ use super::resources::Asked;
 use super::shapes::View;
 use super::{Doors, respond, shapes};
 use crate::metrics::Held;
+use crate::objects::answer::INITIAL_END;
 use crate::objects::{Event, Events, Object, Target, Watch};
 
 /// Events that are there already go out together, up to about this much.
 const PIECE_BYTES: usize = 32 << 10;
 /// Watches whose clients name no end are ended after 30 to 60 minutes, so that clients spread over the replicas.
 const UNASKED_TIMEOUT_SECONDS: u64 = 1800;
-/// On a bookmark that ends what was there at first (streaming lists).
-const INITIAL_END: &str = "k8s.io/initial-events-end";
 
 pub async fn answer(doors: &Doors, asked: Asked) -> Result<Response<Body>, Status> {
     let Asked { user, target, query, view, .. } = asked;

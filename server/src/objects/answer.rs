@@ -6,6 +6,9 @@ use bytes::Bytes;
 
 use super::room::Lent;
 
+/// The annotation of a bookmark that ends what was there at first.
+pub const INITIAL_END: &str = "k8s.io/initial-events-end";
+
 /// One object at one revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use api::Key;
 use api::status::Status;
-use raft::{ReadError, State, Versioned};
+use raft::{State, Versioned};
 use serde_json::Value;
 
 use super::answer::{Object, Page};
@@ -120,7 +120,8 @@ impl Objects {
         }
     }
 
-    /// The state at this revision or a later one; at an earlier one where that is all there is.
+    /// The state at this revision or a later one; at an earlier one only where that is all there is. A replica that no leader
+    /// confirms cannot know that: it answers 503, and clients go on at another one.
     async fn reached(&self, revision: u64) -> Result<State, Status> {
         let now = self.store.trusted().map_err(|error| failure::read(&error))?;
         if now.revision() >= revision {
@@ -136,10 +137,7 @@ impl Objects {
             caught_up = self.store.caught_up(revision, CATCH_UP_DEADLINE) => caught_up,
             () = all_there_is => self.store.trusted(),
         };
-        reached.map_err(|error| match error {
-            ReadError::Fenced(_) => failure::read(&error),
-            ReadError::NoLeader(_) => Status::version_too_large(revision, self.store.state().revision()),
-        })
+        reached.map_err(|error| failure::read(&error))
     }
 
     /// A permission that ends at a node must reach this object.

@@ -117,7 +117,7 @@ pub struct Watch {
     pub selection: Selection,
     pub start: WatchStart,
     pub bookmarks: bool,
-    /// Marks the end of what was there at first with a bookmark (`sendInitialEvents=true`).
+    /// Marks the end of what was there at first with a bookmark (`sendInitialEvents=true`, `initial_end` over gRPC).
     pub initial_end: bool,
     /// The watch ends by itself after this long.
     pub timeout: Option<Duration>,

@@ -158,6 +158,44 @@ async fn a_read_of_any_revision_costs_no_round_and_is_refused_on_a_replica_that_
 }
 
 #[tokio::test]
+async fn only_a_replica_that_knows_all_there_is_says_that_a_revision_is_too_large() {
+    use base64::Engine as _;
+    let replicas = Replicas::start().await;
+    let (leader, _) = replicas.both();
+    make_namespaces(&leader).await;
+    let store = replicas.follower();
+    let follower = Objects::new(store.clone(), Env::real());
+    let future = list(&leader, 0, "", Freshness::Newest).await.unwrap().revision + 1000;
+    let refused = list(&follower, 0, "", Freshness::NotOlderThan(future)).await.unwrap_err();
+    assert!(refused.code == 504 && refused.is_version_too_large(), "{refused:?}");
+
+    for other in replicas.stores.iter().filter(|other| other.id() != store.id()) {
+        other.kill().await;
+    }
+    let token = format!(r#"{{"rv":{future},"after":"a"}}"#);
+    let token = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(token);
+    let watch = Watch {
+        target: config_maps(),
+        selection: Selection::default(),
+        start: WatchStart::After(future),
+        bookmarks: false,
+        initial_end: false,
+        timeout: None,
+        user: Identity::system("test"),
+    };
+    let (listed, gone_on, watched) = tokio::join!(
+        list(&follower, 0, "", Freshness::NotOlderThan(future)),
+        list(&follower, 1, &token, Freshness::Newest),
+        follower.watch(watch),
+    );
+    for refused in [listed.err(), gone_on.err(), watched.err()] {
+        let refused = refused.expect("another may be that far");
+        assert_eq!((refused.code, refused.reason.as_str()), (503, "ServiceUnavailable"), "{refused:?}");
+        assert_eq!(refused.details.unwrap().retry_after_seconds, 1);
+    }
+}
+
+#[tokio::test]
 async fn a_look_back_that_does_not_get_its_turn_ends_in_clear_words() {
     let replica = Replica::start().await;
     let client = replica.admin();

@@ -1,5 +1,7 @@
-//! Replicas in memory that can be frozen: the kernel below them still takes connections and bytes. Acts.
+//! Replicas in memory that answer as they are told, and that can be frozen: the kernel below them still takes connections and
+//! bytes. Acts.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -20,25 +22,31 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{Connected, Server};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::script::{Script, Told};
+
 const BUFFER_BYTES: usize = 64 << 10;
 /// How long a write takes.
 const WRITE: Duration = Duration::from_millis(1);
 
 pub struct Cluster {
     pub replicas: Vec<Arc<Replica>>,
+    pub script: Arc<Script>,
     identity: Identity,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub enum Answer {
     After(Duration),
-    /// 504, and from then on at once.
-    UnknownOnce,
+    /// Nothing is done here, whatever it says.
+    Refusal(api::status::Status),
 }
 
 pub struct Replica {
+    place: usize,
+    script: Arc<Script>,
     writes: AtomicUsize,
-    answer: Mutex<Answer>,
+    /// To the next calls. After them: to do what is asked, at once.
+    answers: Mutex<VecDeque<Answer>>,
     /// Who waits for it to go on, while it is frozen.
     frozen: Mutex<Option<Vec<Waker>>>,
     connections: mpsc::Sender<io::Result<Incoming>>,
@@ -47,6 +55,11 @@ pub struct Replica {
 
 impl Cluster {
     pub fn new(count: usize) -> Cluster {
+        Cluster::with_script(count, &[])
+    }
+
+    /// Its watches are told this.
+    pub fn with_script(count: usize, script: &[&str]) -> Cluster {
         tls::install_provider();
         let authority = Authority::make("test").unwrap();
         let hosts = [API_NAME.to_owned()];
@@ -57,8 +70,9 @@ impl Cluster {
             key_pem: pair.key_pem,
             authority_pem: authority.certificate_pem().to_owned(),
         };
-        let replicas = (0..count).map(|_| Replica::start(&identity)).collect();
-        Cluster { replicas, identity }
+        let script = Arc::new(Script::new(script));
+        let replicas = (0..count).map(|place| Replica::start(place, &identity, script.clone())).collect();
+        Cluster { replicas, script, identity }
     }
 
     pub fn client(&self) -> Client {
@@ -74,11 +88,13 @@ impl Cluster {
 }
 
 impl Replica {
-    fn start(identity: &Identity) -> Arc<Replica> {
+    fn start(place: usize, identity: &Identity, script: Arc<Script>) -> Arc<Replica> {
         let (connections, incoming) = mpsc::channel(16);
         let replica = Arc::new(Replica {
+            place,
+            script,
             writes: AtomicUsize::default(),
-            answer: Mutex::new(Answer::After(WRITE)),
+            answers: Mutex::default(),
             frozen: Mutex::default(),
             connections,
             acceptor: tls::acceptor(identity, ClientCertificate::Required, &["h2"]).unwrap(),
@@ -93,8 +109,8 @@ impl Replica {
         self.writes.load(Relaxed)
     }
 
-    pub fn answer(&self, answer: Answer) {
-        *self.answer.lock().unwrap() = answer;
+    pub fn answer(&self, answers: impl IntoIterator<Item = Answer>) {
+        *self.answers.lock().unwrap() = answers.into_iter().collect();
     }
 
     pub fn freeze(&self) {
@@ -116,19 +132,23 @@ impl Replica {
         far
     }
 
-    async fn write(&self) -> Result<Response<wire::Object>, Status> {
-        let answer = std::mem::replace(&mut *self.answer.lock().unwrap(), Answer::After(WRITE));
-        match answer {
+    async fn write(&self) -> Reply<wire::Object> {
+        let written = self.read().await?;
+        self.writes.fetch_add(1, Relaxed);
+        Ok(written)
+    }
+
+    async fn read(&self) -> Reply<wire::Object> {
+        let answer = self.answers.lock().unwrap().pop_front();
+        match answer.unwrap_or(Answer::After(WRITE)) {
             Answer::After(pause) => tokio::time::sleep(pause).await,
-            Answer::UnknownOnce => {
-                let unknown = api::status::Status::timeout("the leader changed", 0);
-                let mut status = Status::deadline_exceeded("the leader changed");
-                let json = tonic::metadata::MetadataValue::from_bytes(&unknown.to_json());
+            Answer::Refusal(refusal) => {
+                let mut status = Status::unknown(refusal.message.clone());
+                let json = tonic::metadata::MetadataValue::from_bytes(&refusal.to_json());
                 status.metadata_mut().insert_bin(proto::STATUS_METADATA, json);
                 return Err(status);
             }
         }
-        self.writes.fetch_add(1, Relaxed);
         let json = br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"one"}}"#;
         Ok(Response::new(wire::Object { json: json.to_vec().into() }))
     }
@@ -237,7 +257,7 @@ impl Api for Door {
     }
 
     async fn get(&self, _: Request<wire::GetRequest>) -> Reply<wire::Object> {
-        not_here()
+        self.0.read().await
     }
 
     async fn list(&self, _: Request<wire::ListRequest>) -> Reply<wire::ListReply> {
@@ -260,10 +280,10 @@ impl Api for Door {
         not_here()
     }
 
-    type WatchStream = Nothing<wire::WatchEvent>;
+    type WatchStream = Told;
 
-    async fn watch(&self, _: Request<wire::WatchRequest>) -> Reply<Self::WatchStream> {
-        not_here()
+    async fn watch(&self, request: Request<wire::WatchRequest>) -> Reply<Self::WatchStream> {
+        Ok(Response::new(self.0.script.open(self.0.place, request.into_inner())))
     }
 
     type LogsStream = Nothing<wire::Chunk>;

@@ -1,19 +1,19 @@
 //! A replica that is frozen breaks no connection. A client leaves it all the same, within a second, and nothing is sent
-//! twice that must not be. Time is virtual.
-
-mod replica;
+//! twice that must not be.
 
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kontiki_client::{Api, Error, Patch};
-use replica::{Answer, Cluster};
 use tokio::time::{Instant, sleep};
+
+use crate::outcome::lost;
+use crate::replica::{Answer, Cluster};
 
 /// What a writing client may notice of a frozen replica, before anybody had to be elected.
 const NOTICED_MAX: Duration = Duration::from_millis(700);
 
-fn merge() -> Patch {
+pub fn merge() -> Patch {
     Patch::Merge(br#"{"data":{"a":"b"}}"#.to_vec())
 }
 
@@ -59,7 +59,7 @@ async fn a_new_connection_to_a_frozen_replica_holds_nobody_up() {
 async fn a_replica_that_is_only_slow_is_waited_for() {
     let cluster = Cluster::new(3);
     let (api, at) = begun(&cluster).await;
-    cluster.replicas[at].answer(Answer::After(Duration::from_secs(4)));
+    cluster.replicas[at].answer([Answer::After(Duration::from_secs(4))]);
     assert!(patched(&api).await >= Duration::from_secs(4));
     assert_eq!((cluster.replicas[at].writes(), cluster.writes()), (2, 2));
 }
@@ -73,7 +73,7 @@ async fn after_an_unknown_outcome_a_frozen_replica_is_passed_by() {
         let frozen = &cluster.replicas[(at + next) % 3];
         frozen.freeze();
         sleep(Duration::from_secs(1)).await;
-        cluster.replicas.iter().for_each(|replica| replica.answer(Answer::UnknownOnce));
+        cluster.replicas.iter().for_each(|replica| replica.answer([lost()]));
         let noticed = patched(&api).await;
         assert!(noticed < Duration::from_millis(100), "{noticed:?}");
         frozen.thaw();
