@@ -14,6 +14,11 @@ say "Building kontiki"
 cargo build --release --locked --bin kontiki
 KONTIKI_IMAGES=all "$root/deploy/images.sh" "$CARGO_TARGET_DIR/release/kontiki"
 
+say "Known bugs"
+# The suite itself: most of them show within some seeds. `make mutants` looks for the others, too, for as long as it takes.
+cargo build --locked -q --workspace --features kontiki-chaos-tests/mutants --bin chaos
+"$CARGO_TARGET_DIR/debug/chaos" --mutants --seeds 40 --missed-max 10
+
 say "Tests"
 cargo nextest run --workspace --locked -E 'not binary(e2e)'
 cargo test --workspace --locked --doc -q

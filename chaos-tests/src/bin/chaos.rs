@@ -54,6 +54,9 @@ struct Args {
     /// Find every known bug, each within --seeds, and print the table (needs the feature `mutants`)
     #[arg(long)]
     mutants: bool,
+    /// With --mutants: so many of them need not be found
+    #[arg(long, default_value_t = 0)]
+    missed_max: usize,
 }
 
 /// As the product has it; a run takes less time.
@@ -199,7 +202,7 @@ fn switch(name: Option<&str>) -> Result<impl FnOnce() + Send + 'static, String> 
     }
 }
 
-/// A table of all known bugs, with the seed that finds each.
+/// A table of all known bugs, with the seed that finds each. Without the bug that seed must find nothing.
 fn all_mutants(args: &Args) -> Result<ExitCode, String> {
     let _available = switch(Some(raft::mutants::Mutant::ALL[0].1))?;
     let mut missed = 0;
@@ -217,7 +220,11 @@ fn all_mutants(args: &Args) -> Result<ExitCode, String> {
             }
             found.is_none()
         });
+        let sound = Runner { mutant: None, ..runner };
         match found {
+            Some((seed, _)) if !sound.run(seed, None).failures.is_empty() => {
+                return Err(format!("seed {seed} fails also without {name}; see {}", sound.replay(seed, None)));
+            }
             Some((seed, why)) => println!("{name:<28} {seed:>6} {what}\n{:37}{why}", ""),
             None => {
                 missed += 1;
@@ -226,5 +233,5 @@ fn all_mutants(args: &Args) -> Result<ExitCode, String> {
         }
     }
     println!("{} of {} found", raft::mutants::Mutant::ALL.len() - missed, raft::mutants::Mutant::ALL.len());
-    Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if missed <= args.missed_max { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
