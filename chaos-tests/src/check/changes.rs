@@ -1,5 +1,5 @@
 //! The changes as watchers saw them: one history for all of them, every revision once, a command's changes together,
-//! none left out, and fenced commands only in the order of their terms. Pure.
+//! none left out, and fenced commands only in their own terms. Pure.
 
 use std::collections::BTreeMap;
 
@@ -63,6 +63,11 @@ impl Agreed {
         self.changes.values()
     }
 
+    /// The changes to one key, in order.
+    pub fn of<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = &'a Change> {
+        self.changes.values().filter(move |change| change.key == key)
+    }
+
     /// Nothing was kept from this watcher.
     pub fn complete(&self, told: &Told) -> Result<(), String> {
         let range = self.changes.range(told.after + 1..told.upto.max(told.after) + 1);
@@ -73,8 +78,10 @@ impl Agreed {
         }
     }
 
-    /// `fence:<term>` is the author of what a leader's task of that term writes.
-    pub fn fences_in_order(&self) -> Result<(), String> {
+    /// `fence:<term>` is the author of what a leader's task of that term writes. `began`: of a term whose leader has applied an
+    /// entry of its own, the revision that its state had then. Whatever came after that revision came in that term or a later one,
+    /// for the terms of a log's entries never go back.
+    pub fn fences_hold(&self, began: &BTreeMap<u64, Revision>) -> Result<(), String> {
         let mut newest = (0, 0);
         for change in self.changes.values() {
             let Some(term) = change.author.strip_prefix("fence:").and_then(|term| term.parse::<u64>().ok()) else {
@@ -84,6 +91,10 @@ impl Agreed {
                 let (term_before, at) = newest;
                 let late = InWords(change);
                 return Err(format!("{late} took effect after term {term_before} had begun, at revision {at}"));
+            }
+            if let Some((later, at)) = began.range(term + 1..).find(|(_, at)| **at < change.revision) {
+                let late = InWords(change);
+                return Err(format!("{late} took effect after term {later} had begun, by revision {at}"));
             }
             newest = (term, change.revision);
         }
@@ -163,9 +174,20 @@ mod tests {
     fn a_fence_of_an_earlier_term_is_noticed() {
         let mut agreed = Agreed::default();
         agreed.add(&Change { author: "fence:4".into(), ..change(1, "a") }).unwrap();
-        agreed.fences_in_order().unwrap();
+        agreed.fences_hold(&BTreeMap::new()).unwrap();
         agreed.add(&change(2, "a")).unwrap();
-        assert!(agreed.fences_in_order().is_err());
+        assert!(agreed.fences_hold(&BTreeMap::new()).is_err());
+    }
+
+    #[test]
+    fn a_fence_of_an_earlier_term_is_noticed_before_the_later_one_has_written() {
+        let mut agreed = Agreed::default();
+        agreed.add(&change(1, "a")).unwrap();
+        agreed.add(&change(2, "a")).unwrap();
+        let hold = |began: &[(u64, Revision)]| agreed.fences_hold(&began.iter().copied().collect());
+        hold(&[(2, 0), (3, 0), (4, 2), (6, 9)]).unwrap();
+        assert!(hold(&[(3, 0), (4, 1)]).is_err());
+        assert!(hold(&[(3, 0), (4, 2), (5, 0)]).is_err(), "whichever later term it was");
     }
 
     #[test]

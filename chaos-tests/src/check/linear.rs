@@ -15,6 +15,27 @@ pub enum Effect {
         expected: Value,
         new: Value,
     },
+    /// Something stood there, whatever it was, but not this value.
+    Stands {
+        not: Value,
+    },
+}
+
+impl Effect {
+    /// It changes nothing.
+    pub fn is_reading(self) -> bool {
+        matches!(self, Effect::Read(_) | Effect::Stands { .. })
+    }
+
+    /// Can this take effect where the key holds that?
+    fn suits(self, state: Value) -> bool {
+        match self {
+            Effect::Read(value) => value == state,
+            Effect::Stands { not } => state.is_some() && state != not,
+            Effect::Swap { expected, .. } => expected == state,
+            Effect::Write(_) => true,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,10 +57,11 @@ pub fn check(operations: &[Operation]) -> Result<(), Vec<usize>> {
     let mut best: Taken = vec![0; operations.len().div_ceil(64)];
     let mut tried: HashSet<(Taken, Value)> = HashSet::new();
     let mut open = vec![(best.clone(), None::<u64>)];
-    while let Some((mut taken, mut state)) = open.pop() {
+    while let Some((mut taken, state)) = open.pop() {
         // A read that fits can always go first: it changes nothing.
         loop {
-            let read = possible(operations, &taken).find(|n| operations[*n].effect == Effect::Read(state));
+            let fits = |effect: Effect| effect.is_reading() && effect.suits(state);
+            let read = possible(operations, &taken).find(|n| fits(operations[*n].effect));
             let Some(read) = read else { break };
             take(&mut taken, read);
         }
@@ -57,40 +79,28 @@ pub fn check(operations: &[Operation]) -> Result<(), Vec<usize>> {
         }
         // Whoever must come next needs a value: its write is tried first, so it is put on top.
         let urgent = missing(operations, &taken).min_by_key(|n| operations[*n].returned);
-        let wanted = urgent.map(|n| needed(operations[n].effect));
+        let helps = |n: usize| urgent.is_some_and(|urgent| operations[urgent].effect.suits(made(operations[n].effect)));
         let mut next: Vec<usize> = possible(operations, &taken).collect();
-        next.sort_by_key(|n| (wanted == Some(made(operations[*n].effect)), urgent == Some(*n)));
+        next.sort_by_key(|n| (helps(*n), urgent == Some(*n)));
         for n in next {
-            let before = state;
-            match operations[n].effect {
-                Effect::Read(_) => continue,
-                Effect::Write(value) => state = value,
-                Effect::Swap { expected, new } if expected == state => state = new,
-                Effect::Swap { .. } => continue,
+            let effect = operations[n].effect;
+            if effect.is_reading() || !effect.suits(state) {
+                continue;
             }
             let mut after = taken.clone();
             take(&mut after, n);
-            open.push((after, state));
-            state = before;
+            open.push((after, made(effect)));
         }
     }
     Err(missing(operations, &best).collect())
 }
 
-/// The value that the key must have before.
-fn needed(effect: Effect) -> Value {
-    match effect {
-        Effect::Read(value) => value,
-        Effect::Swap { expected, .. } => expected,
-        Effect::Write(_) => None,
-    }
-}
-
-/// The value that the key has afterwards.
+/// The value that the key has afterwards, as far as the effect alone says it.
 fn made(effect: Effect) -> Value {
     match effect {
         Effect::Read(value) | Effect::Write(value) => value,
         Effect::Swap { new, .. } => new,
+        Effect::Stands { .. } => None,
     }
 }
 
@@ -130,6 +140,7 @@ mod tests {
                 "read" => Effect::Read(value(words[3])),
                 "write" => Effect::Write(value(words[3])),
                 "swap" => Effect::Swap { expected: value(words[3]), new: value(words[4]) },
+                "stands" => Effect::Stands { not: value(words[3]) },
                 other => panic!("{other}"),
             };
             Operation { invoked: words[0].parse().unwrap(), returned: words[1].parse().ok(), effect }
@@ -181,6 +192,19 @@ mod tests {
     #[test]
     fn a_value_from_nowhere() {
         bad("0 1 write 1\n 2 3 read 7");
+    }
+
+    #[test]
+    fn something_that_stood_there() {
+        good("0 1 write 1\n 2 3 stands -\n 4 5 read 1");
+        good("0 1 write 1\n 2 9 write 2\n 3 4 stands 1");
+        good("0 9 write 1\n 1 2 read -\n 3 4 stands -\n 5 6 read 1");
+        good("0 ? write 1\n 2 3 stands -");
+        bad("2 3 stands -");
+        bad("0 1 write 1\n 2 3 write -\n 4 5 stands -");
+        bad("0 1 write 1\n 2 3 stands 1");
+        bad("0 9 write 1\n 1 2 stands -\n 3 4 read -");
+        bad("0 1 write 1\n 2 9 write 2\n 3 4 stands 1\n 5 6 read 1");
     }
 
     #[test]

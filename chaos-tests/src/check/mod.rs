@@ -1,11 +1,13 @@
 //! What must hold of a run, judged from what was seen. One promise per file. Pure.
 //!
-//! Of a store: [`changes`], [`fences`], [`linear`], [`members`], [`past`], [`recency`], [`replicas`], [`set`]. Of a cluster:
-//! [`bounds`], [`homes`], [`identities`], [`pods`], [`settled`], [`terms`], [`versions`]. Of both: [`tasks`]. How both name
-//! a change: [`words`].
+//! Of a store: [`acknowledged`], [`changes`], [`fences`], [`linear`], [`members`], [`past`], [`recency`], [`replicas`], [`set`].
+//! Of a cluster: [`bounds`], [`homes`], [`identities`], [`pods`], [`settled`], [`terms`], [`versions`]. Of both: [`diagnosis`],
+//! [`tasks`]. How both name a change: [`words`].
 
+pub mod acknowledged;
 pub mod bounds;
 pub mod changes;
+pub mod diagnosis;
 pub mod fences;
 pub mod homes;
 pub mod identities;

@@ -1,4 +1,5 @@
-//! Revisions never go back: whoever begins after another has ended sees at least as new a state. Pure.
+//! Revisions never go back: whoever begins after another has ended sees at least as new a state, and a read that may be a little
+//! old sees at least what one would have seen that began so much earlier. Pure.
 
 use raft::Revision;
 
@@ -10,6 +11,13 @@ pub struct Seen {
     pub revision: Revision,
     /// It made the revision, so nobody can have seen it before.
     pub made: bool,
+}
+
+impl Seen {
+    /// A read that may be so old. Later ones are held against when it really ended.
+    pub fn within(stale_max: u64, invoked: u64, returned: u64, revision: Revision) -> Seen {
+        Seen { invoked: invoked.saturating_sub(stale_max), returned, revision, made: false }
+    }
 }
 
 pub fn check(seen: &[Seen]) -> Result<(), String> {
@@ -50,5 +58,16 @@ mod tests {
         assert!(seen(&[(0, 1, 5, true), (2, 3, 4, false)]).is_err());
         assert!(seen(&[(0, 1, 5, false), (2, 3, 5, true)]).is_err(), "made after it was seen");
         assert!(seen(&[(0, 1, 7, false), (0, 1, 5, true), (2, 3, 6, false)]).is_err());
+    }
+
+    #[test]
+    fn a_read_that_may_be_a_little_old_is_no_older() {
+        let written = |at: u64, revision| Seen { invoked: at, returned: at + 1, revision, made: true };
+        let read = |at: u64, revision| Seen::within(10, at, at + 1, revision);
+        check(&[written(0, 5), written(20, 6), read(30, 5)]).unwrap();
+        check(&[written(0, 5), read(4, 4)]).expect("there was no time so long before it");
+        assert!(check(&[written(0, 5), written(20, 6), read(32, 5)]).is_err(), "too old");
+        assert!(check(&[read(30, 6), written(40, 6)]).is_err(), "of what nobody had written");
+        assert!(check(&[read(30, 6), Seen { made: false, ..written(40, 5) }]).is_err(), "what it showed was gone");
     }
 }

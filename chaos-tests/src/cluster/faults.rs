@@ -93,6 +93,7 @@ impl Run {
         }
         self.restart_at.remove(&host);
         let store = self.shared.lock().stores.remove(&host);
+        store.iter().for_each(|store| self.shared.hear_diagnosis(store));
         self.world.kill(host, powered);
         drop(store);
         match host {

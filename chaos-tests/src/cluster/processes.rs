@@ -31,7 +31,10 @@ pub async fn replica(dir: PathBuf, host: HostId, platters: Platters, env: Env, s
         let stop = shared.stop.child_token();
         let (config, anew) = (setting::replica(&dir, host), Renewals::default());
         let ended = server::run_with(config, anew, env.clone(), stop, open).await;
-        shared.lock().stores.remove(&host);
+        let store = shared.lock().stores.remove(&host);
+        // One that begins anew to be rid of damage has told nobody yet.
+        store.iter().for_each(|store| shared.hear_diagnosis(store));
+        drop(store);
         // The supervisor starts it anew, whatever it has ended for.
         ended.map(drop)
     })

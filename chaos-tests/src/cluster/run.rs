@@ -198,8 +198,10 @@ impl Run {
 
     /// What must hold of the states, and of the processes, at every moment.
     fn look(&mut self) {
-        let stores: Vec<_> = self.shared.lock().stores.iter().map(|(host, store)| (*host, store.state())).collect();
-        for (host, state) in stores {
+        let stores: Vec<_> = self.shared.lock().stores.iter().map(|(host, store)| (*host, store.clone())).collect();
+        for (host, store) in stores {
+            self.shared.hear_diagnosis(&store);
+            let state = store.state();
             let checksum = checksum(state.range(b"", None));
             self.shared.judge(self.replicas.state(state.revision(), checksum, host as u64 + 1));
         }

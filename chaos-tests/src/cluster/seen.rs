@@ -9,6 +9,7 @@ use raft::{Change, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::check::changes::Told;
+use crate::check::diagnosis::Diagnosis;
 use crate::check::settled::Wish;
 use crate::sim::links::HostId;
 use crate::sim::os;
@@ -64,6 +65,11 @@ impl Shared {
             self.note(format_args!("VIOLATED {why}"));
             violations.push(why);
         }
+    }
+
+    /// Disks fail in a cluster's runs, and nothing rots.
+    pub fn hear_diagnosis(&self, store: &Store) {
+        self.judge(Diagnosis::of(store).check(false));
     }
 
     pub fn judge(&self, verdict: Result<(), String>) {

@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use client::{Api, Error, ListOptions};
+use client::{Api, DeleteOptions, Error, ListOptions};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use proto::seam::Random;
 use raft::Revision;
 
 use super::gaps::Gaps;
+use super::{refusal, watchers};
+use crate::check::acknowledged::Acknowledged;
 use crate::check::linear::{Effect, Value};
 use crate::check::recency;
 use crate::check::set::{Add, Reading};
@@ -71,7 +73,7 @@ impl Client {
         let intent = Effect::Swap { expected: None, new: Some(new) };
         let pending = self.shared.begin(key, intent);
         let written = self.api.create(&self.object(key, new, None)).await;
-        pending.end(self.ended(intent, written));
+        pending.end(self.ended(key, intent, written));
     }
 
     /// Whatever stands there, but something must.
@@ -80,7 +82,7 @@ impl Client {
         let intent = Effect::Write(Some(new));
         let pending = self.shared.begin(key, intent);
         let written = self.api.update(key, &self.object(key, new, None)).await;
-        pending.end(self.ended(intent, written));
+        pending.end(self.ended(key, intent, written));
     }
 
     /// Reads, and writes if what was read still stands.
@@ -91,28 +93,41 @@ impl Client {
         let intent = Effect::Swap { expected, new: Some(new) };
         let pending = self.shared.begin(key, intent);
         let written = self.api.update(key, &self.object(key, new, revision)).await;
-        pending.end(self.ended(intent, written));
+        pending.end(self.ended(key, intent, written));
     }
 
+    /// Whatever stands there, or what was read, if that still stands.
     async fn delete(&self, key: &str) {
-        let pending = self.shared.begin(key, Effect::Write(None));
-        pending.end(match self.api.delete(key, &Default::default()).await {
+        let (intent, after) = match self.random.below(2) {
+            0 => (Effect::Write(None), None),
+            _ => {
+                let Ok(Some(found)) = self.api.find(key).await else { return };
+                let Some(at) = revision(&found) else { return };
+                (Effect::Swap { expected: value(&found), new: None }, Some(at))
+            }
+        };
+        let resource_version = after.map(|at| at.to_string()).unwrap_or_default();
+        let pending = self.shared.begin(key, intent);
+        let deleted = self.api.delete(key, &DeleteOptions { resource_version, ..DeleteOptions::default() }).await;
+        pending.end(match deleted {
             Ok(()) => {
                 self.gaps.written();
-                Ended::Done(Effect::Write(None), None)
+                // The SDK tells no revision of it.
+                let key = watchers::key(key);
+                self.shared.lock().acknowledged.push(Acknowledged::Deleted { key, after });
+                Ended::Done(intent, None)
             }
-            Err(error) if error.is_not_found() => Ended::Done(Effect::Read(None), None),
-            Err(error) => failed(&error),
+            Err(error) => refusal::ended(&error, key, intent),
         });
     }
 
-    fn ended(&self, intent: Effect, written: Result<ConfigMap, Error>) -> Ended {
+    fn ended(&self, key: &str, intent: Effect, written: Result<ConfigMap, Error>) -> Ended {
         match written {
             Ok(object) => {
                 self.gaps.written();
                 Ended::Done(intent, revision(&object))
             }
-            Err(error) => failed(&error),
+            Err(error) => refusal::ended(&error, key, intent),
         }
     }
 
@@ -123,19 +138,20 @@ impl Client {
             seen.adds.push(Add { member, invoked, returned: None, refused: false });
             seen.adds.len() - 1
         };
-        let added = self.api.create(&self.object(&format!("set-{member}"), member, None)).await;
+        let name = format!("set-{member}");
+        let added = self.api.create(&self.object(&name, member, None)).await;
         let now = self.shared.now();
         let mut seen = self.shared.lock();
         seen.operations += 1;
         match added {
-            Ok(_) => {
+            Ok(object) => {
                 self.gaps.written();
-                seen.adds[number].returned = Some(now);
+                seen.added(number, now, revision(&object));
             }
             Err(error) if error.is_conflict() => {
                 seen.violations.push(format!("adding {member} the first time: {error}"));
             }
-            Err(error) => match failed(&error) {
+            Err(error) => match refusal::ended(&error, &name, Effect::Write(Some(member))) {
                 Ended::Refused => seen.adds[number].refused = true,
                 _ => seen.unknown += 1,
             },
@@ -154,16 +170,6 @@ impl Client {
         if let Ok(revision) = list.resource_version.parse() {
             seen.recent.push(recency::Seen { invoked, returned, revision, made: false });
         }
-    }
-}
-
-/// Did a write that failed certainly take no effect? What the cluster refused, it did not do; nor what it never heard.
-fn failed(error: &Error) -> Ended {
-    match error.code() {
-        Some(400..500 | 507) => Ended::Refused,
-        Some(_) => Ended::Unknown,
-        None if matches!(error, Error::Unreachable(_)) => Ended::Refused,
-        None => Ended::Unknown,
     }
 }
 

@@ -5,7 +5,7 @@
 //! - [`actions`]: what is done for each fault (pure);
 //! - [`hosts`]: does it, to the hosts of `deploy/hosts.sh`;
 //! - [`disk`]: what can be done to the files of a replica that is down;
-//! - [`clients`], [`watchers`]: the users, over the network from outside;
+//! - [`clients`], [`watchers`]: the users, over the network from outside; [`refusal`]: what a failed write says (pure);
 //! - [`pods`]: a Deployment that must be whole, where engines run;
 //! - [`gaps`]: how long nobody could write;
 //! - [`run`]: episode after episode, with everything well in between;
@@ -21,5 +21,6 @@ pub mod hosts;
 pub mod leaks;
 pub mod plan;
 pub mod pods;
+pub mod refusal;
 pub mod run;
 pub mod watchers;

@@ -115,7 +115,7 @@ impl Watcher {
         let value = value(&object).filter(|_| event.r#type != "DELETED");
         let change = Change {
             revision: at,
-            key: Bytes::from(format!("{PREFIX}{name}")),
+            key: key(&name),
             value: value.map(|value| Bytes::from(value.to_string())),
             previous: Previous::Forgotten,
             author: String::new(),
@@ -127,6 +127,11 @@ impl Watcher {
             Ended::Otherwise
         })
     }
+}
+
+/// Of an object of the namespace, among the changes.
+pub fn key(name: &str) -> Bytes {
+    Bytes::from(format!("{PREFIX}{name}"))
 }
 
 fn ended(code: Option<i64>) -> Ended {

@@ -37,7 +37,7 @@ impl Client {
             if self.in_crowd && self.random.below(BURST_EVERY) == 0 {
                 self.burst().await;
             }
-            let key = format!("reg/{}/{}", self.shared.now() / WINDOW_US, self.random.below(KEYS));
+            let key = register(&self.shared, &self.random);
             match self.random.below(100) {
                 0..30 => self.read(&key).await,
                 30..55 => self.write(&key, &[&key]).await,
@@ -158,7 +158,7 @@ impl Client {
         let mut seen = self.shared.lock();
         seen.operations += 1;
         match proposed {
-            Ok(Outcome::Applied { .. }) => seen.adds[number].returned = Some(now),
+            Ok(Outcome::Applied { revisions }) => seen.added(number, now, revisions.last().copied()),
             Ok(other) => seen.violations.push(format!("adding {member} the first time gave {other:?}")),
             Err(ProposeError::Refused(_) | ProposeError::NoSpace(_)) => seen.adds[number].refused = true,
             Err(ProposeError::Unknown(_)) => seen.unknown += 1,
@@ -174,6 +174,11 @@ impl Client {
         seen.operations += 1;
         seen.readings.push(reading);
     }
+}
+
+/// One of those that are written at present.
+pub fn register(shared: &Shared, random: &Random) -> String {
+    format!("reg/{}/{}", shared.now() / WINDOW_US, random.below(KEYS))
 }
 
 pub fn op(key: &str, precondition: Precondition, action: Action) -> Op {

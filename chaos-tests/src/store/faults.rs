@@ -79,6 +79,7 @@ impl Run {
             save: Duration::from_millis(self.plan.save_ms),
             is_studied: !self.plan.windows.is_empty(),
             is_crowded: self.plan.is_crowded,
+            seed: self.plan.seed ^ (self.world.now().as_millis() as u64) << 16 ^ (host as u64) << 56,
         };
         self.world.boot(host, replica::main(own, setting, disk, env, shared));
     }

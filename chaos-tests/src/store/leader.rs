@@ -9,6 +9,7 @@ use raft::{Action, Command, Outcome, Precondition, Store};
 
 use super::clients::op;
 use super::seen::Shared;
+use crate::check::acknowledged::Acknowledged;
 
 const PAUSE_MS: u64 = 300;
 /// Writes after the leadership was lost.
@@ -21,12 +22,14 @@ pub async fn run(store: Store, shared: Shared, random: Random, clock: Arc<dyn Cl
             return;
         };
         let term = term.expect("it was waited for");
+        shared.lock().began.entry(term).or_insert(store.state().revision());
         let mut late = 0;
         let _writing = shared.writing();
         while late < LATE_WRITES && !shared.is_quiet() {
             let leads = standing.borrow_and_update().leads_in_term == Some(term);
             late += u32::from(!leads);
-            let put = op("leader", Precondition::Any, Action::Put(shared.value().to_string().into()));
+            let value = shared.value();
+            let put = op("leader", Precondition::Any, Action::Put(value.to_string().into()));
             let command = Command {
                 fence: Some(term),
                 proposed_at_ms: clock.now_ms(),
@@ -38,7 +41,13 @@ pub async fn run(store: Store, shared: Shared, random: Random, clock: Arc<dyn Cl
                     shared.violated(format!("a command of term {term} was fenced in term {now}"));
                 }
                 Ok(Outcome::Conflict { .. }) => shared.violated("a put without precondition met a conflict".into()),
-                Ok(outcome) => shared.note(format_args!("fenced write of term {term}: {outcome:?}")),
+                Ok(outcome) => {
+                    shared.note(format_args!("fenced write of term {term}: {outcome:?}"));
+                    if let Outcome::Applied { revisions } = outcome {
+                        let put = revisions.last().map(|at| Acknowledged::Put { value, at: *at });
+                        shared.lock().acknowledged.extend(put);
+                    }
+                }
                 Err(error) => shared.note(format_args!("fenced write of term {term}: {error}")),
             }
             tokio::time::sleep(Duration::from_millis(random.below(PAUSE_MS))).await;

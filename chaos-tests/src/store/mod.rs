@@ -2,7 +2,7 @@
 //!
 //! - [`plan`]: what goes wrong, and when; [`draw`]: from which seed; [`actions`]: what is done for it (all pure);
 //! - [`replica`]: one host's process: the store of production and those who use it;
-//! - [`clients`], [`watchers`], [`historian`], [`leader`]: the users;
+//! - [`clients`], [`reader`], [`watchers`], [`historian`], [`leader`]: the users;
 //! - [`seen`]: what they saw;
 //! - [`run`]: one seed from beginning to end; [`ending`]: its end;
 //! - [`faults`]: what a plan's actions do to the world; [`operator`]: replicas come and go; [`odd`]: one whose state is wrong;
@@ -18,6 +18,7 @@ pub mod leader;
 pub mod odd;
 pub mod operator;
 pub mod plan;
+pub mod reader;
 pub mod replica;
 pub mod run;
 pub mod seen;

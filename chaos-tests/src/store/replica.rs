@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::clients::Client;
 use super::seen::Shared;
-use super::{historian, leader, watchers};
+use super::{historian, leader, reader, watchers};
 
 const CLIENTS: u64 = 2;
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -62,6 +62,8 @@ pub struct Setting {
     /// The history has users of its own.
     pub is_studied: bool,
     pub is_crowded: bool,
+    /// Of what is drawn apart, so that all else is drawn as if it were not.
+    pub seed: u64,
 }
 
 pub async fn main(own: Member, setting: Setting, disk: Arc<dyn Disk>, env: Env, shared: Shared) {
@@ -102,6 +104,7 @@ pub async fn main(own: Member, setting: Setting, disk: Arc<dyn Disk>, env: Env, 
     }
     users.spawn(watchers::serve(store.clone(), shared.clone(), fork()));
     users.spawn(watchers::serve(store.clone(), shared.clone(), fork()));
+    users.spawn(reader::run(store.clone(), shared.clone(), Random::from_seed(setting.seed)));
     if setting.is_studied {
         users.spawn(historian::follow(store.clone(), shared.clone()));
         users.spawn(historian::look_back(store.clone(), shared.clone(), fork()));

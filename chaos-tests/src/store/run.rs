@@ -13,7 +13,9 @@ use super::plan::{Host, Plan};
 use super::seen::Shared;
 use super::watchers::PREFIXES;
 use super::{odd, replica, verdict};
+use crate::check::acknowledged::Acknowledged;
 use crate::check::changes::Told;
+use crate::check::diagnosis::Diagnosis;
 use crate::check::fences::Fences;
 use crate::check::members::Members;
 use crate::check::replicas::Replicas;
@@ -192,21 +194,13 @@ impl Run {
         }
     }
 
-    /// In a world where nothing rots, damage that a replica finds in its own data is its own work, repaired or not. Where a state
-    /// is made odd, [`odd`] sees to what is found of that.
+    /// Where a state is made odd, [`odd`] sees to what is found of that.
     pub fn hear_diagnosis(&self, store: &Store) {
-        let told = store.metrics();
-        let found =
-            [&told.checksum_failures, &told.divergences, &told.fenced, &told.in_doubt].map(|of| of.load(Relaxed));
-        let [records, others, own, doubts] = found;
-        let is_sound = records == 0 && (self.plan.odd().is_some() || found == [0; 4]);
-        if !self.plan.rots() && !is_sound {
-            let why = store.health().err().map(|why| format!(": {why}")).unwrap_or_default();
-            self.shared.violated(format!(
-                "nothing rots, and yet replica {} has found damaged records {records} times and odd states {others} \
-                 times, takes its own for odd {own}, and doubts {doubts}{why}",
-                store.id()
-            ));
+        if self.plan.rots() {
+            return;
+        }
+        if let Err(why) = Diagnosis::of(store).check(self.plan.odd().is_some()) {
+            self.shared.violated(why);
         }
     }
 
@@ -302,11 +296,14 @@ impl Run {
             let writing = shared.writing();
             self.with_store(host, move |store| async move {
                 let _writing = writing;
-                let put = op(&format!("last/{id}"), Precondition::Any, Action::Put(shared.value().to_string().into()));
+                let value = shared.value();
+                let put = op(&format!("last/{id}"), Precondition::Any, Action::Put(value.to_string().into()));
                 let command = Command { fence: None, proposed_at_ms: 0, author: "last".into(), ops: vec![put] };
                 match store.propose(command).await {
                     Ok(Outcome::Applied { revisions }) => {
-                        shared.lock().finished.insert(id, revisions[0]);
+                        let mut seen = shared.lock();
+                        seen.acknowledged.push(Acknowledged::Put { value, at: revisions[0] });
+                        seen.finished.insert(id, revisions[0]);
                     }
                     other => shared.note(format_args!("a last write through {id}: {other:?}")),
                 }

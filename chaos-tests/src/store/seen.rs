@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use crate::check::acknowledged::Acknowledged;
 use crate::check::changes::{Agreed, Told};
 use crate::check::linear::{self, Effect, Value};
 use crate::check::past::Look;
@@ -43,8 +44,10 @@ pub struct Seen {
     pub recent: Vec<Recent>,
     pub adds: Vec<Add>,
     pub readings: Vec<Reading>,
-    /// Writes that returned: the last revision each made, and its value.
-    pub acknowledged: Vec<(Revision, u64)>,
+    /// What writes were told that returned.
+    pub acknowledged: Vec<Acknowledged>,
+    /// Of each term whose leader had applied an entry of its own, the revision of its state then.
+    pub began: BTreeMap<u64, Revision>,
     /// Values whose proposals were refused: they must never appear.
     pub refused: Vec<u64>,
     pub agreed: Agreed,
@@ -156,7 +159,9 @@ impl Pending {
                 let made = written(effect).is_some();
                 let recent = revision.map(|revision| Recent { invoked: *invoked, returned: now, revision, made });
                 seen.recent.extend(recent);
-                seen.acknowledged.extend(revision.zip(written(effect)));
+                seen.acknowledged.extend(revision.and_then(|at| acknowledged(key, effect, at)));
+                // Who is told instead what stands there is told that nothing came of his write.
+                seen.refused.extend(written(*intent).filter(|_| effect.is_reading()));
                 shared.note(format_args!("{key} {invoked} {effect:?} at {revision:?}"));
                 (Some(now), effect)
             }
@@ -175,7 +180,7 @@ impl Pending {
             }
         };
         // An unknown read tells nothing.
-        if returned.is_some() || !matches!(effect, Effect::Read(_)) {
+        if returned.is_some() || !effect.is_reading() {
             let operation = linear::Operation { invoked: *invoked, returned, effect };
             seen.registers.entry(key.clone()).or_default().push(operation);
         }
@@ -190,9 +195,29 @@ impl Drop for Pending {
     }
 }
 
+impl Seen {
+    /// The add with this number has returned, and made this revision if it told one.
+    pub fn added(&mut self, number: usize, now: u64, revision: Option<Revision>) {
+        let add = &mut self.adds[number];
+        add.returned = Some(now);
+        let (invoked, value) = (add.invoked, add.member);
+        self.recent.extend(revision.map(|revision| Recent { invoked, returned: now, revision, made: true }));
+        self.acknowledged.extend(revision.map(|at| Acknowledged::Put { value, at }));
+    }
+}
+
+/// What the history must have of what was acknowledged with this revision.
+fn acknowledged(key: &str, effect: Effect, at: Revision) -> Option<Acknowledged> {
+    match (written(effect), effect.is_reading()) {
+        (Some(value), _) => Some(Acknowledged::Put { value, at }),
+        (None, false) => Some(Acknowledged::Gone { key: key.to_owned().into(), at }),
+        (None, true) => None,
+    }
+}
+
 pub fn written(effect: Effect) -> Value {
     match effect {
-        Effect::Read(_) => None,
+        Effect::Read(_) | Effect::Stands { .. } => None,
         Effect::Write(value) => value,
         Effect::Swap { new, .. } => new,
     }
@@ -206,4 +231,43 @@ pub fn number(value: &[u8]) -> Option<u64> {
 
 pub fn number_of(change: &Change) -> Option<u64> {
     number(change.value.as_ref()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared() -> Shared {
+        Shared::new(Arc::default(), Instant::now(), false)
+    }
+
+    #[test]
+    fn whatever_is_acknowledged_with_a_revision_is_kept() {
+        let shared = shared();
+        shared.begin("a", Effect::Write(Some(1))).end(Ended::Done(Effect::Write(Some(1)), Some(5)));
+        shared.begin("a", Effect::Write(None)).end(Ended::Done(Effect::Write(None), Some(6)));
+        shared.begin("a", Effect::Read(None)).end(Ended::Done(Effect::Read(None), Some(6)));
+        let mut seen = shared.lock();
+        seen.adds.push(Add { member: 7, invoked: 0, returned: None, refused: false });
+        seen.added(0, 1, Some(8));
+        let kept = format!("{:?}", seen.acknowledged);
+        let expected = [
+            Acknowledged::Put { value: 1, at: 5 },
+            Acknowledged::Gone { key: "a".into(), at: 6 },
+            Acknowledged::Put { value: 7, at: 8 },
+        ];
+        assert_eq!(kept, format!("{expected:?}"));
+        assert_eq!(seen.recent.len(), 4);
+    }
+
+    #[test]
+    fn who_is_told_what_stands_there_is_told_that_nothing_came_of_his_write() {
+        let shared = shared();
+        let swap = Effect::Swap { expected: Some(1), new: Some(2) };
+        shared.begin("a", swap).end(Ended::Done(Effect::Read(Some(3)), None));
+        shared.begin("a", Effect::Write(Some(4))).end(Ended::Done(Effect::Stands { not: None }, None));
+        shared.begin("a", swap).end(Ended::Done(swap, Some(5)));
+        shared.begin("a", Effect::Write(Some(6))).end(Ended::Refused);
+        assert_eq!(shared.lock().refused, [2, 4, 6]);
+    }
 }
