@@ -33,6 +33,8 @@ mutants! {
     TwoAreAMajority,
     /// A new leader takes for committed what it knew of before, and tells a read so.
     ReadsBeforeOwnEntry,
+    /// A read that may be a little old is answered from a state of long ago.
+    StaleForEver,
     /// A slow watcher loses all but its newest changes (etcd 18089).
     SlowWatcherLosesEvents,
     /// A watch begins one revision too late.

@@ -143,6 +143,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_world_that_gives_back_less_than_it_took_has_failed() {
+        let world = |leaks: bool| {
+            let bytes = std::hint::black_box(vec![7u8; 3 << 20]);
+            if leaks {
+                std::mem::forget(bytes);
+            }
+            Report { trace: "x".repeat(5 << 20), ..Report::default() }
+        };
+        assert!(Report::of(1, move || world(false)).failures.is_empty(), "its trace is no leak");
+        let failures = Report::of(1, move || world(true)).failures;
+        assert!(matches!(&failures[..], [why] if why.contains("left 3145728 bytes behind")), "{failures:?}");
+    }
+
+    #[test]
     fn an_outcome_survives_the_way_between_processes() {
         let totals =
             Totals { runs: 1, simulated_ms: 2, faults: 3, operations: 4, unknown: 5, terms: 6, snapshots: 7, whole: 1 };

@@ -47,3 +47,22 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
         unsafe { self.0.realloc(at, layout, size) }
     }
 }
+
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: Counting<std::alloc::System> = Counting(std::alloc::System);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_given_back_is_held() {
+        let before = held();
+        let mut bytes = vec![1u8; 100_000];
+        bytes.extend_from_slice(&[2; 900_000]);
+        assert!(held() - before >= 1_000_000, "{}", held() - before);
+        drop(std::hint::black_box(bytes));
+        assert_eq!(held(), before);
+    }
+}
