@@ -44,7 +44,7 @@ chaos: ## try the promises in the simulated world: SEEDS=n stores, and a twentie
 	  "$$chaos" --seeds $(SEEDS) && "$$chaos" --cluster --seeds $(or $(CLUSTERS),$(shell echo $$(( ($(SEEDS) + 19) / 20 ))))
 
 MINUTES ?= 60
-chaos-real: ## try them on real replicas, on hosts of their own that are killed, cut off, frozen, damaged; MINUTES=n
+chaos-real: ## try them on real replicas that are killed, cut off, frozen, damaged; on loopback where there are no namespaces; MINUTES=n
 	@MINUTES=$(MINUTES) deploy/chaos-real.sh
 
 mutants: ## put every known bug into the store: the simulation must find each within 2000 seeds

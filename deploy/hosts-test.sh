@@ -28,6 +28,7 @@ expect() { # what, found, wanted
 
 hosts up 3 >/dev/null
 expect "replicas on loopback" "$(running)" 3
+expect "where the hosts are" "$(hosts mode)" loopback
 write before
 hosts fail 2
 expect "replicas when one has failed" "$(running)" 2

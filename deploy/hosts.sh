@@ -4,6 +4,7 @@
 #   hosts.sh up [N]          N hosts (default 3); the first 3 carry replicas, or 5 where N is 5 or more
 #   hosts.sh down            stops them and removes namespaces, engines and containers; the state goes too
 #   hosts.sh status          the hosts, and what runs on each
+#   hosts.sh mode            `namespaces` or `loopback`: what the hosts are that are up, else what `up` would make
 #   hosts.sh fail I          host I dies: engine, containers, replica and agent are killed at once (on loopback: the last two)
 #   hosts.sh start I         it is switched on again, with what is on its disk
 #   hosts.sh cut A B         no packet between the hosts A and B any more
@@ -17,7 +18,8 @@
 # KONTIKI_HOSTS_LOOPBACK=1: no namespaces, also where they are to be had: all on loopback, with this machine's engine.
 # KONTIKI_HOSTS_PORT: the first port of the replicas on loopback then (9443).
 # KONTIKI_HOSTS_HISTORY_BYTES: how much history the replicas keep (their `historyBytes`), where it is not the default.
-# KONTIKI_HOSTS_SMALL_DISK=I:SIZE: the replica of host I has its data on a file system of that size (such as 3:192m).
+# KONTIKI_HOSTS_SMALL_DISK=I:SIZE: the replica of host I has its data on a file system of that size (such as 3:192m); not on
+# loopback.
 . "$(dirname "$0")/lib.sh"
 : "${KONTIKI_HOSTS_DIR:=$root/.kontiki/hosts}"
 # What `up` was told holds for all verbs.
@@ -51,6 +53,7 @@ on_engine() {
   DOCKER_HOST=$(socket "$host") timeout 60 docker "$@"
 }
 on_loopback() { [ -e "$KONTIKI_HOSTS_DIR/loopback" ]; }
+mode() { if on_loopback || [ "$KONTIKI_HOSTS_LOOPBACK" = 1 ] || ! has_namespaces; then echo loopback; else echo namespaces; fi; }
 # One engine serves all of them there.
 if on_loopback && [ "$KONTIKI_HOSTS_ENGINES" = own ]; then KONTIKI_HOSTS_ENGINES=shared; fi
 known() {
@@ -68,6 +71,21 @@ process() { # host, name, verb
   on_loopback || enter=(nsenter --net="$(namespace "$host")")
   DOCKER_HOST=$(socket "$host") setsid "${enter[@]}" "$binary" "$3" --config "$dir/config.yaml" >>"$dir/log" 2>&1 </dev/null &
   echo $! >"$dir/pid"
+}
+
+install_binary() {
+  mkdir -p "$KONTIKI_HOSTS_DIR/bin"
+  cmp -s "$KONTIKI_BINARY" "$binary" || { cp "$KONTIKI_BINARY" "$binary.new" && mv -f "$binary.new" "$binary"; }
+}
+
+# Once: `up` may be said again.
+shorten_history() { # replicas
+  local host config
+  [ -n "$KONTIKI_HOSTS_HISTORY_BYTES" ] || return 0
+  for host in $(seq "$1"); do
+    config="$KONTIKI_HOSTS_DIR/replica-$host/config.yaml"
+    grep -q '^historyBytes:' "$config" || echo "historyBytes: $KONTIKI_HOSTS_HISTORY_BYTES" >>"$config"
+  done
 }
 
 # Memory, but with an end: it outlives the host's failures as a disk does.
@@ -121,8 +139,7 @@ up() {
     up_on_loopback "$replicas" "$nodes"
     return 0
   fi
-  mkdir -p "$KONTIKI_HOSTS_DIR/bin"
-  cmp -s "$KONTIKI_BINARY" "$binary" || { cp "$KONTIKI_BINARY" "$binary.new" && mv -f "$binary.new" "$binary"; }
+  install_binary
   local subnet="10.$pods.{}.0/24"
   if [ "$KONTIKI_HOSTS_ENGINES" = shared ]; then
     "$root/deploy/docker.sh" up
@@ -133,11 +150,7 @@ up() {
     --replica-host "10.$net.0.{}" --node-host "10.$net.0.{}" --proxy-host "10.$net.0.{}" \
     --pod-network "$network" --pod-subnet "$subnet"
   echo "$KONTIKI_HOSTS_ENGINES" >"$KONTIKI_HOSTS_DIR/engines"
-  if [ -n "$KONTIKI_HOSTS_HISTORY_BYTES" ]; then
-    for host in $(seq "$replicas"); do
-      echo "historyBytes: $KONTIKI_HOSTS_HISTORY_BYTES" >>"$KONTIKI_HOSTS_DIR/replica-$host/config.yaml"
-    done
-  fi
+  shorten_history "$replicas"
   give_back "$KONTIKI_HOSTS_DIR" "$KONTIKI_HOSTS_DIR/kubeconfig"
   small_disk
   say "Wiring $hosts hosts, starting what runs on them"
@@ -155,9 +168,17 @@ up() {
 # The same replicas and nodes on one address, each with ports of its own.
 up_on_loopback() { # replicas, nodes
   [ ! -e "/run/netns/$prefix-hub" ] || fail "hosts with networks of their own are up: deploy/hosts.sh down first"
+  [ -z "$KONTIKI_HOSTS_SMALL_DISK" ] || fail "KONTIKI_HOSTS_SMALL_DISK: hosts on loopback have no disks of their own"
   touch "$KONTIKI_HOSTS_DIR/loopback"
-  say "All on loopback, with one Docker engine"
+  if [ "$2" = 0 ]; then say "All on loopback"; else say "All on loopback, with one Docker engine"; fi
   # Beside a cluster of `make up`: ports and a Pod network of their own.
+  if [ -n "$KONTIKI_HOSTS_HISTORY_BYTES" ]; then
+    install_binary
+    # up.sh keeps what is there.
+    "$binary" init --dir "$KONTIKI_HOSTS_DIR" --replicas "$1" --nodes "$2" --port "$KONTIKI_HOSTS_PORT" \
+      --pod-network "$prefix-pods" --pod-subnet "10.$pods.0.0/16"
+    shorten_history "$1"
+  fi
   KONTIKI_DIR="$KONTIKI_HOSTS_DIR" KONTIKI_REPLICAS=$1 KONTIKI_NODES=$2 KONTIKI_PORT=$KONTIKI_HOSTS_PORT \
     KONTIKI_POD_NETWORK="$prefix-pods" KONTIKI_POD_SUBNET="10.$pods.0.0/16" "$root/deploy/up.sh"
 }
@@ -221,12 +242,14 @@ verb=${1:-}
 [ $# = 0 ] || shift
 case "$verb" in
 # What runs as root is acted on as root.
+mode) [ "$KONTIKI_HOSTS_LOOPBACK" = 1 ] || [ -O "$KONTIKI_HOSTS_DIR/loopback" ] || again_as_root "$verb" ;;
 down | status | fail | start | cut | cut-one-way | mend-one-way | isolate | heal | run) [ -O "$KONTIKI_HOSTS_DIR/loopback" ] || again_as_root "$verb" "$@" ;;
 esac
 case "$verb" in
 up) up "$@" ;;
 down) down ;;
 status) status ;;
+mode) mode ;;
 fail)
   known "${1:-}"
   fail_host "$1"

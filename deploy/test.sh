@@ -8,7 +8,8 @@ cd "$root"
 # Tests that find this missing say so and check nothing: nobody would read it there.
 [ -x "$KONTIKI_CACHE/python/bin/python" ] || leave_out "Python's client is not installed (Debian: apt-get install python3-venv)"
 can_mount || leave_out "Full disks: no file system can be mounted here (it needs root)"
-[ "$(id -u)" != 0 ] || has_namespaces || leave_out "Real replicas under faults: no network namespaces are to be had here"
+[ "$(KONTIKI_HOSTS_DIR="$root/.kontiki/chaos-real" "$root/deploy/hosts.sh" mode)" = namespaces ] ||
+  leave_out "Cut links, full file systems and hosts with engines: no network namespaces are to be had here"
 
 say "Building kontiki"
 cargo build --release --locked --bin kontiki
@@ -46,6 +47,8 @@ cargo nextest run --workspace --locked -E 'binary(e2e)' -j 4
 export KONTIKI_BINARY="$CARGO_TARGET_DIR/release/kontiki" KONTIKI_CHAOS_REAL="$CARGO_TARGET_DIR/debug/chaos-real"
 say "Hosts on loopback"
 "$root/deploy/hosts-test.sh"
+say "Real replicas on loopback under faults"
+"$root/deploy/chaos-loopback-test.sh"
 say "Real replicas under faults"
 MINUTES=2 "$root/deploy/chaos-real.sh"
 say "Hosts with engines under faults"

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use kontiki_chaos_tests::real::hosts::Hosts;
+use kontiki_chaos_tests::real::hosts::{Hosts, Network};
 use kontiki_chaos_tests::real::run::{Options, Report, Run};
 use proto::seam::Random;
 
@@ -38,22 +38,35 @@ struct Args {
     dir: PathBuf,
     #[arg(long, env = "KONTIKI_HOSTS_NET", default_value_t = 77)]
     net: u8,
+    /// The hosts have no networks of their own: all replicas are on loopback, from KONTIKI_HOSTS_PORT on
+    #[arg(long)]
+    loopback: bool,
+    #[arg(long, env = "KONTIKI_HOSTS_PORT", default_value_t = 9443)]
+    port: u16,
     /// Where the history of a failure goes
     #[arg(long)]
     keep: PathBuf,
 }
 
+const ON_LOOPBACK: &str = "All replicas on loopback: no link is cut, no host cut off, no file system filled.";
+
 fn main() -> ExitCode {
     let args = Args::parse();
     let seed = args.seed.unwrap_or_else(|| Random::from_os().below(1_000_000));
-    let pods = args.pods;
+    let (pods, loopback) = (args.pods, args.loopback);
     println!("seed {seed}");
+    if loopback {
+        println!("{ON_LOOPBACK}");
+    }
     proto::tls::install_provider();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let ran = runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(run(args, seed)));
     match ran {
         Ok(report) => {
             print(&report, seed, pods);
+            if loopback {
+                println!("{ON_LOOPBACK}");
+            }
             if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(why) => {
@@ -67,8 +80,9 @@ async fn run(args: Args, seed: u64) -> Result<Report, String> {
     let config =
         client::Config::from_kubeconfig(Some(&args.dir.join("kubeconfig"))).map_err(|error| error.to_string())?;
     std::fs::create_dir_all(&args.keep).map_err(|error| format!("{}: {error}", args.keep.display()))?;
-    let Args { script, dir, net, hosts: count, small_disk, .. } = args;
-    let hosts = Hosts { script, dir, net, count, small_disk };
+    let network = if args.loopback { Network::Loopback(args.port) } else { Network::Apart(args.net) };
+    let Args { script, dir, hosts: count, small_disk, .. } = args;
+    let hosts = Hosts { script, dir, network, count, small_disk };
     let within = Duration::from_secs(args.seconds);
     let mut run =
         Run::new(hosts, Options { seed, within, pods: args.pods, only: args.episodes, config, keep: args.keep })?;
@@ -95,7 +109,7 @@ fn print(report: &Report, seed: u64, pods: u32) {
         let replaced = report.pods.len().saturating_sub(pods as usize);
         println!("{replaced} Pods took the place of others in a Deployment of {pods}");
     }
-    print!("{}", report.leaks);
+    print!("{}{}", report.growth, report.leaks);
     report.failures.iter().for_each(|failure| println!("FAILED: {failure}"));
     if !report.failures.is_empty() {
         println!("the same faults again:  deploy/chaos-real.sh --seed {seed}");

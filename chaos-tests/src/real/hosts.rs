@@ -18,12 +18,21 @@ const ENGINE_MAX: Duration = Duration::from_secs(10);
 /// A killed process is gone within this.
 const GONE_MAX: Duration = Duration::from_secs(10);
 
+/// Where the replicas are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// Each in a namespace of its own, at `10.<net>.0.<host>`.
+    Apart(u8),
+    /// All on 127.0.0.1, from this port on. Nothing can be cut between them, and no host has an engine of its own.
+    Loopback(u16),
+}
+
 #[derive(Clone)]
 pub struct Hosts {
     pub script: PathBuf,
     /// `KONTIKI_HOSTS_DIR`; all else the script takes from the environment too.
     pub dir: PathBuf,
-    pub net: u8,
+    pub network: Network,
     pub count: u64,
     pub small_disk: Option<Host>,
 }
@@ -45,7 +54,20 @@ impl fmt::Debug for Container {
 
 impl Hosts {
     pub fn address(&self, host: Host) -> String {
-        format!("10.{}.0.{host}:6443", self.net)
+        match self.network {
+            Network::Apart(net) => format!("10.{net}.0.{host}:6443"),
+            // As `kontiki init` lays them out: two ports for each replica.
+            Network::Loopback(port) => format!("127.0.0.1:{}", u64::from(port) + 2 * (host - 1)),
+        }
+    }
+
+    pub fn addresses(&self) -> Vec<String> {
+        (1..=self.count).map(|host| self.address(host)).collect()
+    }
+
+    /// Can packets between two hosts be dropped?
+    pub fn has_links(&self) -> bool {
+        matches!(self.network, Network::Apart(_))
     }
 
     /// `Ok` says what was done where the plan does not.
@@ -79,7 +101,9 @@ impl Hosts {
 
     /// Whatever is wrong is made well.
     pub async fn end_faults(&self) -> Result<(), String> {
-        self.verb(&["heal"]).await?;
+        if self.has_links() {
+            self.verb(&["heal"]).await?;
+        }
         if let Some(host) = self.small_disk {
             self.act(&Action::Free(host)).await?;
         }
@@ -108,8 +132,11 @@ impl Hosts {
 
     /// What a host's own engine runs.
     pub async fn containers(&self, host: Host) -> Result<Vec<Container>, String> {
+        let Network::Apart(net) = self.network else {
+            return Err(format!("host {host} is on loopback and has no engine of its own"));
+        };
         let mut command = Command::new("docker");
-        command.arg("-H").arg(format!("unix:///run/kontiki{}-{host}/docker.sock", self.net));
+        command.arg("-H").arg(format!("unix:///run/kontiki{net}-{host}/docker.sock"));
         let format = r#"{{.Label "io.kontiki.pod.uid"}} {{.Label "io.kontiki.container.kind"}}"#;
         command.args(["ps", "--format", format]).stdin(Stdio::null()).kill_on_drop(true);
         let output = match tokio::time::timeout(ENGINE_MAX, command.output()).await {
@@ -136,7 +163,10 @@ impl Hosts {
 
     async fn verb(&self, args: &[&str]) -> Result<(), String> {
         let mut command = Command::new(&self.script);
-        command.args(args).env("KONTIKI_HOSTS_DIR", &self.dir).env("KONTIKI_HOSTS_NET", self.net.to_string());
+        command.args(args).env("KONTIKI_HOSTS_DIR", &self.dir);
+        if let Network::Apart(net) = self.network {
+            command.env("KONTIKI_HOSTS_NET", net.to_string());
+        }
         // What it starts in the background must not hold a pipe of ours.
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("verbs.log"));
         let log = log.map_err(|error| error.to_string())?;
@@ -198,5 +228,20 @@ impl Hosts {
         let dir = self.replica(host);
         let done = tokio::task::spawn_blocking(move || act(&dir)).await.map_err(|error| error.to_string())?;
         done.map_err(|error| format!("the files of replica {host}: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_replica_has_an_address() {
+        let hosts =
+            |network| Hosts { script: PathBuf::new(), dir: PathBuf::new(), network, count: 3, small_disk: None };
+        let apart = ["10.97.0.1:6443", "10.97.0.2:6443", "10.97.0.3:6443"];
+        assert_eq!(hosts(Network::Apart(97)).addresses(), apart);
+        let loopback = ["127.0.0.1:13443", "127.0.0.1:13445", "127.0.0.1:13447"];
+        assert_eq!(hosts(Network::Loopback(13443)).addresses(), loopback);
     }
 }

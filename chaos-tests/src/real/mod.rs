@@ -5,20 +5,28 @@
 //! - [`actions`]: what is done for each fault (pure);
 //! - [`hosts`]: does it, to the hosts of `deploy/hosts.sh`;
 //! - [`disk`]: what can be done to the files of a replica that is down;
+//! - [`namespace`]: what each round has for itself;
 //! - [`clients`], [`watchers`]: the users, over the network from outside; [`refusal`]: what a failed write says (pure);
 //! - [`pods`]: a Deployment that must be whole, where engines run;
 //! - [`gaps`]: how long nobody could write;
 //! - [`run`]: episode after episode, with everything well in between;
 //! - [`ending`]: what must hold once all faults have ended;
-//! - [`leaks`]: what no process may hold more and more of.
+//! - [`calm`]: what is done over and over while nothing goes wrong;
+//! - [`growth`]: whether a process keeps some of it (pure);
+//! - [`held`]: what a process holds at present;
+//! - [`leaks`]: what no process may hold more of than after the first round.
 
 pub mod actions;
+pub mod calm;
 pub mod clients;
 pub mod disk;
 pub mod ending;
 pub mod gaps;
+pub mod growth;
+pub mod held;
 pub mod hosts;
 pub mod leaks;
+pub mod namespace;
 pub mod plan;
 pub mod pods;
 pub mod refusal;

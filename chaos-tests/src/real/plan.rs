@@ -18,6 +18,19 @@ pub struct World {
     pub leader: Host,
     /// Containers run on the hosts.
     pub engines: bool,
+    /// Packets between two hosts can be dropped.
+    pub links: bool,
+}
+
+impl World {
+    /// Can a fault of this kind be made here?
+    fn has(&self, kind: u64) -> bool {
+        match kind {
+            CUT | ONE_WAY | ISOLATE => self.links,
+            FULL_DISK => self.small_disk.is_some(),
+            _ => true,
+        }
+    }
 }
 
 pub type Fault = crate::fault::Fault<Kind>;
@@ -65,7 +78,11 @@ pub struct Episode {
 }
 
 const KINDS: u64 = 14;
+const CUT: u64 = 5;
+const ONE_WAY: u64 = 6;
+const ISOLATE: u64 = 7;
 const SWITCH_OFF: u64 = 9;
+const FULL_DISK: u64 = 10;
 /// What is done to a replica's files takes what it acknowledged from it. Together with another fault that may be more
 /// than a majority can make good, so these come alone.
 const ALONE: [u64; 3] = [11, 12, 13];
@@ -78,16 +95,17 @@ const LEADER_DIES_MS_MAX: u64 = 600;
 const AWAY_MS: (u64, u64) = (10_000, 8_000);
 
 impl Episode {
-    /// Every kind has come up as the first of an episode after as many episodes as there are kinds.
+    /// Every kind that this world has, has come up as the first of an episode after as many episodes as there are kinds in it.
     pub fn draw(seed: u64, number: u64, world: &World) -> Episode {
-        let first = deck(seed, number / KINDS, world)[(number % KINDS) as usize];
+        let there = (0..KINDS).filter(|kind| world.has(*kind)).count() as u64;
+        let first = deck(seed, number / there, world)[(number % there) as usize];
         let random = Random::from_seed(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x7265_616c);
         // Where containers run, it begins with a host that is away until they are given up there.
         let is_away = world.engines && number == 0;
         let mut kinds = vec![first];
         if !is_away && !ALONE.contains(&first) {
             let more = (0..random.below(3)).map(|_| random.below(KINDS - ALONE.len() as u64));
-            kinds.extend(more);
+            kinds.extend(more.filter(|kind| world.has(*kind)));
         }
         let mut faults: Vec<Fault> = kinds.into_iter().filter_map(|kind| fault(&random, kind, world)).collect();
         if is_away {
@@ -105,7 +123,7 @@ impl Episode {
     }
 }
 
-/// The kinds in an order of the seed's own, another one for each round through them.
+/// The kinds that this world has, in an order of the seed's own, another one for each round through them.
 fn deck(seed: u64, round: u64, world: &World) -> Vec<u64> {
     let random = Random::from_seed(seed.wrapping_add(round) ^ 0x6465_636b);
     let mut kinds: Vec<u64> = (0..KINDS).collect();
@@ -116,6 +134,7 @@ fn deck(seed: u64, round: u64, world: &World) -> Vec<u64> {
         let place = kinds.iter().position(|kind| *kind == SWITCH_OFF);
         kinds.swap(0, place.expect("every kind is there"));
     }
+    kinds.retain(|kind| world.has(*kind));
     kinds
 }
 
@@ -137,18 +156,18 @@ fn fault(random: &Random, kind: u64, world: &World) -> Option<Fault> {
         2 => Kind::KillAll,
         3 => Kind::RestartStorm(victim(), 2 + random.below(4)),
         4 => Kind::Freeze(victim()),
-        5 => {
+        CUT => {
             let one = victim();
             Kind::Cut(one, other(one))
         }
-        6 => {
+        ONE_WAY => {
             let one = victim();
             Kind::OneWay(one, other(one))
         }
-        7 => Kind::Isolate(victim()),
+        ISOLATE => Kind::Isolate(victim()),
         8 => Kind::Transfer(any()),
         SWITCH_OFF => Kind::SwitchOff(victim()),
-        10 => Kind::FullDisk(world.small_disk?),
+        FULL_DISK => Kind::FullDisk(world.small_disk?),
         11 => torn_log(random, world),
         12 => Kind::FlippedBit(any(), File::Log, random.below(1_000)),
         _ => Kind::FlippedBit(any(), File::Table, random.below(1_000)),
@@ -162,7 +181,8 @@ fn torn_log(random: &Random, world: &World) -> Kind {
     let follower = (leader + random.below(world.hosts - 1)) % world.hosts + 1;
     match random.below(4) {
         0 => Kind::TornLog(follower, bytes, Then::LeaderDies(leader, after_ms)),
-        1 => Kind::TornLog(follower, bytes, Then::OthersLag(leader, after_ms)),
+        1 if world.links => Kind::TornLog(follower, bytes, Then::OthersLag(leader, after_ms)),
+        1 => Kind::TornLog(follower, bytes, Then::LeaderDies(leader, after_ms)),
         _ => Kind::TornLog(1 + random.below(world.hosts), bytes, Then::Nothing),
     }
 }
@@ -173,7 +193,7 @@ mod tests {
 
     use super::*;
 
-    const WORLD: World = World { hosts: 3, small_disk: Some(3), leader: 2, engines: false };
+    const WORLD: World = World { hosts: 3, small_disk: Some(3), leader: 2, engines: false, links: true };
 
     #[test]
     fn the_same_seed_has_the_same_episodes_and_all_kinds_come_up_once_around() {
@@ -209,6 +229,29 @@ mod tests {
                 };
                 assert!(actions[place..].iter().any(|(_, later)| ends(later)), "episode {number}: {action:?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_a_world_does_not_have_is_left_out_and_all_else_comes_up() {
+        let loopback = World { links: false, small_disk: None, ..WORLD };
+        let kinds = (0..KINDS).filter(|kind| loopback.has(*kind)).count() as u64;
+        assert_eq!(kinds, KINDS - 4);
+        for seed in 0..50 {
+            let mut names = BTreeSet::new();
+            for number in 0..kinds {
+                let episode = Episode::draw(seed, number, &loopback);
+                assert!(!episode.faults.is_empty(), "seed {seed}, episode {number}");
+                for fault in &episode.faults {
+                    names.insert(format!("{:?}", fault.kind).split('(').next().map(str::to_owned));
+                }
+                for (_, action) in episode.actions(3) {
+                    let needs_more =
+                        matches!(action, Action::Cut(_) | Action::Mend(_) | Action::Fill(_) | Action::Free(_));
+                    assert!(!needs_more, "seed {seed}, episode {number}: {action:?}");
+                }
+            }
+            assert_eq!(names.len(), 8, "{names:?}");
         }
     }
 

@@ -6,23 +6,22 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use client::{Api, Client};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use client::Client;
 use proto::seam::Random;
-use raft::Revision;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::actions::Action;
+use super::calm::Calm;
 use super::ending::{self, Unwell};
 use super::gaps::Gaps;
+use super::growth::{Largest, Work};
 use super::hosts::Hosts;
 use super::leaks::Leaks;
 use super::plan::{Episode, Kind, World};
 use super::watchers::{self, Watcher};
-use super::{clients, plan, pods};
+use super::{clients, namespace, plan, pods};
 use crate::sim::trace::Trace;
 use crate::store::seen::Shared;
 use crate::store::verdict;
@@ -41,6 +40,8 @@ const RESTART_TROUBLED: Duration = Duration::from_secs(15);
 const RESTARTS_MAX: u32 = 6;
 /// Nothing goes wrong for so long between two episodes.
 const CALM: Duration = Duration::from_millis(700);
+/// A leak shows every time. What the allocator does, or a replica that finds an earlier fault's damage now, does not.
+const CALM_TRIES: u32 = 3;
 const JOIN_MAX: Duration = Duration::from_secs(60);
 
 pub struct Options {
@@ -72,6 +73,8 @@ pub struct Report {
     /// The uids of all Pods that ever were part of the whole.
     pub pods: BTreeSet<String>,
     pub leaks: Leaks,
+    /// In the calm at the end of each round.
+    pub growth: Largest,
     pub failures: Vec<String>,
 }
 
@@ -103,8 +106,7 @@ impl Run {
             let round_ends = until.min(Instant::now() + ROUND);
             let trace = Arc::new(Mutex::new(Trace::default()));
             let shared = Shared::new(trace.clone(), Instant::now(), true);
-            let namespace = format!("chaos-{round}");
-            if let Err(why) = self.round(&namespace, &shared, round_ends).await {
+            if let Err(why) = self.round(&format!("chaos-{round}"), &shared, round_ends).await {
                 self.report.failures.push(why);
             }
             let seen = shared.lock();
@@ -125,30 +127,30 @@ impl Run {
         self.report.failures.extend(ending::panics(&logs));
     }
 
-    async fn round(&mut self, namespace: &str, shared: &Shared, until: Instant) -> Result<(), String> {
+    async fn round(&mut self, name: &str, shared: &Shared, until: Instant) -> Result<(), String> {
         self.settle(shared).await?;
         if self.options.pods > 0 {
             pods::create(&self.clients[0], self.options.pods).await?;
         }
         self.whole().await?;
-        let first = self.begin(namespace).await?;
+        let first = namespace::make(&self.config(), name).await?;
         let gaps = Gaps::default();
         let mut users = JoinSet::new();
         for (place, client) in self.clients.iter().enumerate() {
             for turn in 0..CLIENTS_PER_REPLICA {
                 let random = Random::from_seed(self.options.seed ^ self.next << 20 ^ (place as u64) << 8 ^ turn);
-                let (api, shared, gaps) = (client.namespaced(namespace), shared.clone(), gaps.clone());
+                let (api, shared, gaps) = (client.namespaced(name), shared.clone(), gaps.clone());
                 users.spawn(clients::Client { api, shared, random, gaps }.run());
             }
         }
         let (told_last, last) = watch::channel(None);
         let mut watching = JoinSet::new();
         for id in 0..WATCHERS {
-            let addresses = (1..=self.hosts.count).map(|host| self.hosts.address(host));
+            let addresses = self.hosts.addresses().into_iter();
             let replicas = addresses.map(|address| watchers::connect(&self.options.config, address));
             let replicas = replicas.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
             let random = Random::from_seed(self.options.seed ^ self.next << 20 ^ 0xff00 ^ id as u64);
-            let watcher = Watcher { id, replicas, namespace: namespace.into(), shared: shared.clone(), random };
+            let watcher = Watcher { id, replicas, namespace: name.into(), shared: shared.clone(), random };
             watching.spawn(watcher.run(first, last.clone()));
         }
         let mut episodes = Ok(());
@@ -162,15 +164,40 @@ impl Run {
         joined.await.map_err(|_| "the clients did not end".to_owned())?;
         // The clients' last words count, whatever became of the cluster.
         episodes?;
-        let newest = self.last_writes(namespace).await?;
+        let newest = namespace::last_writes(&self.clients, name).await?;
         told_last.send_replace(Some(newest));
         let joined = tokio::time::timeout(JOIN_MAX, async { while watching.join_next().await.is_some() {} });
         joined.await.map_err(|_| format!("{JOIN_MAX:?} after the last write not all watchers were told of it"))?;
         self.report.state = ending::one_state(&self.clients).await?;
         self.report.leaks.look(&self.hosts.processes())?;
+        self.calm(&format!("{name}-calm"), shared).await?;
         // So that the next round has as much to hold as this one.
-        let gone = self.clients[0].cluster::<Namespace>().delete(namespace, &Default::default()).await;
-        gone.map_err(|error| format!("to delete the namespace {namespace}: {error}"))
+        namespace::delete(&self.clients[0], name).await
+    }
+
+    /// Nothing goes wrong, and all is done that should leave nothing behind in the processes.
+    async fn calm(&mut self, name: &str, shared: &Shared) -> Result<(), String> {
+        namespace::make(&self.config(), name).await?;
+        let (config, addresses) = (self.options.config.clone(), self.hosts.addresses());
+        let calm = Calm::prepare(&self.clients[0], config, addresses, name).await?;
+        for work in Work::ALL {
+            let mut tries = 1;
+            let growths = loop {
+                self.settle(shared).await?;
+                match calm.stage(work, &self.hosts).await {
+                    Err(why) if tries < CALM_TRIES => shared.note(format_args!("once more: {why}")),
+                    told => break told?,
+                }
+                tries += 1;
+            };
+            growths.into_iter().for_each(|(process, growth)| self.report.growth.take(&process, growth));
+        }
+        namespace::delete(&self.clients[0], name).await
+    }
+
+    /// Of somebody who calls any replica.
+    fn config(&self) -> client::Config {
+        client::Config { addresses: self.hosts.addresses(), ..self.options.config.clone() }
     }
 
     /// Which episode comes next.
@@ -179,21 +206,6 @@ impl Run {
             Some(only) => only.get(self.next as usize).copied(),
             None => Some(self.next),
         }
-    }
-
-    /// A new namespace; from which revision on it is to be watched.
-    async fn begin(&self, namespace: &str) -> Result<Revision, String> {
-        let mut config = self.options.config.clone();
-        config.addresses = (1..=self.hosts.count).map(|host| self.hosts.address(host)).collect();
-        let client = Client::connect(config.clone()).map_err(|error| error.to_string())?;
-        let metadata = ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() };
-        let object = Namespace { metadata, ..Namespace::default() };
-        match client.cluster::<Namespace>().create(&object).await {
-            Err(error) if !error.is_conflict() => return Err(format!("the namespace {namespace}: {error}")),
-            _ => {}
-        }
-        let first = watchers::connect(&config, config.addresses[0].clone()).map_err(|error| error.to_string());
-        watchers::present(&mut first?, namespace).await
     }
 
     async fn episode(&mut self, number: u64, shared: &Shared, gaps: &Gaps) -> Result<(), String> {
@@ -205,6 +217,7 @@ impl Run {
             small_disk: self.hosts.small_disk,
             leader,
             engines: self.options.pods > 0,
+            links: self.hosts.has_links(),
         };
         let episode = Episode::draw(self.options.seed, number, &world);
         let faults: Vec<String> = episode.faults.iter().map(ToString::to_string).collect();
@@ -294,19 +307,6 @@ impl Run {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-    }
-
-    /// Through every replica. Returns the newest revision that was made.
-    async fn last_writes(&self, namespace: &str) -> Result<Revision, String> {
-        let mut newest = 0;
-        for (client, id) in self.clients.iter().zip(1..) {
-            let api: Api<ConfigMap> = client.namespaced(namespace);
-            let metadata = ObjectMeta { name: Some(format!("last-{id}")), ..ObjectMeta::default() };
-            let made = api.create(&ConfigMap { metadata, ..ConfigMap::default() }).await;
-            let made = made.map_err(|error| format!("no last write through replica {id}: {error}"))?;
-            newest = newest.max(clients::revision(&made).unwrap_or_default());
-        }
-        Ok(newest)
     }
 }
 
