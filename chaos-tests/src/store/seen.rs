@@ -215,6 +215,9 @@ fn acknowledged(key: &str, effect: Effect, at: Revision) -> Option<Acknowledged>
     }
 }
 
+/// Under these the store keeps what it has to remember of its members.
+const OWN_KEYS: &[u8] = b"kontiki/";
+
 pub fn written(effect: Effect) -> Value {
     match effect {
         Effect::Read(_) | Effect::Stands { .. } => None,
@@ -229,8 +232,10 @@ pub fn number(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(&value[..digits]).ok()?.parse().ok()
 }
 
+/// The value that a client wrote. What the store writes itself are numbers too, but not those.
 pub fn number_of(change: &Change) -> Option<u64> {
-    number(change.value.as_ref()?)
+    let value = change.value.as_ref().filter(|_| !change.key.starts_with(OWN_KEYS))?;
+    number(value)
 }
 
 #[cfg(test)]
