@@ -36,7 +36,7 @@ impl Work {
             Work::Connect => 1_000,
             Work::Watch => 6_000,
             Work::Read => 8_000,
-            Work::Write => 5_000,
+            Work::Write => 8_000,
         }
     }
 

@@ -2,8 +2,9 @@
 
 use crate::sim::{memory, os};
 
-/// What stays behind of a world that has ended: what is made once per process (kinds, certificates, what TLS can do).
-const KEPT_BYTES_MAX: i64 = 1 << 20;
+/// What stays behind of a world that has ended: what is made once per process, some hundred bytes with stores and 68 kB with
+/// clusters.
+const KEPT_BYTES_MAX: i64 = 128 << 10;
 
 /// Between what came of a run and its trace.
 const TRACE_FOLLOWS: &str = "\u{1e}\n";
