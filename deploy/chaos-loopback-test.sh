@@ -10,7 +10,8 @@ work=$(mktemp -d /tmp/kontiki-chaos-loopback.XXXXXX)
 as_user=()
 cleanup() {
   local outcome=$?
-  trap '' INT TERM
+  trap '' INT TERM PIPE
+  [ ! -e "$work/hosts" ] || "${as_user[@]}" env KONTIKI_HOSTS_DIR="$work/hosts" "$work/deploy/hosts.sh" down || true
   if [ $outcome = 0 ] || [ $outcome = 130 ]; then rm -rf "$work"; else say "What is left of it is in $work"; fi
   exit $outcome
 }

@@ -47,17 +47,17 @@ fi
 keep="$root/.kontiki/chaos-failed-$(date -u +%Y%m%d-%H%M%S)"
 cleanup() {
   local outcome=$? name
-  trap '' INT TERM
+  trap '' INT TERM PIPE
   if [ $outcome != 0 ] && [ $outcome != 130 ]; then
     mkdir -p "$keep"
     cp "$KONTIKI_HOSTS_DIR/verbs.log" "$keep/" 2>/dev/null || true
     for name in "$KONTIKI_HOSTS_DIR"/{replica,node,engine}-*; do cp "$name/log" "$keep/$(basename "$name").log" 2>/dev/null || true; done
     give_back "$keep" "$keep"/*
-    say "The history and the logs are in $keep"
   else
     rm -rf "$keep"
   fi
-  "$root/deploy/hosts.sh" down
+  "$root/deploy/hosts.sh" down || true
+  [ ! -d "$keep" ] || say "The history and the logs are in $keep" || true
   exit $outcome
 }
 trap cleanup EXIT

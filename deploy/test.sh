@@ -8,7 +8,7 @@ cd "$root"
 # Tests that find this missing say so and check nothing: nobody would read it there.
 [ -x "$KONTIKI_CACHE/python/bin/python" ] || leave_out "Python's client is not installed (Debian: apt-get install python3-venv)"
 can_mount || leave_out "Full disks: no file system can be mounted here (it needs root)"
-[ "$(KONTIKI_HOSTS_DIR="$root/.kontiki/chaos-real" "$root/deploy/hosts.sh" mode)" = namespaces ] ||
+[ "$(id -u)" != 0 ] || has_namespaces ||
   leave_out "Cut links, full file systems and hosts with engines: no network namespaces are to be had here"
 
 say "Building kontiki"
@@ -16,9 +16,11 @@ cargo build --release --locked --bin kontiki
 KONTIKI_IMAGES=all "$root/deploy/images.sh" "$CARGO_TARGET_DIR/release/kontiki"
 
 say "Known bugs"
-# The suite itself: most of them show within some seeds. `make mutants` looks for the others, too, for as long as it takes.
+# Is the suite still able to fail? These show within some seeds; `make mutants` looks for the others, too, which may take hundreds.
 cargo build --locked -q --workspace --features kontiki-chaos-tests/mutants --bin chaos
-"$CARGO_TARGET_DIR/debug/chaos" --mutants --seeds 40 --missed-max 10
+"$CARGO_TARGET_DIR/debug/chaos" --mutants --seeds 60 --except VoteBeforeSync,TwoAreAMajority,SnapshotMetaBeforeData,\
+PurgedUnderReader,TruncationForgotten,MarkIgnored,ForgetfulVotes,ForgetfulFounds,UncommittedMembersShown,OvertakenStreamGoesOn,\
+ReliedGoesBack,OddServes
 
 say "Tests"
 cargo nextest run --workspace --locked -E 'not binary(e2e)'

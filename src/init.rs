@@ -134,7 +134,7 @@ pub fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// The name of the cluster: made once, kept in the directory. It says when that was, so that what is restored into the cluster
-/// begins behind all that clients can know ([`raft::offline::restore`]).
+/// begins above all that clients can know ([`raft::offline::restore`]).
 fn cluster_id(root: &Path) -> Result<String, Box<dyn std::error::Error>> {
     if let Ok(id) = cluster_of(root) {
         return Ok(id);

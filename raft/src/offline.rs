@@ -74,7 +74,7 @@ pub struct NewReplica {
 }
 
 /// Reads the file to its end before anything is kept: a damaged one leaves no data behind. The new cluster begins `revision_jump`
-/// behind the file's revision, and further where its id says when it was made ([`identity::made_at_ms`]). Returns what the file
+/// above the file's revision, and higher where its id says when it was made ([`identity::made_at_ms`]). Returns what the file
 /// is, and where the cluster begins.
 pub async fn restore(file: &Path, new: &NewReplica, revision_jump: u64) -> Result<(Header, Revision), Error> {
     if !is_empty(&new.dir) {

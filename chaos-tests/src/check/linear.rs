@@ -10,6 +10,8 @@ pub type Value = Option<u64>;
 pub enum Effect {
     Read(Value),
     Write(Value),
+    /// Took effect: something stood there, whatever it was.
+    Replace(Value),
     /// Took effect: the key held `expected` then.
     Swap {
         expected: Value,
@@ -34,6 +36,7 @@ impl Effect {
             Effect::Stands { not } => state.is_some() && state != not,
             Effect::Swap { expected, .. } => expected == state,
             Effect::Write(_) => true,
+            Effect::Replace(_) => state.is_some(),
         }
     }
 }
@@ -98,7 +101,7 @@ pub fn check(operations: &[Operation]) -> Result<(), Vec<usize>> {
 /// The value that the key has afterwards, as far as the effect alone says it.
 fn made(effect: Effect) -> Value {
     match effect {
-        Effect::Read(value) | Effect::Write(value) => value,
+        Effect::Read(value) | Effect::Write(value) | Effect::Replace(value) => value,
         Effect::Swap { new, .. } => new,
         Effect::Stands { .. } => None,
     }
@@ -139,6 +142,7 @@ mod tests {
             let effect = match words[2] {
                 "read" => Effect::Read(value(words[3])),
                 "write" => Effect::Write(value(words[3])),
+                "replace" => Effect::Replace(value(words[3])),
                 "swap" => Effect::Swap { expected: value(words[3]), new: value(words[4]) },
                 "stands" => Effect::Stands { not: value(words[3]) },
                 other => panic!("{other}"),
@@ -205,6 +209,14 @@ mod tests {
         bad("0 1 write 1\n 2 3 stands 1");
         bad("0 9 write 1\n 1 2 stands -\n 3 4 read -");
         bad("0 1 write 1\n 2 9 write 2\n 3 4 stands 1\n 5 6 read 1");
+    }
+
+    #[test]
+    fn something_that_was_replaced() {
+        good("0 1 write 1\n 2 3 replace 2\n 4 5 read 2\n 6 7 replace -\n 8 9 read -");
+        good("0 9 write 1\n 1 2 replace 2\n 3 4 read 2");
+        bad("0 1 replace 1");
+        bad("0 1 write 1\n 2 3 replace -\n 4 5 replace 2");
     }
 
     #[test]

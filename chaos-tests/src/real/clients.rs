@@ -79,7 +79,7 @@ impl Client {
     /// Whatever stands there, but something must.
     async fn update(&self, key: &str) {
         let new = self.shared.value();
-        let intent = Effect::Write(Some(new));
+        let intent = Effect::Replace(Some(new));
         let pending = self.shared.begin(key, intent);
         let written = self.api.update(key, &self.object(key, new, None)).await;
         pending.end(self.ended(key, intent, written));
@@ -99,7 +99,7 @@ impl Client {
     /// Whatever stands there, or what was read, if that still stands.
     async fn delete(&self, key: &str) {
         let (intent, after) = match self.random.below(2) {
-            0 => (Effect::Write(None), None),
+            0 => (Effect::Replace(None), None),
             _ => {
                 let Ok(Some(found)) = self.api.find(key).await else { return };
                 let Some(at) = revision(&found) else { return };

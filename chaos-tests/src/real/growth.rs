@@ -26,6 +26,8 @@ const FILES_MAX: u64 = 16;
 const FILES_MAX_OF_WRITES: u64 = 64;
 /// tokio's threads for what blocks.
 const THREADS_MAX: u64 = 8;
+/// A leak shows every time. What the allocator does does not.
+const TRIES: u32 = 3;
 
 impl Work {
     pub const ALL: [Work; 4] = [Work::Connect, Work::Watch, Work::Read, Work::Write];
@@ -40,7 +42,7 @@ impl Work {
         }
     }
 
-    /// Who keeps more than this of each leaks. One kilobyte is found, and of a connection, which holds tens of them, four.
+    /// Who keeps more than this of each leaks. One kilobyte is found, and eight of a connection, which holds tens of them.
     fn bytes_max(self) -> u64 {
         match self {
             Work::Connect => 4 << 10,
@@ -116,6 +118,31 @@ impl Growth {
 
     fn kib(&self) -> u64 {
         self.after.memory_kib.saturating_sub(self.before.memory_kib)
+    }
+}
+
+/// Who was beyond what is well each time that the work was done.
+#[derive(Default)]
+pub struct Suspects {
+    tries: u32,
+    leaks: BTreeMap<String, String>,
+}
+
+impl Suspects {
+    /// Whether it is to be done once more. An error says who leaks.
+    pub fn take(&mut self, growths: &BTreeMap<String, Growth>) -> Result<bool, String> {
+        let before = std::mem::take(&mut self.leaks);
+        let was_one = |name: &str| self.tries == 0 || before.contains_key(name);
+        let leaks = growths.iter().filter(|(name, _)| was_one(name));
+        self.leaks = leaks.filter_map(|(name, growth)| Some((name.clone(), growth.leak()?))).collect();
+        self.tries += 1;
+        match self.tries < TRIES || self.leaks.is_empty() {
+            true => Ok(!self.leaks.is_empty()),
+            false => {
+                let leaks = self.leaks.iter().map(|(name, leak)| format!("{name} leaks {leak}"));
+                Err(leaks.collect::<Vec<_>>().join("; "))
+            }
+        }
     }
 }
 

@@ -38,7 +38,7 @@ fn ordinary_noise_is_no_leak() {
 }
 
 #[test]
-fn a_kilobyte_of_each_is_a_leak() {
+fn a_kilobyte_of_each_and_eight_of_a_connection_are_a_leak() {
     for (work, kib) in [(Work::Connect, 8), (Work::Watch, 1), (Work::Read, 1), (Work::Write, 1)] {
         for seed in 0..200 {
             let growth = grown(work, seed, |done| Held { memory_kib: done * kib, ..Held::default() });
@@ -73,13 +73,35 @@ fn a_process_that_did_not_run_all_the_time_tells_nothing() {
     assert!(of(&[]).is_err());
 }
 
+fn grew(kib: u64) -> Growth {
+    let before = Held { memory_kib: 1000, ..Held::default() };
+    let after = Held { memory_kib: 1000 + kib, ..before };
+    Growth { work: Work::Read, count: 4800, before, after }
+}
+
+#[test]
+fn who_is_beyond_what_is_well_each_time_leaks() {
+    let many = |kib: [u64; 2]| {
+        let named = kib.into_iter().zip(["replica-1", "replica-2"]);
+        named.map(|(kib, name)| (name.to_owned(), grew(kib))).collect::<BTreeMap<_, _>>()
+    };
+    let mut suspects = Suspects::default();
+    assert_eq!(suspects.take(&many([10, 20])), Ok(false));
+
+    let mut suspects = Suspects::default();
+    assert_eq!(suspects.take(&many([9000, 9000])), Ok(true));
+    assert_eq!(suspects.take(&many([10, 9000])), Ok(true));
+    assert_eq!(suspects.take(&many([9000, 20])), Ok(false), "another one each time");
+
+    let mut suspects = Suspects::default();
+    assert_eq!(suspects.take(&many([9000, 20])), Ok(true));
+    assert_eq!(suspects.take(&many([9000, 9000])), Ok(true));
+    let why = suspects.take(&many([9000, 9000])).unwrap_err();
+    assert!(why.starts_with("replica-1 leaks over 4800 reads") && !why.contains("replica-2"), "{why}");
+}
+
 #[test]
 fn the_largest_of_each_sort_is_told() {
-    let grew = |kib: u64| {
-        let before = Held { memory_kib: 1000, ..Held::default() };
-        let after = Held { memory_kib: 1000 + kib, ..before };
-        Growth { work: Work::Read, count: 4800, before, after }
-    };
     let mut largest = Largest::default();
     for (name, kib) in [("replica-1", 0), ("replica-2", 30), ("replica-3", 20)] {
         largest.take(name, grew(kib));

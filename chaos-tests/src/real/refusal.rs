@@ -43,7 +43,7 @@ fn stood(error: &Error, key: &str, intent: Effect) -> Option<Effect> {
 fn expected(intent: Effect) -> Value {
     match intent {
         Effect::Swap { expected, .. } => expected,
-        Effect::Read(_) | Effect::Write(_) | Effect::Stands { .. } => None,
+        Effect::Read(_) | Effect::Write(_) | Effect::Replace(_) | Effect::Stands { .. } => None,
     }
 }
 

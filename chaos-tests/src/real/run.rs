@@ -13,10 +13,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::actions::Action;
-use super::calm::Calm;
 use super::ending::{self, Unwell};
 use super::gaps::Gaps;
-use super::growth::{Largest, Work};
+use super::growth::Largest;
 use super::hosts::Hosts;
 use super::leaks::Leaks;
 use super::plan::{Episode, Kind, World};
@@ -40,8 +39,6 @@ const RESTART_TROUBLED: Duration = Duration::from_secs(15);
 const RESTARTS_MAX: u32 = 6;
 /// Nothing goes wrong for so long between two episodes.
 const CALM: Duration = Duration::from_millis(700);
-/// A leak shows every time. What the allocator does, or a replica that finds an earlier fault's damage now, does not.
-const CALM_TRIES: u32 = 3;
 const JOIN_MAX: Duration = Duration::from_secs(60);
 
 pub struct Options {
@@ -82,7 +79,7 @@ pub struct Run {
     pub hosts: Hosts,
     pub options: Options,
     /// One of each replica alone.
-    clients: Vec<Client>,
+    pub(super) clients: Vec<Client>,
     pub report: Report,
     next: u64,
 }
@@ -106,12 +103,13 @@ impl Run {
             let round_ends = until.min(Instant::now() + ROUND);
             let trace = Arc::new(Mutex::new(Trace::default()));
             let shared = Shared::new(trace.clone(), Instant::now(), true);
-            if let Err(why) = self.round(&format!("chaos-{round}"), &shared, round_ends).await {
-                self.report.failures.push(why);
-            }
+            let ended = self.round(&format!("chaos-{round}"), &shared, round_ends).await;
             let seen = shared.lock();
+            // Of a round that went wrong the watchers may not have been told the last changes.
+            let judged = verdict::judge(&seen, ended.is_ok());
+            self.report.failures.extend(ended.err());
             self.report.failures.extend(seen.violations.iter().cloned());
-            self.report.failures.extend(verdict::judge(&seen).err());
+            self.report.failures.extend(judged.err());
             self.report.operations += seen.operations;
             self.report.unknown += seen.unknown;
             self.report.events += seen.agreed.all().count() as u64;
@@ -175,28 +173,8 @@ impl Run {
         namespace::delete(&self.clients[0], name).await
     }
 
-    /// Nothing goes wrong, and all is done that should leave nothing behind in the processes.
-    async fn calm(&mut self, name: &str, shared: &Shared) -> Result<(), String> {
-        namespace::make(&self.config(), name).await?;
-        let (config, addresses) = (self.options.config.clone(), self.hosts.addresses());
-        let calm = Calm::prepare(&self.clients[0], config, addresses, name).await?;
-        for work in Work::ALL {
-            let mut tries = 1;
-            let growths = loop {
-                self.settle(shared).await?;
-                match calm.stage(work, &self.hosts).await {
-                    Err(why) if tries < CALM_TRIES => shared.note(format_args!("once more: {why}")),
-                    told => break told?,
-                }
-                tries += 1;
-            };
-            growths.into_iter().for_each(|(process, growth)| self.report.growth.take(&process, growth));
-        }
-        namespace::delete(&self.clients[0], name).await
-    }
-
     /// Of somebody who calls any replica.
-    fn config(&self) -> client::Config {
+    pub(super) fn config(&self) -> client::Config {
         client::Config { addresses: self.hosts.addresses(), ..self.options.config.clone() }
     }
 
@@ -275,7 +253,7 @@ impl Run {
     }
 
     /// Waits until all is well, and does what a supervisor and a person would do for that. Returns who leads.
-    async fn settle(&mut self, shared: &Shared) -> Result<plan::Host, String> {
+    pub(super) async fn settle(&mut self, shared: &Shared) -> Result<plan::Host, String> {
         let began = Instant::now();
         let (mut restarts, mut due) = (0, BTreeMap::new());
         loop {

@@ -1,4 +1,4 @@
-//! What the users of the store saw, in one place for all hosts of a world. Decides nothing.
+//! What the users of the store saw, in one place for all hosts of a world, and what must come of it. Pure, but for the time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +18,9 @@ use crate::check::past::Look;
 use crate::check::recency::Seen as Recent;
 use crate::check::set::{Add, Reading};
 use crate::sim::trace::Trace;
+
+/// Under these the store keeps what it has to remember of its members.
+const OWN_KEYS: &[u8] = b"kontiki/";
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -215,13 +218,10 @@ fn acknowledged(key: &str, effect: Effect, at: Revision) -> Option<Acknowledged>
     }
 }
 
-/// Under these the store keeps what it has to remember of its members.
-const OWN_KEYS: &[u8] = b"kontiki/";
-
 pub fn written(effect: Effect) -> Value {
     match effect {
         Effect::Read(_) | Effect::Stands { .. } => None,
-        Effect::Write(value) => value,
+        Effect::Write(value) | Effect::Replace(value) => value,
         Effect::Swap { new, .. } => new,
     }
 }

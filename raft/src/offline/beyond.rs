@@ -1,13 +1,13 @@
-//! Where a cluster goes on that was restored or recovered: behind every revision that a client may hold. Pure.
+//! Where a cluster goes on that was restored or recovered: above every revision that a client may hold. Pure.
 
 use crate::command::Revision;
 
 /// Farther than a cluster comes in years of writes.
 pub const REVISION_JUMP: u64 = 1_000_000_000;
 
-/// Behind what the data knows by at least the jump, and behind whatever was restored or recovered at an earlier time, from this data or
-/// from other data of the same cluster: those who did that went on from *their* microsecond, and no cluster takes a write in each.
-/// A clock that was far ahead once is what the jump alone makes good.
+/// Above what the data knows by at least the jump, and above all that became of an earlier restore or recovery, of this data or of other
+/// data of the same cluster: that went on from *its* microsecond, and no cluster takes a write in each. If a clock was far ahead once,
+/// only the jump protects.
 pub fn all_known(revision: Revision, jump: u64, at_ms: Option<u64>) -> Revision {
     (revision + jump).max(at_ms.unwrap_or_default().saturating_mul(1_000))
 }
@@ -19,7 +19,7 @@ mod tests {
     const NOON_MS: u64 = 1_767_225_600_000;
 
     #[test]
-    fn what_is_restored_later_begins_behind_all_that_was_restored_before_though_its_data_is_older() {
+    fn what_is_restored_later_begins_above_all_that_was_restored_before_though_its_data_is_older() {
         let (old, new) = (500, 90_000_000);
         let recovered = all_known(new, REVISION_JUMP, Some(NOON_MS));
         let after_a_year_of_writes = recovered + 365 * 86_400 * 10_000;
