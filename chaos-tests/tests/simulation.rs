@@ -39,8 +39,8 @@ fn nothing_is_hollow(totals: &Totals) {
 fn a_store_holds_every_promise_for_some_hundred_seeds() {
     let totals = all_hold(Subject::Store, 0..STORES, 25);
     nothing_is_hollow(&totals);
-    let Totals { runs, operations, terms, snapshots, .. } = totals;
-    let enough = operations > 1000 * runs && terms > 2 * runs && snapshots > runs / 20;
+    let Totals { runs, operations, terms, snapshots, renewals, .. } = totals;
+    let enough = operations > 1000 * runs && terms > 2 * runs && snapshots > runs / 20 && renewals > runs / 40;
     assert!(enough, "too little was tried: {totals:?}");
 }
 
@@ -48,8 +48,9 @@ fn a_store_holds_every_promise_for_some_hundred_seeds() {
 fn a_cluster_holds_every_promise_for_some_seeds() {
     let totals = all_hold(Subject::Cluster, 100..100 + CLUSTERS, 4);
     nothing_is_hollow(&totals);
-    let Totals { runs, operations, terms, .. } = totals;
-    assert!(operations > 300 * runs && 2 * terms > 3 * runs, "too little was tried: {totals:?}");
+    let Totals { runs, operations, terms, renewals, .. } = totals;
+    let enough = operations > 300 * runs && 2 * terms > 3 * runs && renewals > 0;
+    assert!(enough, "too little was tried: {totals:?}");
 }
 
 #[test]

@@ -170,9 +170,11 @@ impl<K: Scope> Api<K> {
         }
     }
 
-    /// Done when the cluster has taken the deletion down; a Pod's containers may still be ending.
-    pub async fn delete(&self, name: &str, options: &DeleteOptions) -> Result<(), Error> {
-        self.client.delete_object(self.target(name, ""), options, false).await.map(|_| ())
+    /// Done when the cluster has taken the deletion down. Returns the object as it was when it was deleted, with the
+    /// `resourceVersion` of that; or, with a `deletionTimestamp`, as it stands while it ends: a Pod's containers, an object's
+    /// finalizers.
+    pub async fn delete(&self, name: &str, options: &DeleteOptions) -> Result<K, Error> {
+        decode(self.client.delete_object(self.target(name, ""), options, false).await?)
     }
 
     /// Every change from `options.resource_version` on ("", "0": the present objects first, as `Added`). Goes on at another

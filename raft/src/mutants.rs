@@ -101,6 +101,10 @@ mutants! {
     ReliedGoesBack,
     /// A replica whose state was found to be wrong votes and serves all the same.
     OddServes,
+    /// What is read to find damage is not checked.
+    DamageOverlooked,
+    /// A replica that finds damage begins anew at once, whatever the others do.
+    BeginsAnewUnasked,
     /// A controller goes on after its replica has lost the leadership, and its commands carry no term.
     ControllerOutlivesTerm,
 }

@@ -227,7 +227,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
         settling: Arc::default(),
     };
     let door = Door { cluster_id: cluster_id.clone(), id, published: published.clone(), ear: ear.clone() };
-    let incoming = listener::accept(listener, acceptor, stop.clone());
+    let incoming = listener::accept(listener, acceptor, &tasks, stop.clone());
     let serving = tonic::transport::Server::builder()
         // Who called notices a dead connection by itself, much sooner: here it only takes room.
         .http2_keepalive_interval(Some(Duration::from_secs(20)))

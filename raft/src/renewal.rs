@@ -18,6 +18,7 @@ use crate::log::rows;
 use crate::members::plan::LAG_MAX;
 use crate::members::{MemberStatus, Members};
 use crate::metrics::Metrics;
+use crate::mutants::{self, Mutant};
 use crate::standing::Role;
 
 /// Between two looks at the others.
@@ -216,6 +217,9 @@ impl Renewal {
         if let Some(why) = self.hindered() {
             self.shown.set(Repair::Waits);
             return Err(why);
+        }
+        if mutants::on(Mutant::BeginsAnewUnasked) {
+            return Ok(());
         }
         // Shown before the others are asked: of two that go at once, one at least sees the other (ADR 18).
         self.shown.set(Repair::Wants);

@@ -169,7 +169,7 @@ fn many(args: &Args) -> Result<ExitCode, String> {
     let simulated = totals.simulated_ms as f64 / 1000.0;
     println!(
         "{} seeds: {:.2} simulated hours, {} faults, {} operations checked ({} of unknown outcome), {} leaderships, {} \
-         snapshots installed; all changes known in {}",
+         snapshots installed, {} renewals; all changes known in {}",
         totals.runs,
         simulated / 3600.0,
         totals.faults,
@@ -177,6 +177,7 @@ fn many(args: &Args) -> Result<ExitCode, String> {
         totals.unknown,
         totals.terms,
         totals.snapshots,
+        totals.renewals,
         totals.whole
     );
     println!("{took:.1} s, {jobs} at once: {:.0} simulated seconds per core-second", simulated / took / jobs as f64);

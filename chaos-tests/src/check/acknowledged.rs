@@ -1,7 +1,5 @@
 //! What was acknowledged is in the history that all agree on. Pure.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use raft::{Change, Revision};
 
@@ -16,15 +14,13 @@ pub enum Acknowledged {
     /// Right after this revision the key is absent: it was deleted with it, or to delete it had found nothing, which makes no
     /// revision of its own.
     Gone { key: Bytes, at: Revision },
-    /// The key was deleted by a change of its own, of which no revision was told. `after`: by the key's first change after that
-    /// revision.
-    Deleted { key: Bytes, after: Option<Revision> },
+    /// The key was deleted with this revision. `after`: by its first change after that one.
+    Deleted { key: Bytes, after: Option<Revision>, at: Revision },
 }
 
 /// `agreed` has every change up to the newest that was acknowledged. `number`: the value that a change puts.
 pub fn check(all: &[Acknowledged], agreed: &Agreed, number: impl Fn(&Change) -> Option<u64>) -> Result<(), String> {
-    all.iter().try_for_each(|one| is_there(one, agreed, &number))?;
-    deletions_are_there(all, agreed)
+    all.iter().try_for_each(|one| is_there(one, agreed, &number))
 }
 
 fn is_there(one: &Acknowledged, agreed: &Agreed, number: impl Fn(&Change) -> Option<u64>) -> Result<(), String> {
@@ -46,32 +42,15 @@ fn is_there(one: &Acknowledged, agreed: &Agreed, number: impl Fn(&Change) -> Opt
                 Some(stands) => Err(format!("{one:?} was acknowledged, and there stands {}", InWords(stands))),
             }
         }
-        Acknowledged::Deleted { after: None, .. } => Ok(()),
-        Acknowledged::Deleted { key, after: Some(after) } => {
-            let next = agreed.of(key).find(|change| change.revision > *after);
-            match next.is_some_and(|change| change.value.is_none()) {
+        Acknowledged::Deleted { key, after, at } => {
+            let from = after.map_or(*at, |after| after + 1);
+            let first = agreed.of(key).find(|change| change.revision >= from);
+            match first.is_some_and(|change| change.value.is_none() && change.revision == *at) {
                 true => Ok(()),
-                false => Err(format!("{one:?} was acknowledged, and the next change is {}", told(next))),
+                false => Err(format!("{one:?} was acknowledged, and the next change is {}", told(first))),
             }
         }
     }
-}
-
-/// Each has a change of its own.
-fn deletions_are_there(all: &[Acknowledged], agreed: &Agreed) -> Result<(), String> {
-    let mut deletions: BTreeMap<&Bytes, usize> = BTreeMap::new();
-    for one in all {
-        if let Acknowledged::Deleted { key, .. } = one {
-            *deletions.entry(key).or_default() += 1;
-        }
-    }
-    for (key, due) in deletions {
-        let made = agreed.of(key).filter(|change| change.value.is_none()).count();
-        if made < due {
-            return Err(format!("{due} deletions of {key:?} were acknowledged, and the history has {made}"));
-        }
-    }
-    Ok(())
 }
 
 fn told(change: Option<&Change>) -> String {
@@ -110,8 +89,8 @@ mod tests {
         Acknowledged::Gone { key: key.into(), at }
     }
 
-    fn deleted(after: Option<Revision>) -> Acknowledged {
-        Acknowledged::Deleted { key: KEY, after }
+    fn deleted(after: Option<Revision>, at: Revision) -> Acknowledged {
+        Acknowledged::Deleted { key: KEY, after, at }
     }
 
     #[test]
@@ -119,8 +98,8 @@ mod tests {
         judged(&[put(1, 1), put(3, 3), put(4, 4)]).unwrap();
         judged(&[gone("a", 2)]).unwrap();
         judged(&[gone("b", 0), gone("b", 3), gone("c", 4)]).expect("to delete what is absent makes no revision");
-        judged(&[deleted(None)]).unwrap();
-        judged(&[deleted(Some(1))]).unwrap();
+        judged(&[deleted(None, 2)]).unwrap();
+        judged(&[deleted(Some(1), 2)]).unwrap();
     }
 
     #[test]
@@ -131,8 +110,10 @@ mod tests {
         for bad in [gone("a", 1), gone("a", 3), gone("a", 4), gone("b", 4), gone("c", 5)] {
             assert!(judged(std::slice::from_ref(&bad)).is_err(), "{bad:?}");
         }
-        assert!(judged(&[deleted(Some(3))]).is_err(), "nothing came after");
-        assert!(judged(&[deleted(Some(2))]).is_err(), "it was written next");
-        assert!(judged(&[deleted(None), deleted(Some(1))]).is_err(), "two were told of one deletion");
+        for bad in [deleted(None, 1), deleted(None, 3), deleted(None, 4), deleted(None, 5)] {
+            assert!(judged(std::slice::from_ref(&bad)).is_err(), "it was not deleted then: {bad:?}");
+        }
+        assert!(judged(&[deleted(Some(0), 2)]).is_err(), "it was written before");
+        assert!(judged(&[deleted(Some(2), 2)]).is_err(), "it was written next");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use raft::Store;
+use raft::{Store, Table};
 
 use super::plan::{Kind, REPLICAS, USER, Who};
 use super::run::Run;
@@ -11,6 +11,8 @@ use crate::sim::links::{HostId, Loss};
 
 /// How long the operator takes.
 const RESTART: Duration = Duration::from_secs(1);
+/// Where the replica has found damage, which it is to get over by itself.
+const REPAIR: Duration = Duration::from_secs(15);
 
 impl Run {
     /// The fault with this number begins or ends.
@@ -22,7 +24,8 @@ impl Run {
             | Kind::CutOff(who, _)
             | Kind::Deaf(who)
             | Kind::Clock(who, _)
-            | Kind::Reset(who) => {
+            | Kind::Reset(who)
+            | Kind::Decay(who) => {
                 // Whom it met when it began is healed when it ends.
                 let met = if begins { self.who(who) } else { self.met.remove(&n) };
                 let Some(host) = met else { return };
@@ -74,6 +77,12 @@ impl Run {
             (Kind::FailWrite(_), fails) => self.platters[host].set(|faults| faults.fail_write = fails),
             (Kind::Compact(_), true) => self.with_store(host, |store| async move { store.compact_log().await }),
             (Kind::Compact(_), false) => {}
+            (Kind::Decay(_), true) => {
+                if let Some((table, key)) = self.platters[host].rot(&Table::ALL) {
+                    self.world.note(format_args!("a bit of {} {key:?} at host {host} turns over", table.name()));
+                }
+            }
+            (Kind::Decay(_), false) => {}
             (Kind::Clock(_, offset_ms), begins) => {
                 self.world.set_clock_offset(host, if begins { offset_ms } else { 0 });
             }
@@ -161,9 +170,12 @@ impl Run {
     pub fn supervise(&mut self) {
         let stores: Vec<_> = self.shared.lock().stores.iter().map(|(host, store)| (*host, store.clone())).collect();
         for (host, store) in stores {
-            let Err(why) = store.health() else { continue };
-            let now = self.world.now();
-            if now >= *self.restart_at.entry(host).or_insert(now + RESTART) {
+            let Err(why) = store.health() else {
+                self.restart_at.remove(&host);
+                continue;
+            };
+            let (now, takes) = (self.world.now(), if store.metrics().rot().is_some() { REPAIR } else { RESTART });
+            if now >= *self.restart_at.entry(host).or_insert(now + takes) {
                 self.world.note(format_args!("host {host} is started anew: {why}"));
                 drop(store);
                 self.crash(host, true);

@@ -57,11 +57,16 @@ pub enum Kind {
     Flap(HostId, u64, Loss),
     /// A replica's log is purged up to what is applied: who lags needs a snapshot.
     Compact(HostId),
+    /// A bit of one record turns over on a replica's disk while it runs: it reads all it has meanwhile, and begins anew. At most one
+    /// in a plan.
+    Decay(Who),
 }
 
 const BEGINS_MS: u64 = 6_000;
 const ENDS_MS: u64 = 30_000;
 const FAULTS: (u64, u64) = (3, 9);
+/// One of so many seeds has a disk that rots.
+const DECAY_EVERY: u64 = 4;
 /// On top of those, of the kinds that break links and disks.
 const BREAKS: (u64, u64) = (0, 4);
 
@@ -73,8 +78,14 @@ impl Plan {
         let random = Random::from_seed(seed ^ 0x6272_6561_6b73);
         let count = BREAKS.0 + random.below(BREAKS.1 - BREAKS.0);
         faults.extend((0..count).map(|_| broken(&random)));
+        faults.extend((seed % DECAY_EVERY == 1).then(|| decay(seed)));
         faults.sort_by_key(|fault| fault.at_ms);
         Plan { seed, faults, ends_ms: ENDS_MS }
+    }
+
+    /// A disk rots, and no damage may be left.
+    pub fn decays(&self) -> bool {
+        self.faults.iter().any(|fault| matches!(fault.kind, Kind::Decay(_)))
     }
 
     /// Only the faults with these numbers.
@@ -151,6 +162,15 @@ fn broken(random: &Random) -> Fault {
     timed(random, kind)
 }
 
+fn decay(seed: u64) -> Fault {
+    let random = Random::from_seed(seed ^ 0x6465_6361_7973);
+    let who = match random.below(2) {
+        0 => Who::Leader,
+        _ => Who::Host(random.below(REPLICAS as u64) as usize),
+    };
+    Fault { for_ms: 0, ..timed(&random, Kind::Decay(who)) }
+}
+
 /// At some time, for some time.
 fn timed(random: &Random, kind: Kind) -> Fault {
     let for_ms = match random.below(3) {
@@ -176,7 +196,7 @@ mod tests {
                 plan.faults.iter().map(|fault| std::mem::discriminant(&fault.kind)).map(|it| format!("{it:?}")),
             );
         }
-        assert_eq!(kinds.len(), 17, "{kinds:?}");
+        assert_eq!(kinds.len(), 18, "{kinds:?}");
     }
 
     #[test]

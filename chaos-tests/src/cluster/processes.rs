@@ -8,10 +8,11 @@ use std::time::Duration;
 use node::runtime::fake::Fake;
 use proto::seam::Env;
 use raft::{Renewals, Store};
+use server::End;
 
 use super::seen::Shared;
 use super::setting;
-use crate::sim::disk::Platters;
+use crate::sim::disk::{Platters, SCRUB};
 use crate::sim::links::HostId;
 
 /// How long the supervisor takes.
@@ -20,25 +21,47 @@ const RESTART: Duration = Duration::from_secs(1);
 pub async fn replica(dir: PathBuf, host: HostId, platters: Platters, env: Env, shared: Shared) {
     let env = setting::marked(env, host);
     supervise(&dir, host, &shared, || async {
-        // As in a crash, of what the run before has not synced only a beginning is there.
-        platters.crash();
-        let (disk, opened) = (platters.open(), shared.clone());
-        let open = move |config, env| async move {
-            let store = Store::open_on(disk, config, env).await?;
-            opened.lock().stores.insert(host, store.clone());
-            Ok(store)
-        };
-        let stop = shared.stop.child_token();
-        let (config, anew) = (setting::replica(&dir, host), Renewals::default());
-        let ended = server::run_with(config, anew, env.clone(), stop, open).await;
-        let store = shared.lock().stores.remove(&host);
-        // One that begins anew to be rid of damage has told nobody yet.
-        store.iter().for_each(|store| shared.hear_diagnosis(store));
-        drop(store);
-        // The supervisor starts it anew, whatever it has ended for.
-        ended.map(drop)
+        let mut renewals = Renewals::default();
+        // As `server::run` does it.
+        loop {
+            match run(&dir, host, renewals.clone(), &platters, &env, &shared).await? {
+                End::Told => return Ok::<_, server::Error>(()),
+                End::Damaged(damage) => {
+                    shared.note(format_args!("host {host} begins anew: {damage}"));
+                    shared.lock().renewals += 1;
+                    renewals.begin(damage);
+                }
+            }
+        }
     })
     .await;
+}
+
+async fn run(
+    dir: &Path,
+    host: HostId,
+    renewals: Renewals,
+    platters: &Platters,
+    env: &Env,
+    shared: &Shared,
+) -> Result<End, server::Error> {
+    // As in a crash, of what the run before has not synced only a beginning is there.
+    platters.crash();
+    let (disk, opened) = (platters.open(), shared.clone());
+    let open = move |mut config: raft::Config, env| async move {
+        if opened.rots {
+            config.timing.scrub = SCRUB;
+        }
+        let store = Store::open_on(disk, config, env).await?;
+        opened.lock().stores.insert(host, store.clone());
+        Ok(store)
+    };
+    let (config, stop) = (setting::replica(dir, host), shared.stop.child_token());
+    let ended = server::run_with(config, renewals, env.clone(), stop, open).await;
+    let store = shared.lock().stores.remove(&host);
+    // One that begins anew to be rid of damage has told nobody yet.
+    store.iter().for_each(|store| shared.hear_diagnosis(store));
+    ended
 }
 
 pub async fn agent(dir: PathBuf, host: HostId, engine: Fake, env: Env, shared: Shared) {

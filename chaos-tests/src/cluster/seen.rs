@@ -24,6 +24,8 @@ pub struct Shared {
     pub quiet: Arc<AtomicBool>,
     /// Every process is to end.
     pub stop: CancellationToken,
+    /// A record on some disk rots.
+    pub rots: bool,
 }
 
 #[derive(Default)]
@@ -36,14 +38,17 @@ pub struct Seen {
     pub watches: Vec<Told>,
     /// Every change of the run, as one replica's history has it; none if every history lacks its beginning.
     pub history: Vec<Change>,
+    /// How often a replica has begun anew by itself.
+    pub renewals: u64,
     pub violations: Vec<String>,
     pub operations: u64,
     pub unknown: u64,
 }
 
 impl Shared {
-    pub fn new(trace: Arc<Mutex<Trace>>) -> Shared {
-        Shared { inner: Arc::default(), trace, quiet: Arc::default(), stop: CancellationToken::new() }
+    pub fn new(trace: Arc<Mutex<Trace>>, rots: bool) -> Shared {
+        let (inner, quiet, stop) = Default::default();
+        Shared { inner, trace, quiet, stop, rots }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -67,9 +72,10 @@ impl Shared {
         }
     }
 
-    /// Disks fail in a cluster's runs, and nothing rots.
     pub fn hear_diagnosis(&self, store: &Store) {
-        self.judge(Diagnosis::of(store).check(false));
+        if !self.rots {
+            self.judge(Diagnosis::of(store).check(false));
+        }
     }
 
     pub fn judge(&self, verdict: Result<(), String>) {

@@ -150,7 +150,7 @@ impl User {
         let deleted = api.delete(&name, &DeleteOptions::default()).await;
         self.shared.note(format_args!(
             "deleting {name}: {}",
-            deleted.map_or_else(|error| error.to_string(), |()| "done".into())
+            deleted.map_or_else(|error| error.to_string(), |_| "done".into())
         ));
         self.shared.lock().operations += 1;
     }

@@ -14,6 +14,7 @@ use crate::check::settled::{self, Found, Sight};
 use crate::check::terms::Written;
 use crate::check::{bounds, pods};
 use crate::runner::Report;
+use crate::sim::disk::Platters;
 
 /// Who writes under `system:kontiki:` without being a controller of the leader.
 const NO_CONTROLLERS: [&str; 3] = ["bootstrap", "replica", "members"];
@@ -28,13 +29,14 @@ pub fn report(run: Run) -> Report {
     failures.extend(seen.violations.iter().cloned());
     failures.extend(judge(&run, &seen).err());
     let (operations, unknown, whole) = (seen.operations, seen.unknown, u64::from(is_whole(&seen)));
+    let renewals = seen.renewals;
     drop(seen);
     let trace = run.world.trace().lock().expect("no holder of the trace panics").text();
     let (simulated_ms, terms) = (run.world.now().as_millis() as u64, run.replicas.terms() as u64);
     let (seed, faults, snapshots) = (run.plan.seed, run.plan.faults.len() as u64, run.snapshots);
     let stores = std::mem::take(&mut run.shared.lock().stores);
     drop((run, stores));
-    Report { seed, faults, failures, trace, simulated_ms, operations, unknown, terms, snapshots, whole }
+    Report { seed, faults, failures, trace, simulated_ms, operations, unknown, terms, snapshots, renewals, whole }
 }
 
 fn judge(run: &Run, seen: &Seen) -> Result<(), String> {
@@ -77,6 +79,9 @@ fn written(change: &raft::Change) -> Option<Written> {
 pub fn unsettled(run: &Run) -> Option<String> {
     let seen = run.shared.lock();
     let Some((wish, true)) = &seen.wish else { return Some(format!("not acknowledged: {:?}", seen.wish)) };
+    if let Some(host) = run.platters.iter().position(Platters::is_rotten) {
+        return Some(format!("a damaged record is still on the disk of host {host}"));
+    }
     if seen.stores.len() < REPLICAS {
         return Some(format!("only the replicas on {:?} run", seen.stores.keys()));
     }

@@ -110,12 +110,12 @@ impl Client {
         let pending = self.shared.begin(key, intent);
         let deleted = self.api.delete(key, &DeleteOptions { resource_version, ..DeleteOptions::default() }).await;
         pending.end(match deleted {
-            Ok(()) => {
+            Ok(object) => {
                 self.gaps.written();
-                // The SDK tells no revision of it.
-                let key = watchers::key(key);
-                self.shared.lock().acknowledged.push(Acknowledged::Deleted { key, after });
-                Ended::Done(intent, None)
+                let (key, at) = (watchers::key(key), revision(&object));
+                let told = at.map(|at| Acknowledged::Deleted { key, after, at });
+                self.shared.lock().acknowledged.extend(told);
+                Ended::Done(intent, at)
             }
             Err(error) => refusal::ended(&error, key, intent),
         });

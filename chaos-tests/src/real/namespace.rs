@@ -35,5 +35,5 @@ pub async fn last_writes(clients: &[Client], name: &str) -> Result<Revision, Str
 
 pub async fn delete(client: &Client, name: &str) -> Result<(), String> {
     let gone = client.cluster::<Namespace>().delete(name, &Default::default()).await;
-    gone.map_err(|error| format!("to delete the namespace {name}: {error}"))
+    gone.map(|_| ()).map_err(|error| format!("to delete the namespace {name}: {error}"))
 }

@@ -22,6 +22,8 @@ pub struct Report {
     pub unknown: u64,
     pub terms: u64,
     pub snapshots: u64,
+    /// Replicas that found damage and began anew by themselves.
+    pub renewals: u64,
     /// 1: every change ever made is known, so all that follows from them was checked too.
     pub whole: u64,
 }
@@ -71,13 +73,14 @@ pub struct Totals {
     pub unknown: u64,
     pub terms: u64,
     pub snapshots: u64,
+    pub renewals: u64,
     pub whole: u64,
 }
 
 impl Totals {
-    fn fields(&mut self) -> [&mut u64; 8] {
-        let Totals { runs, simulated_ms, faults, operations, unknown, terms, snapshots, whole } = self;
-        [runs, simulated_ms, faults, operations, unknown, terms, snapshots, whole]
+    fn fields(&mut self) -> [&mut u64; 9] {
+        let Totals { runs, simulated_ms, faults, operations, unknown, terms, snapshots, renewals, whole } = self;
+        [runs, simulated_ms, faults, operations, unknown, terms, snapshots, renewals, whole]
     }
 
     pub fn add(&mut self, other: &Totals) {
@@ -96,6 +99,7 @@ impl Outcome {
             unknown: report.unknown,
             terms: report.terms,
             snapshots: report.snapshots,
+            renewals: report.renewals,
             whole: report.whole,
         };
         let trace = crc32fast::hash(report.trace.as_bytes());
@@ -159,8 +163,17 @@ mod tests {
 
     #[test]
     fn an_outcome_survives_the_way_between_processes() {
-        let totals =
-            Totals { runs: 1, simulated_ms: 2, faults: 3, operations: 4, unknown: 5, terms: 6, snapshots: 7, whole: 1 };
+        let totals = Totals {
+            runs: 1,
+            simulated_ms: 2,
+            faults: 3,
+            operations: 4,
+            unknown: 5,
+            terms: 6,
+            snapshots: 7,
+            renewals: 8,
+            whole: 1,
+        };
         let failures = vec!["one\nwith two lines".to_string(), "another".into()];
         let outcome = Outcome { seed: 9, totals, trace: 77, failures, differs: false };
         assert_eq!(Outcome::decode(&outcome.encode()).as_ref(), Some(&outcome));

@@ -1,16 +1,17 @@
 //! A disk that forgets what was not synced when its host crashes, and fails, fills up or dawdles when told to. Acts.
 
+mod handle;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
-use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use imbl::OrdMap;
 use proto::seam::Random;
-use raft::{Batch, Disk, Note, Row, Table, Write};
+use raft::{Batch, Disk, Note, Table, Write};
+
+use handle::Handle;
 
 /// Immutable once made: a version of all tables costs only what changed in it.
 type Tables = [OrdMap<Bytes, Bytes>; Table::ALL.len()];
@@ -20,6 +21,10 @@ const LOST_MAX: usize = 16;
 
 /// So many rows that were forgotten last are still there.
 const FORGOTTEN_STAY: usize = 3;
+
+/// Between two pieces that a replica reads to see whether they are sound, where it is to find damage while it runs: all it has within a
+/// second or two.
+pub const SCRUB: Duration = Duration::from_millis(20);
 
 /// The platters of one host. They outlive its crashes; a [`Handle`] does not.
 #[derive(Clone)]
@@ -51,6 +56,8 @@ struct Inner {
     broken: u64,
     /// The batch of that write. It may be there all the same, once the disk is opened again.
     stray: Option<Batch>,
+    /// The record of which a bit turned over last, and what stands there since.
+    rotten: Option<(Table, Bytes, Bytes)>,
     /// A sync has failed: the kernel forgot which pages were dirty, so later syncs succeed and make nothing durable.
     forgetful: bool,
 }
@@ -63,12 +70,6 @@ pub struct Faults {
     pub fail_write: bool,
     /// On top of what a sync takes anyway.
     pub slower_ms: u64,
-}
-
-/// What one run of a process holds.
-struct Handle {
-    platters: Platters,
-    number: u64,
 }
 
 fn slot(table: Table) -> usize {
@@ -107,7 +108,7 @@ impl Platters {
     pub fn open(&self) -> Arc<dyn Disk> {
         let mut inner = self.lock();
         inner.opened += 1;
-        Arc::new(Handle { platters: self.clone(), number: inner.opened })
+        Arc::new(Handle::new(self.clone(), inner.opened))
     }
 
     /// The host loses its power, or its process dies. Of the unsynced batches a random number of the oldest survive:
@@ -158,10 +159,10 @@ impl Platters {
         lost
     }
 
-    /// Turns a bit of a record that lies on the platters over. Returns the place of the record.
-    pub fn rot(&self) -> Option<(Table, Bytes)> {
+    /// Turns a bit of a record that lies on the platters over, in one of these tables. Returns the place of the record.
+    pub fn rot(&self, tables: &[Table]) -> Option<(Table, Bytes)> {
         let mut inner = self.lock();
-        let filled = Table::ALL.into_iter().filter(|table| !inner.durable[slot(*table)].is_empty());
+        let filled = tables.iter().copied().filter(|table| !inner.durable[slot(*table)].is_empty());
         let filled: Vec<Table> = filled.collect();
         let table = *filled.get(self.random.below(filled.len().max(1) as u64) as usize)?;
         let rows = &inner.durable[slot(table)];
@@ -171,7 +172,8 @@ impl Platters {
         let bit = self.random.below(8 * rotten.len().max(1) as u64) as usize;
         *rotten.get_mut(bit / 8)? ^= 1 << (bit % 8);
         let rotten = Bytes::from(rotten);
-        let Inner { durable, unsynced, .. } = &mut *inner;
+        let Inner { durable, unsynced, rotten: newest, .. } = &mut *inner;
+        *newest = Some((table, key.clone(), rotten.clone()));
         // Where it was written anew since, that is what will be read.
         for tables in std::iter::once(durable).chain(unsynced) {
             let table = &mut tables[slot(table)];
@@ -180,6 +182,14 @@ impl Platters {
             }
         }
         Some((table, key))
+    }
+
+    /// Is the record still there of which a bit turned over last?
+    pub fn is_rotten(&self) -> bool {
+        let inner = self.lock();
+        let stands =
+            |(table, key, rotten): &(Table, Bytes, Bytes)| inner.newest()[slot(*table)].get(key) == Some(rotten);
+        inner.rotten.as_ref().is_some_and(stands)
     }
 
     /// A new, empty disk in the place of the old.
@@ -192,143 +202,6 @@ impl Platters {
     pub fn set(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.lock().faults);
     }
-}
-
-impl Handle {
-    fn opened(&self) -> io::Result<MutexGuard<'_, Inner>> {
-        let inner = self.platters.lock();
-        match inner.opened == self.number {
-            true => Ok(inner),
-            false => Err(io::Error::other("the disk is closed")),
-        }
-    }
-}
-
-#[async_trait]
-impl Disk for Handle {
-    fn write(&self, batch: &Batch) -> io::Result<()> {
-        let mut inner = self.opened()?;
-        if inner.faults.full {
-            return Err(no_room());
-        }
-        if inner.broken == self.number {
-            return Err(io::Error::other("the simulated disk is written to no more: a write has failed"));
-        }
-        if inner.faults.fail_write {
-            (inner.broken, inner.stray) = (self.number, Some(batch.clone()));
-            return Err(io::Error::other("the simulated disk cannot write"));
-        }
-        let tables = inner.with(batch);
-        inner.unsynced.push_back(tables);
-        inner.written += 1;
-        Ok(())
-    }
-
-    async fn sync(&self) -> io::Result<()> {
-        let (upto, takes_ms) = {
-            let inner = self.opened()?;
-            (inner.written, inner.faults.slower_ms + self.platters.random.below(3))
-        };
-        tokio::time::sleep(Duration::from_millis(takes_ms)).await;
-        let mut inner = self.opened()?;
-        if inner.faults.fail_sync {
-            inner.forgetful = true;
-            return Err(io::Error::other("the simulated disk cannot sync"));
-        }
-        while !inner.forgetful && inner.synced < upto {
-            let tables = inner.unsynced.pop_front().expect("as many are unsynced as were written since");
-            inner.make_durable(tables);
-            inner.synced += 1;
-        }
-        Ok(())
-    }
-
-    fn heal(&self) -> io::Result<()> {
-        match self.opened()?.faults.full {
-            true => Err(no_room()),
-            false => Ok(()),
-        }
-    }
-
-    /// One that takes the place of another needs no room.
-    fn save_note(&self, note: Note, bytes: &[u8], durable: bool) -> io::Result<()> {
-        let mut inner = self.opened()?;
-        let Faults { full, fail_sync, fail_write, .. } = inner.faults;
-        if full && !inner.notes.contains_key(&note) {
-            return Err(no_room());
-        }
-        if fail_write {
-            return Err(io::Error::other("the simulated disk cannot write"));
-        }
-        inner.unmarked &= note != Note::Mark;
-        let versions = inner.notes.entry(note).or_default();
-        versions.push(bytes.into());
-        if durable && fail_sync {
-            return Err(io::Error::other("the simulated disk cannot sync"));
-        }
-        // The first one comes with a sync of its directory in any case.
-        if durable || versions.len() == 1 {
-            versions.drain(..versions.len() - 1);
-        }
-        Ok(())
-    }
-
-    fn note(&self, note: Note) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.opened()?.notes.get(&note).and_then(|versions| versions.last().cloned()))
-    }
-
-    fn set_aside(&self) -> io::Result<()> {
-        let mut inner = self.opened()?;
-        if inner.faults.full {
-            return Err(no_room());
-        }
-        inner.durable = Tables::default();
-        inner.earlier.clear();
-        inner.unsynced.clear();
-        (inner.broken, inner.stray) = Default::default();
-        inner.synced = inner.written;
-        Ok(())
-    }
-
-    fn get(&self, table: Table, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.opened()?.newest()[slot(table)].get(key).map(|value| value.to_vec()))
-    }
-
-    fn scan(&self, table: Table, from: &[u8], to: &[u8], bytes_max: usize) -> io::Result<Vec<Row>> {
-        let inner = self.opened()?;
-        let (mut rows, mut bytes) = (Vec::new(), 0);
-        if from >= to {
-            return Ok(rows);
-        }
-        for (key, value) in inner.newest()[slot(table)].range::<_, [u8]>((Bound::Included(from), Bound::Excluded(to))) {
-            bytes += value.len();
-            rows.push((key.clone(), value.to_vec()));
-            if bytes >= bytes_max {
-                break;
-            }
-        }
-        Ok(rows)
-    }
-
-    fn bytes(&self) -> u64 {
-        let Ok(inner) = self.opened() else { return 0 };
-        inner.newest().iter().map(|table| table.len() as u64).sum()
-    }
-
-    fn is_instant(&self) -> bool {
-        true
-    }
-
-    fn close(&self) {
-        let mut inner = self.platters.lock();
-        if inner.opened == self.number {
-            inner.opened += 1;
-        }
-    }
-}
-
-fn no_room() -> io::Error {
-    io::Error::new(io::ErrorKind::StorageFull, "no space left on the simulated disk")
 }
 
 fn apply(tables: &mut Tables, write: Write) {

@@ -1,3 +1,5 @@
+use std::io;
+
 use super::*;
 
 fn put(disk: &dyn Disk, key: &'static str) {
@@ -44,17 +46,18 @@ async fn what_is_written_during_a_sync_is_not_synced_by_it() {
 #[tokio::test]
 async fn a_bit_that_turns_over_is_what_all_read_from_then_on() {
     let platters = Platters::new(Random::from_seed(1));
-    assert_eq!(platters.rot(), None, "there is nothing yet");
+    assert_eq!((platters.rot(&Table::ALL), platters.is_rotten()), (None, false), "there is nothing yet");
     let disk = platters.open();
     put(&*disk, "a");
     disk.sync().await.unwrap();
     put(&*disk, "b");
-    let (table, key) = platters.rot().unwrap();
+    let (table, key) = platters.rot(&Table::ALL).unwrap();
     assert_eq!((table, &key[..]), (Table::Log, &b"a"[..]));
+    assert!(platters.is_rotten());
     let read = disk.get(table, &key).unwrap().unwrap();
     assert_eq!((read[0] ^ b'a').count_ones(), 1);
     disk.set_aside().unwrap();
-    assert!(keys(&*disk).is_empty());
+    assert!(keys(&*disk).is_empty() && !platters.is_rotten());
     put(&*disk, "c");
     disk.sync().await.unwrap();
     platters.crash();

@@ -27,6 +27,8 @@ const PACKET_BYTES: usize = 64 << 10;
 /// Connections that wait to be accepted; more are turned away.
 const BACKLOG: usize = 128;
 const ORDERS_MAX: usize = 1024;
+/// A machine has closed what its process gave up before so many other tasks of it have had their turns.
+const YIELDS: usize = 3;
 /// After this a lost request for a connection is sent again, as Linux does it.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -157,7 +159,14 @@ impl Wire {
     }
 
     async fn listen(self, address: String, answer: oneshot::Sender<io::Result<Listening>>) {
-        let bound = TcpListener::bind(address.as_str()).await;
+        let mut bound = TcpListener::bind(address.as_str()).await;
+        for _ in 0..YIELDS {
+            // What a process has given up its machine may still have to close.
+            if bound.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
+                tokio::task::yield_now().await;
+                bound = TcpListener::bind(address.as_str()).await;
+            }
+        }
         let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (sender, accepted) = mpsc::channel(BACKLOG);
         let listener = match bound {

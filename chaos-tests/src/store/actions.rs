@@ -22,7 +22,11 @@ pub enum Action {
     Transfer(Host, Host),
     Compact(Host),
     NewDisk(Host),
-    Rot(Host),
+    /// `passive`: a record that is read for no other reason than to see whether it is sound.
+    Rot {
+        host: Host,
+        passive: bool,
+    },
     /// As soon as it runs. What follows is driven by its fence.
     Odd(Host),
     /// With its next crash.
@@ -129,7 +133,10 @@ impl Plan {
                     .chain([(struck + AGAIN_MS, Action::Boot(*host))])
                     .collect()
             }
-            Kind::Rot(host) => vec![(from, Action::Rot(*host))],
+            Kind::Rot(host) => vec![(from, Action::Rot { host: *host, passive: false })],
+            Kind::Decay { hosts, passive } => {
+                hosts.iter().map(|host| (from, Action::Rot { host: *host, passive: *passive })).collect()
+            }
             Kind::Odd { host, .. } => vec![(from, Action::Odd(*host))],
             Kind::LoseEnd(host) => {
                 let lagging: Vec<Host> = (1..=self.replicas / 2).map(|on| (host + on) % self.replicas).collect();

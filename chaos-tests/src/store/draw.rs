@@ -25,6 +25,8 @@ const SAVE_MS: u64 = 300;
 const WINDOW_MS: (u64, u64) = (300, 6_000);
 /// One of so many seeds has a disk that rots, or loses the end of its log, unless another one is lost.
 const ROT_EVERY: u64 = 4;
+/// One of so many seeds, but none of those, has disks that rot while their replicas run, unless another one is lost.
+const DECAY_EVERY: u64 = 16;
 /// One of so many seeds, but none of those, has a host that is filled and struck down again.
 const REFILL_EVERY: u64 = 4;
 /// One of so many seeds loses all power soon after an election.
@@ -74,6 +76,11 @@ impl Plan {
         faults.extend((seed % BALLOT_EVERY == BALLOT_EVERY - 2).then(|| ballot(seed, replicas)));
         faults.extend(seed.is_multiple_of(CROWD_EVERY).then(|| overrule(seed, replicas)));
         faults.extend((seed % REFILL_EVERY == REFILL_EVERY - 3).then(|| refill(seed, replicas)));
+        if seed % DECAY_EVERY == DECAY_EVERY - 6 && new_disks == 0 {
+            let decay = decay(seed, replicas);
+            faults.retain(|fault| !is_too_much_with(&decay.kind, &fault.kind, replicas));
+            faults.push(decay);
+        }
         let comes_or_goes = replaced.is_some() || seed % GUEST_EVERY == GUEST_EVERY - 1;
         if seed % ODD_EVERY == ODD_EVERY - 4 && !comes_or_goes {
             // Two lost disks again; and a snapshot of an odd leader's would be a second odd state.
@@ -85,6 +92,9 @@ impl Plan {
             for fault in &mut faults {
                 if let Kind::NewDisk(host) | Kind::Rot(host) | Kind::LoseEnd(host) = &mut fault.kind {
                     *host = founder;
+                }
+                if let Kind::Decay { hosts, .. } = &mut fault.kind {
+                    *hosts = vec![founder];
                 }
             }
         }
@@ -182,6 +192,38 @@ fn odd(seed: u64, replicas: usize) -> Fault {
     let (at_ms, for_ms) = (BEGINS_MS + random.below(12_000), random.below(3_000));
     let (host, purged) = (random.below(replicas as u64) as usize, random.below(2) == 0);
     Fault { at_ms, for_ms, kind: Kind::Odd { host, purged } }
+}
+
+/// On one host or, in half of the seeds, on two.
+fn decay(seed: u64, replicas: usize) -> Fault {
+    let random = Random::from_seed(seed ^ 0x6465_6361_7973);
+    let (at_ms, first) = (BEGINS_MS + random.below(12_000), random.below(replicas as u64) as usize);
+    let other = (first + 1 + random.below(replicas as u64 - 1) as usize) % replicas;
+    let hosts = if random.below(2) == 0 { vec![first, other] } else { vec![first] };
+    Fault { at_ms, for_ms: 0, kind: Kind::Decay { passive: hosts.len() > 1, hosts } }
+}
+
+/// Two damaged disks of three are no lost majority only as long as both replicas run: whoever starts with one begins anew, and asks
+/// nobody.
+fn is_too_much_with(decay: &Kind, kind: &Kind, replicas: usize) -> bool {
+    let Kind::Decay { hosts, .. } = decay else { return false };
+    let is_harmless = matches!(
+        kind,
+        Kind::Split(..)
+            | Kind::OneWay(..)
+            | Kind::Deaf(_)
+            | Kind::Bridge(..)
+            | Kind::Flap(..)
+            | Kind::Slow(_)
+            | Kind::Reset(..)
+            | Kind::Freeze(_)
+            | Kind::SlowDisk(..)
+            | Kind::Clock(..)
+            | Kind::Transfer(_)
+            | Kind::Compact(_)
+            | Kind::Guest
+    );
+    2 * hosts.len() > replicas && !is_harmless
 }
 
 /// `met`: so many hosts are met by what meets one or two.

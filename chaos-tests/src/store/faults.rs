@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
-use raft::Store;
+use raft::{Store, Table, Timing};
 
 use super::actions::Action;
 use super::plan::Host;
 use super::replica::{self, Setting};
 use super::run::Run;
+use crate::sim::disk::SCRUB;
 
 /// How long the supervisor takes.
 const RESTART: Duration = Duration::from_millis(700);
+/// Where the replica has found damage, which it is to get over by itself.
+const REPAIR: Duration = Duration::from_secs(15);
+/// A replica that runs has these in memory, or does without.
+const PASSIVE: &[Table] = &[Table::Objects, Table::History];
 
 impl Run {
     pub fn act(&mut self, action: &Action) {
@@ -41,8 +46,9 @@ impl Run {
             Action::NewDisk(host) => self.platters[*host].replace(),
             Action::LoseEnd(host) => self.platters[*host].will_lose_end(),
             Action::Odd(host) => self.poisons = Some(*host),
-            Action::Rot(host) => {
-                if let Some((table, key)) = self.platters[*host].rot() {
+            Action::Rot { host, passive } => {
+                let tables = if *passive { PASSIVE } else { &Table::ALL };
+                if let Some((table, key)) = self.platters[*host].rot(tables) {
                     self.world.note(format_args!("a bit of {} {key:?} at host {host} turns over", table.name()));
                 }
             }
@@ -71,17 +77,18 @@ impl Run {
     pub fn boot(&mut self, host: Host) {
         let Some(id) = self.id_at(host).filter(|_| !self.world.runs(host)) else { return };
         let env = self.world.env(host);
-        let (disk, shared) = (self.platters[host].open(), self.shared.clone());
+        let (platters, shared) = (self.platters[host].clone(), self.shared.clone());
         let own = replica::member(id, host as u64 + 1);
         let setting = Setting {
             founders: self.plan.replicas as u64,
             history: self.plan.window(host),
             save: Duration::from_millis(self.plan.save_ms),
+            scrub: if self.plan.decays() { SCRUB } else { Timing::default().scrub },
             is_studied: !self.plan.windows.is_empty(),
             is_crowded: self.plan.is_crowded,
             seed: self.plan.seed ^ (self.world.now().as_millis() as u64) << 16 ^ (host as u64) << 56,
         };
-        self.world.boot(host, replica::main(own, setting, disk, env, shared));
+        self.world.boot(host, replica::main(own, setting, platters, env, shared));
     }
 
     /// Which replica runs on a host, or would if its process did. `None`: none ever joined there.
@@ -113,14 +120,16 @@ impl Run {
             if self.see_to_fence(host) {
                 continue;
             }
-            let unwell = {
-                let seen = self.shared.lock();
-                let stopped = seen.stores.get(&id).and_then(|store| store.health().err()).map(|why| why.to_string());
-                stopped.or_else(|| seen.open_failures.get(&id).cloned())
+            let store = self.store_at(host);
+            let stopped = store.as_ref().and_then(|store| store.health().err()).map(|why| why.to_string());
+            let unwell = stopped.or_else(|| self.shared.lock().open_failures.get(&id).cloned());
+            let Some(why) = unwell.filter(|_| self.world.runs(host)) else {
+                self.restart_at.remove(&host);
+                continue;
             };
-            let Some(why) = unwell.filter(|_| self.world.runs(host)) else { continue };
+            let takes = if store.is_some_and(|store| store.metrics().rot().is_some()) { REPAIR } else { RESTART };
             let now = self.world.now();
-            let due = *self.restart_at.entry(host).or_insert(now + RESTART);
+            let due = *self.restart_at.entry(host).or_insert(now + takes);
             if now >= due {
                 self.world.note(format_args!("host {host} starts anew: {why}"));
                 self.crash(host, true);

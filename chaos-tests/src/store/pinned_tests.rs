@@ -73,6 +73,27 @@ fn who_is_odd_is_fenced_within_a_second_and_comes_back_with_an_empty_disk() {
     assert!(replaced > 0, "one of the three led");
 }
 
+/// Whoever finds damage while it runs, a leader too, begins anew by itself and is filled by the others; of two one waits for the other.
+#[test]
+fn who_finds_damage_while_it_runs_begins_anew_one_after_the_other() {
+    for hosts in [vec![0], vec![1], vec![2], vec![0, 1], vec![1, 2], vec![2, 0]] {
+        let (wanted, passive) = (hosts.len(), hosts.len() > 1);
+        let report = held(9, 12_000, [(5_000, 0, Kind::Decay { hosts, passive })]);
+        assert_eq!(report.renewals, wanted as u64);
+    }
+}
+
+/// While one of three is away whoever finds damage waits for it.
+#[test]
+fn who_finds_damage_waits_for_one_that_is_away() {
+    let away = (4_000, 5_000, Kind::Crash(2, true));
+    let report = held(9, 14_000, [away, (5_000, 0, Kind::Decay { hosts: vec![0], passive: true })]);
+    let anew = report.trace.lines().find(|line| line.contains("replica 1 begins anew"));
+    let anew = anew.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    let back = first(&report, "Boot(2)");
+    assert!(anew.is_some_and(|anew| anew > back), "at {anew:?} ms, and the third is back at {back} ms");
+}
+
 /// While one of three is away nobody knows which of two states is right: both replicas doubt until it is back, and no restart would
 /// help them.
 #[test]

@@ -67,6 +67,13 @@ pub enum Kind {
     Overrule(Host, u64, u64),
     /// A bit of one record turns over. Not where a disk is lost as well.
     Rot(Host),
+    /// A bit of one record turns over on the disk of each of these hosts, which run on: they read all they have meanwhile, and are to
+    /// begin anew, one after the other. Not where a disk is lost as well. `passive`: only records that nobody reads but for that, for
+    /// who needs a damaged one stops at once.
+    Decay {
+        hosts: Vec<Host>,
+        passive: bool,
+    },
     /// All processes die, and one disk loses the end of what it had made durable; those who lagged are the first to be back, with
     /// that one: what it has forgotten they never had. Not where a disk is lost as well.
     LoseEnd(Host),
@@ -137,7 +144,12 @@ impl Plan {
     }
 
     pub fn rots(&self) -> bool {
-        self.faults.iter().any(|fault| matches!(fault.kind, Kind::Rot(_) | Kind::LoseEnd(_)))
+        self.decays() || self.faults.iter().any(|fault| matches!(fault.kind, Kind::Rot(_) | Kind::LoseEnd(_)))
+    }
+
+    /// Replicas find damage while they run, and no damage may be left.
+    pub fn decays(&self) -> bool {
+        self.faults.iter().any(|fault| matches!(fault.kind, Kind::Decay { .. }))
     }
 }
 
@@ -156,7 +168,7 @@ mod tests {
                 text.split(|c: char| !c.is_alphanumeric()).next().map(str::to_owned)
             }));
         }
-        assert_eq!(kinds.len(), 26, "{kinds:?}");
+        assert_eq!(kinds.len(), 27, "{kinds:?}");
     }
 
     #[test]
@@ -164,12 +176,34 @@ mod tests {
         let plans: Vec<Plan> = (0..200).map(Plan::new).filter(|plan| plan.odd().is_some()).collect();
         assert!(plans.len() > 10, "{}", plans.len());
         for plan in plans {
-            let loses = |kind: &Kind| matches!(kind, Kind::NewDisk(_) | Kind::Rot(_) | Kind::LoseEnd(_));
+            let loses =
+                |kind: &Kind| matches!(kind, Kind::NewDisk(_) | Kind::Rot(_) | Kind::Decay { .. } | Kind::LoseEnd(_));
             let purges = |kind: &Kind| matches!(kind, Kind::Compact(_) | Kind::Refill { .. });
             let moves = |kind: &Kind| matches!(kind, Kind::Guest | Kind::Replace(..));
             let is_bad = |fault: &Fault| loses(&fault.kind) || purges(&fault.kind) || moves(&fault.kind);
             assert!(!plan.faults.iter().any(is_bad), "seed {}: {:?}", plan.seed, plan.faults);
         }
+    }
+
+    #[test]
+    fn where_disks_rot_under_those_who_run_no_other_disk_is_lost_and_of_two_in_three_neither_starts_anew() {
+        let decays: Vec<Plan> = (0..1000).map(Plan::new).filter(Plan::decays).collect();
+        assert!(decays.len() > 30, "{}", decays.len());
+        let mut two_of_three = 0;
+        for plan in decays {
+            let kinds = || plan.faults.iter().map(|fault| &fault.kind);
+            let loses = |kind: &Kind| matches!(kind, Kind::NewDisk(_) | Kind::Rot(_) | Kind::LoseEnd(_));
+            assert!(!kinds().any(loses), "seed {}: {:?}", plan.seed, plan.faults);
+            let two = |kind: &Kind| matches!(kind, Kind::Decay { hosts, passive: true } if hosts.len() == 2);
+            if plan.replicas == 3 && kinds().any(two) {
+                two_of_three += 1;
+                let stops = |kind: &Kind| {
+                    matches!(kind, Kind::Crash(..) | Kind::Blackout(_) | Kind::FailSync(_) | Kind::FailWrite(_))
+                };
+                assert!(!kinds().any(stops), "seed {}: {:?}", plan.seed, plan.faults);
+            }
+        }
+        assert!(two_of_three > 5, "{two_of_three}");
     }
 
     #[test]

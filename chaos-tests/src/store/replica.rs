@@ -1,17 +1,18 @@
 //! One host's process: the store of production on simulated surroundings, and those who use it. Acts.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use proto::pki::{Authority, PEER_NAME, Request};
 use proto::seam::{Env, Random};
 use proto::tls::Identity;
-use raft::{Config, Disk, HistoryWindow, Member, Store, Timing};
+use raft::{Config, HistoryWindow, Member, Renewals, Store, Timing};
 use tokio::task::JoinSet;
 
 use super::clients::Client;
 use super::seen::Shared;
 use super::{historian, leader, reader, watchers};
+use crate::sim::disk::Platters;
 
 const CLIENTS: u64 = 2;
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -59,6 +60,7 @@ pub struct Setting {
     pub founders: u64,
     pub history: HistoryWindow,
     pub save: Duration,
+    pub scrub: Duration,
     /// The history has users of its own.
     pub is_studied: bool,
     pub is_crowded: bool,
@@ -66,11 +68,29 @@ pub struct Setting {
     pub seed: u64,
 }
 
-pub async fn main(own: Member, setting: Setting, disk: Arc<dyn Disk>, env: Env, shared: Shared) {
+/// As `server::run` does it: one that finds damage begins anew, in the same process.
+pub async fn main(own: Member, setting: Setting, platters: Platters, env: Env, shared: Shared) {
+    let mut renewals = Renewals::default();
+    while let Some(damage) = run(&own, &setting, renewals.clone(), &platters, &env, &shared).await {
+        shared.note(format_args!("replica {} begins anew: {damage}", own.id));
+        shared.lock().renewals += 1;
+        renewals.begin(damage);
+    }
+}
+
+/// Until it is told to end, cannot begin, or is to begin anew for the damage that it returns.
+async fn run(
+    own: &Member,
+    setting: &Setting,
+    renewals: Renewals,
+    platters: &Platters,
+    env: &Env,
+    shared: &Shared,
+) -> Option<String> {
     let id = own.id;
     let mut members: Vec<Member> =
         (1..=setting.founders).filter(|other| *other != id).map(|other| member(other, other)).collect();
-    members.push(own);
+    members.push(own.clone());
     members.sort_by_key(|member| member.id);
     let config = Config {
         id,
@@ -79,17 +99,22 @@ pub async fn main(own: Member, setting: Setting, disk: Arc<dyn Disk>, env: Env, 
         initial_members: members,
         cluster_id: "simulated".into(),
         tls: identity(id),
-        timing: Timing { propose_timeout: PROPOSE_TIMEOUT, save: setting.save, ..Timing::default() },
-        history: setting.history,
-        renewals: Default::default(),
+        timing: Timing {
+            propose_timeout: PROPOSE_TIMEOUT,
+            save: setting.save,
+            scrub: setting.scrub,
+            ..Timing::default()
+        },
+        history: setting.history.clone(),
+        renewals,
     };
     let (random, clock) = (env.random.clone(), env.clock.clone());
-    let store = match Store::open_on(disk, config, env).await {
+    let store = match Store::open_on(platters.open(), config, env.clone()).await {
         Ok(store) => store,
         Err(error) => {
             shared.note(format_args!("replica {id} cannot start: {error}"));
             shared.lock().open_failures.insert(id, error.to_string());
-            return;
+            return None;
         }
     };
     shared.note(format_args!("replica {id} starts"));
@@ -110,9 +135,14 @@ pub async fn main(own: Member, setting: Setting, disk: Arc<dyn Disk>, env: Env, 
         users.spawn(historian::look_back(store.clone(), shared.clone(), fork()));
     }
     users.spawn(leader::run(store.clone(), shared.clone(), fork(), clock));
-    shared.stop.cancelled().await;
+    let damage = tokio::select! {
+        biased;
+        () = shared.stop.cancelled() => None,
+        damage = store.renewal() => Some(damage),
+    };
     users.shutdown().await;
     store.shutdown().await;
     shared.note(format_args!("replica {id} has ended"));
     shared.lock().stores.remove(&id);
+    damage
 }

@@ -265,6 +265,10 @@ impl Run {
         if ids.iter().any(|id| !seen.finished.contains_key(id)) {
             return Some(format!("a last write went only through {:?}; {standings:?}", seen.finished.keys()));
         }
+        let rotten = |host: &Host| self.plan.decays() && self.platters[*host].is_rotten();
+        if let Some(host) = self.plan.settled().into_iter().find(rotten) {
+            return Some(format!("a damaged record is still on the disk of host {host}"));
+        }
         let stores: Vec<_> = ids.iter().filter_map(|id| seen.stores.get(id)).collect();
         let members =
             |store: &&Store| store.roster().borrow().members.iter().map(|member| member.id).collect::<Vec<_>>();

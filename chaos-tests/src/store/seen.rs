@@ -67,6 +67,8 @@ pub struct Seen {
     pub histories: BTreeMap<u64, (Revision, Revision)>,
     /// What each replica held in the end.
     pub finals: BTreeMap<u64, State>,
+    /// How often a replica has begun anew by itself.
+    pub renewals: u64,
     pub violations: Vec<String>,
     pub operations: u64,
     pub unknown: u64,

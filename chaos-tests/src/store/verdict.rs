@@ -16,12 +16,13 @@ pub fn report(run: Run) -> Report {
     failures.extend(judge(&seen, is_complete(&seen)).and_then(|()| judge_inside(&seen)).err());
     failures.extend(run.members.check().err());
     let whole = u64::from(is_complete(&seen));
-    let (operations, unknown) = (seen.operations, seen.unknown);
+    let (operations, unknown, renewals) = (seen.operations, seen.unknown, seen.renewals);
     drop(seen);
     let trace = run.world.trace().lock().expect("no holder of the trace panics").text();
     let (simulated_ms, terms) = (run.world.now().as_millis() as u64, run.replicas.terms() as u64);
     let (seed, faults, snapshots) = (run.plan.seed, run.plan.faults.len() as u64, run.snapshots);
-    let report = Report { seed, faults, failures, trace, simulated_ms, operations, unknown, terms, snapshots, whole };
+    let report =
+        Report { seed, faults, failures, trace, simulated_ms, operations, unknown, terms, snapshots, renewals, whole };
     let stores = std::mem::take(&mut run.shared.lock().stores);
     drop((run, stores));
     report

@@ -33,7 +33,7 @@ impl Api for Cluster {
 
     async fn delete_pod(&self, namespace: &str, name: &str, uid: &str) -> Result<(), Error> {
         let options = DeleteOptions { grace_period_seconds: Some(0), uid: uid.to_owned(), ..Default::default() };
-        self.0.namespaced::<Pod>(namespace).delete(name, &options).await.map_err(failure)
+        self.0.namespaced::<Pod>(namespace).delete(name, &options).await.map(|_| ()).map_err(failure)
     }
 
     async fn create_event(&self, event: &Event) -> Result<(), Error> {

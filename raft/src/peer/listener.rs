@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::task::TaskTracker;
 use tonic::transport::server::Connected;
 
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
@@ -37,20 +38,23 @@ pub struct From {
     pub replica: u64,
 }
 
+/// Until `stop`; once `tasks` have ended the port is free again.
 pub fn accept(
     mut listener: Box<dyn Listener>,
     acceptor: TlsAcceptor,
+    tasks: &TaskTracker,
     stop: CancellationToken,
 ) -> ReceiverStream<io::Result<Incoming>> {
     let (ready, incoming) = mpsc::channel(16);
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-    tokio::spawn(async move {
+    let handshaking = tasks.clone();
+    tasks.spawn(async move {
         loop {
-            let Ok(permit) = handshakes.clone().acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                () = stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
+            let next = async {
+                let permit = handshakes.clone().acquire_owned().await.expect("nobody closes it");
+                (permit, listener.accept().await)
             };
+            let Some((permit, accepted)) = stop.run_until_cancelled(next).await else { return };
             let (stream, from) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -61,12 +65,14 @@ pub fn accept(
                 }
             };
             let (acceptor, ready, stop) = (acceptor.clone(), ready.clone(), stop.clone());
-            tokio::spawn(async move {
+            handshaking.spawn(async move {
                 let _permit = permit;
-                match tokio::time::timeout(HANDSHAKE_DEADLINE, greet(&acceptor, stream, stop)).await {
-                    Ok(Ok(incoming)) => drop(ready.send(Ok(incoming)).await),
-                    Ok(Err(error)) => refused(from, &error.to_string()),
-                    Err(_) => refused(from, "the handshake took too long"),
+                let greeting = tokio::time::timeout(HANDSHAKE_DEADLINE, greet(&acceptor, stream, stop.clone()));
+                match stop.run_until_cancelled(greeting).await {
+                    Some(Ok(Ok(incoming))) => drop(ready.send(Ok(incoming)).await),
+                    Some(Ok(Err(error))) => refused(from, &error.to_string()),
+                    Some(Err(_)) => refused(from, "the handshake took too long"),
+                    None => {}
                 }
             });
         }

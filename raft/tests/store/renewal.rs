@@ -115,6 +115,23 @@ async fn of_two_that_find_damage_at_once_one_waits_until_the_other_is_filled() {
     takes_part(cluster, store).await;
 }
 
+/// One that begins anew wants its port back at once.
+#[tokio::test]
+async fn a_replica_that_has_shut_down_has_given_its_port_back_whoever_knocks_there() {
+    let mut cluster = Cluster::started(1).await;
+    let address = cluster.stores[&1].peer_address();
+    let mut silent = Vec::new();
+    // More than it lets in at once.
+    for _ in 0..100 {
+        silent.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    cluster.stop(1).await;
+    let listener = std::net::TcpListener::bind(address);
+    assert!(listener.is_ok(), "{listener:?}");
+    drop(silent);
+}
+
 #[tokio::test]
 async fn a_flipped_bit_in_a_file_of_a_running_database_is_made_good() {
     let mut cluster = Cluster::started(3).await;
