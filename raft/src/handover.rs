@@ -117,8 +117,11 @@ impl Handover {
         }
     }
 
-    /// Its vote, while this replica leads.
+    /// Its vote, while this replica leads. A raft node that has ended shows for ever what it was then.
     fn leads(&self) -> Option<Vote> {
+        if self.raft.metrics().borrow_watched().running_state.is_err() {
+            return None;
+        }
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         (metrics.current_leader == Some(self.id)).then_some(metrics.vote)

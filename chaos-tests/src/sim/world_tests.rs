@@ -120,6 +120,25 @@ fn a_lost_request_for_a_connection_is_sent_again_and_a_refused_one_is_not() {
 }
 
 #[test]
+fn a_port_is_free_as_soon_as_its_process_gives_it_up_and_not_before() {
+    in_a_world(|world| {
+        let (net, taken) = (world.env(0).net, Arc::new(AtomicU64::new(0)));
+        let counted = taken.clone();
+        world.boot(0, async move {
+            for _ in 0..3 {
+                let listener = net.listen("0.0.0.0:7").await.unwrap();
+                let second = net.listen("0.0.0.0:7").await;
+                assert_eq!(second.err().map(|error| error.kind()), Some(std::io::ErrorKind::AddrInUse));
+                drop(listener);
+                counted.fetch_add(1, Relaxed);
+            }
+        });
+        assert_eq!(steps(world, 30, &taken), 3);
+        assert!(world.panics().is_empty(), "{:?}", world.panics());
+    });
+}
+
+#[test]
 fn a_frozen_process_goes_on_where_it_stood_and_a_killed_one_is_noticed() {
     in_a_world(|world| {
         let answers = echo(world);

@@ -59,6 +59,35 @@ async fn a_leader_that_finds_damage_hands_over_before_it_begins_anew() {
     takes_part(cluster, store).await;
 }
 
+/// What somebody lacks who was away is read from the disk, where the leader has it no more in memory. It cannot go on as leader then.
+#[tokio::test]
+async fn a_leader_that_needs_what_is_damaged_begins_anew_and_who_was_away_is_served_by_another() {
+    let (mut cluster, disks) = on_memory(3).await;
+    filled(&cluster).await;
+    cluster.converged().await;
+    let away = cluster.follower().await.id();
+    cluster.stop(away).await;
+    let others: Vec<u64> = cluster.stores.keys().copied().collect();
+    write(&cluster.stores[&others[0]], "missed", "x").await;
+    let missed = disks[&others[0]].keys(Table::Log).len() - 1;
+    for id in &others {
+        cluster.stop(*id).await;
+    }
+    for id in &others {
+        start_on(&mut cluster, &disks, *id).await.unwrap();
+    }
+    let leader = cluster.leader().await;
+    let id = leader.id();
+    let row = disks[&id].keys(Table::Log)[missed].clone();
+    disks[&id].rot(Table::Log, |key| *key == row).unwrap();
+    start_on(&mut cluster, &disks, away).await.unwrap();
+    let damage = in_time("it may begin anew", leader.renewal()).await;
+    assert!(damage.contains("is corrupt"), "{damage}");
+    drop(leader);
+    let store = begins_anew(&mut cluster, &disks, id, damage).await;
+    takes_part(cluster, store).await;
+}
+
 #[tokio::test]
 async fn damage_is_lived_with_while_the_others_are_no_majority() {
     let (mut cluster, disks) = on_memory(3).await;
