@@ -24,6 +24,7 @@ use crate::disk::{Disk, rocks};
 use crate::handover::Handover;
 use crate::identity::Identity;
 use crate::intake::Intake;
+use crate::log::LogStore;
 use crate::machine::published::Published;
 use crate::members::{Members, keep};
 use crate::mend;
@@ -82,6 +83,7 @@ pub enum OpenError {
 pub(crate) struct Running {
     pub id: u64,
     pub raft: Raft,
+    pub log: LogStore,
     pub published: Arc<Published>,
     pub proposer: Arc<Proposer>,
     pub reader: Reader,
@@ -291,7 +293,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     let (save, scrub_every) = (config.timing.save, config.timing.scrub);
     tasks.spawn(upkeep::save_now_and_then(raft.clone(), reach.clone(), save, rhythm, stop.clone()));
     tasks.spawn(upkeep::bound_log(raft.clone(), log.clone(), metrics.clone(), rhythm, stop.clone()));
-    tasks.spawn(upkeep::run(disk.clone(), published.clone(), log, reach, env.clock, rhythm, stop.clone()));
+    tasks.spawn(upkeep::run(disk.clone(), published.clone(), log.clone(), reach, env.clock, rhythm, stop.clone()));
     tasks.spawn(scrub::run(disk.clone(), metrics.clone(), scrub_every, rhythm, stop.clone()));
     tasks.close();
 
@@ -307,6 +309,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
     Ok(Running {
         id,
         raft,
+        log,
         past: Past::new(published.clone()),
         published,
         proposer,

@@ -207,6 +207,12 @@ impl Store {
         upkeep::purge(&self.inner.raft, applied).await;
     }
 
+    /// Holds at most about so much of the log in memory: more is read from the disk for those who lag. For tests.
+    #[doc(hidden)]
+    pub fn cache_log(&self, bytes: usize) {
+        self.inner.log.cache_at_most(bytes);
+    }
+
     /// Can this replica still take part? It cannot once its disk failed it, or its state was found to be wrong.
     /// What it has in memory can still be looked at, but should be served to nobody when its state is wrong.
     pub fn health(&self) -> Result<(), Unwell> {

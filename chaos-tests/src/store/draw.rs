@@ -25,6 +25,10 @@ const SAVE_MS: u64 = 300;
 const WINDOW_MS: (u64, u64) = (300, 6_000);
 /// One of so many seeds has a disk that rots, or loses the end of its log, unless another one is lost.
 const ROT_EVERY: u64 = 4;
+/// One of so many seeds has little of the log in memory.
+const LOG_EVERY: u64 = 4;
+/// At most so much, where an entry has some 300 bytes.
+const LOG_BYTES: u64 = 16 << 10;
 /// One of so many seeds, but none of those, has disks that rot while their replicas run, unless another one is lost.
 const DECAY_EVERY: u64 = 16;
 /// One of so many seeds, but none of those, has a host that is filled and struck down again.
@@ -100,12 +104,13 @@ impl Plan {
         }
         faults.extend(replaced);
         faults.sort_by_key(|fault| fault.at_ms);
-        let (windows, save_ms) = (windows(seed, met), save_ms(seed));
+        let (windows, save_ms, log_bytes) = (windows(seed, met), save_ms(seed), log_bytes(seed));
         Plan {
             seed,
             replicas,
             windows,
             save_ms,
+            log_bytes,
             is_crowded: seed.is_multiple_of(CROWD_EVERY),
             faults,
             ends_ms: ENDS_MS,
@@ -115,7 +120,7 @@ impl Plan {
     /// Nothing goes wrong.
     pub fn calm(seed: u64) -> Plan {
         let (windows, faults) = Default::default();
-        Plan { seed, replicas: 3, windows, save_ms: SAVE_MS, is_crowded: false, faults, ends_ms: 0 }
+        Plan { seed, replicas: 3, windows, save_ms: SAVE_MS, log_bytes: None, is_crowded: false, faults, ends_ms: 0 }
     }
 }
 
@@ -154,6 +159,12 @@ fn save_ms(seed: u64) -> u64 {
         1 => SAVE_MS,
         _ => Timing::default().save.as_millis() as u64,
     }
+}
+
+/// Those with disks that rot under who runs are among them.
+fn log_bytes(seed: u64) -> Option<usize> {
+    let random = Random::from_seed(seed ^ 0x006c_6f67);
+    (seed % LOG_EVERY == LOG_EVERY - 2).then(|| random.below(LOG_BYTES) as usize)
 }
 
 fn replaced(seed: u64, replicas: usize) -> Fault {

@@ -84,6 +84,7 @@ impl Run {
             history: self.plan.window(host),
             save: Duration::from_millis(self.plan.save_ms),
             scrub: if self.plan.decays() { SCRUB } else { Timing::default().scrub },
+            log_bytes: self.plan.log_bytes,
             is_studied: !self.plan.windows.is_empty(),
             is_crowded: self.plan.is_crowded,
             seed: self.plan.seed ^ (self.world.now().as_millis() as u64) << 16 ^ (host as u64) << 56,

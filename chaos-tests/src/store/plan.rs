@@ -15,6 +15,9 @@ pub struct Plan {
     pub windows: Vec<HistoryWindow>,
     /// Objects are saved this often.
     pub save_ms: u64,
+    /// So much of the log is in memory; more is read from the disk for those who lag. `None`: as much as in production, which is
+    /// all there is here.
+    pub log_bytes: Option<usize>,
     /// Clients write in bursts now and then.
     pub is_crowded: bool,
     pub faults: Vec<Fault>,

@@ -61,6 +61,7 @@ pub struct Setting {
     pub history: HistoryWindow,
     pub save: Duration,
     pub scrub: Duration,
+    pub log_bytes: Option<usize>,
     /// The history has users of its own.
     pub is_studied: bool,
     pub is_crowded: bool,
@@ -117,6 +118,7 @@ async fn run(
             return None;
         }
     };
+    setting.log_bytes.into_iter().for_each(|bytes| store.cache_log(bytes));
     shared.note(format_args!("replica {id} starts"));
     shared.lock().open_failures.remove(&id);
     shared.lock().stores.insert(id, store.clone());

@@ -22,6 +22,7 @@ pub struct Ends {
     pub members_at: Option<u64>,
     cache: VecDeque<Entry>,
     pub cache_bytes: usize,
+    cache_bytes_max: usize,
     pub extent: Extent,
 }
 
@@ -36,6 +37,7 @@ impl Ends {
             members_at: None,
             cache: VecDeque::new(),
             cache_bytes: 0,
+            cache_bytes_max: CACHE_BYTES,
             extent: Extent::default(),
         }
     }
@@ -67,7 +69,17 @@ impl Ends {
         self.extent.push(entry.log_id.index, weight(&entry) as u64);
         self.cache_bytes += weight(&entry);
         self.cache.push_back(entry);
-        while self.cache_bytes > CACHE_BYTES && self.cache.len() > 1 {
+        self.forget();
+    }
+
+    /// From now on at most so much of it in memory, beyond the newest entry.
+    pub fn cache_at_most(&mut self, bytes: usize) {
+        self.cache_bytes_max = bytes;
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        while self.cache_bytes > self.cache_bytes_max && self.cache.len() > 1 {
             self.cache_bytes -= self.cache.pop_front().map_or(0, |entry| weight(&entry));
         }
     }

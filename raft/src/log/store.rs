@@ -94,6 +94,11 @@ impl LogStore {
         self.ends().extent.bytes()
     }
 
+    /// See [`Ends::cache_at_most`].
+    pub fn cache_at_most(&self, bytes: usize) {
+        self.ends().cache_at_most(bytes);
+    }
+
     /// The last entry that can go if at least `kept` bytes are to stay.
     pub fn before(&self, kept: u64) -> Option<u64> {
         self.ends().extent.before(kept)
