@@ -103,6 +103,17 @@ pub(crate) struct Running {
     pub tasks: TaskTracker,
 }
 
+impl OpenError {
+    /// Does somebody else still hold what it needs, who may give it back?
+    pub fn is_taken(&self) -> bool {
+        match self {
+            OpenError::Disk(rocks::Error::InUse { .. }) => true,
+            OpenError::Listen { source, .. } => source.kind() == std::io::ErrorKind::AddrInUse,
+            _ => false,
+        }
+    }
+}
+
 pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Result<Running, OpenError> {
     let other = |error: &dyn std::fmt::Display| OpenError::Other(error.to_string());
     let unusable = |source| OpenError::Data { dir: config.dir.clone(), source };

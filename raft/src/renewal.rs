@@ -3,6 +3,7 @@
 //! [`decide`] says whether it may; the rest acts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::disk::space::Level;
 use crate::disk::{Disk, Note};
+use crate::identity::Identity;
 use crate::log::rows;
 use crate::members::plan::LAG_MAX;
 use crate::members::{MemberStatus, Members};
@@ -120,6 +122,7 @@ pub(crate) enum Other {
 pub(crate) struct View {
     pub id: u64,
     pub applied: u64,
+    pub serves: bool,
     pub leads: bool,
     /// This one included, if it is one.
     pub voters: BTreeSet<u64>,
@@ -136,13 +139,15 @@ pub(crate) enum Decision {
 }
 
 /// May this replica, whose data is damaged, begin anew? Not while another one is away or may be, and only if the others
-/// are a majority that goes on, one of them with sound data.
+/// are a majority that goes on, one of them with sound data. Of several that want to, first goes who serves no more, which costs
+/// nothing and without whom the rest may be no majority; then who leads; then the lower id.
 pub(crate) fn decide(view: &View) -> Decision {
     let others = view.others.iter().filter(|(id, _)| **id != view.id && view.voters.contains(*id));
     let mut able: Vec<(u64, u64, bool)> = Vec::new();
     for (id, other) in others.clone() {
         let Other::Answers { applied, serves, fills, leads, repair } = *other else { continue };
-        let first = repair == Repair::Wants && !view.leads && (leads || *id < view.id);
+        let is_first = (serves, !leads, *id) < (view.serves, !view.leads, view.id);
+        let first = repair == Repair::Wants && is_first;
         if fills || first || repair == Repair::Goes {
             return Decision::Wait(format!("replica {id} is first, one does so at a time"));
         }
@@ -253,6 +258,9 @@ impl Renewal {
         if !vote {
             return Some("the copy of its vote cannot be read".into());
         }
+        if Identity::found(&*self.disk).is_err_and(|error| error.kind() != io::ErrorKind::InvalidData) {
+            return Some("the record of whose data this is cannot be read, and without it nothing starts here".into());
+        }
         let pause = self.renewals.pause();
         (!pause.is_zero()).then(|| {
             let (count, minutes) = (self.renewals.count, pause.as_secs().div_ceil(60));
@@ -290,7 +298,7 @@ impl Renewal {
         let others = answers.iter().filter(|answer| answer.member.id != self.members.id);
         let others = others.map(|answer| (answer.member.id, other(answer))).collect();
         let (id, applied, leads) = (self.members.id, standing.applied_index, standing.role == Role::Leader);
-        View { id, applied, leads, voters, others }
+        View { id, applied, serves: self.members.trouble.serves(), leads, voters, others }
     }
 }
 

@@ -20,7 +20,7 @@ const LOST: Other = Other::Silent(SILENCE);
 /// Replica `id` of as many as there are.
 fn of(id: u64, others: &[(u64, Other)]) -> View {
     let voters = others.iter().map(|(other, _)| *other).chain([id]).collect();
-    View { id, applied: 100, leads: false, voters, others: others.iter().copied().collect() }
+    View { id, applied: 100, serves: true, leads: false, voters, others: others.iter().copied().collect() }
 }
 
 fn waits(view: &View) -> String {
@@ -80,6 +80,19 @@ fn of_two_that_are_damaged_the_leader_goes_first_and_then_the_lower_id() {
     assert_eq!(decide(&of(3, &[(1, leader(100)), (2, damaged(Repair::Waits))])), Decision::Go { heir: 1 });
     let leading = Other::Answers { applied: 100, serves: true, fills: false, leads: true, repair: Repair::Waits };
     assert_eq!(waits(&of(2, &[(1, leading), (3, well(100))])), "replica 1 leads, and is not well itself");
+}
+
+/// Its raft node has ended, for it needed what is damaged.
+#[test]
+fn of_two_that_are_damaged_one_that_serves_no_more_goes_first() {
+    let ended = Other::Answers { applied: 100, serves: false, fills: false, leads: false, repair: Repair::Wants };
+    let serving = [(1, damaged(Repair::Wants)), (2, leader(100))];
+    assert_eq!(decide(&View { serves: false, ..of(3, &serving) }), Decision::Go { heir: 2 });
+    assert_eq!(waits(&of(1, &[(2, leader(100)), (3, ended)])), "replica 3 is first, one does so at a time");
+    let leading = Other::Answers { applied: 100, serves: true, fills: false, leads: true, repair: Repair::Wants };
+    let why = waits(&View { serves: false, ..of(3, &[(1, leading), (2, well(100))]) });
+    assert_eq!(why, "replica 1 leads, and is not well itself");
+    assert!(waits(&View { leads: true, ..of(1, &[(2, well(100)), (3, ended)]) }).contains("is first"));
 }
 
 #[test]

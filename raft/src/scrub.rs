@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio_util::sync::CancellationToken;
 
+use crate::disk::patience::{TRIES, lost};
 use crate::disk::{Disk, Table, apart};
 use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
@@ -17,8 +18,6 @@ use crate::rhythm::Rhythm;
 const PIECE_BYTES: usize = 64 << 10;
 /// Between two passes it rests for so many of the pauses between pieces: a small disk need not be read all the time.
 const REST: u32 = 60;
-/// A piece that cannot be read so many times in a row is lost, whatever the reason: filled anew, it is written elsewhere.
-const TRIES: u32 = 3;
 /// Behind every key.
 const END: [u8; 9] = [0xff; 9];
 
@@ -73,11 +72,6 @@ fn piece(disk: &dyn Disk, place: &Place) -> io::Result<(usize, Place)> {
         }
     }
     Ok((rows.iter().map(|(_, row)| row.len()).sum(), place.after(rows.last().map(|(key, _)| key))))
-}
-
-/// The damage that a piece is which could not be read again and again.
-fn lost(error: &io::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("{error} ({TRIES} times in a row)"))
 }
 
 /// A key as a person can read it: a number in the log and the history, text behind the generation otherwise.

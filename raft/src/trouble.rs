@@ -24,8 +24,11 @@ pub struct Trouble {
 impl Trouble {
     /// What keeps this replica from serving; `None`: it serves.
     pub fn unwell(&self) -> Option<String> {
-        if let Some(why) = self.metrics.disk_failure() {
+        if let Some(why) = self.metrics.device_failure() {
             return Some(format!("its disk failed: {why}"));
+        }
+        if let Some(why) = self.metrics.disk_failure() {
+            return Some(format!("its data is damaged: {why}"));
         }
         if let Some(why) = self.franchise.guard.why() {
             return Some(why);
@@ -48,19 +51,28 @@ impl Trouble {
         }
     }
 
+    /// Damage that was found, and what becomes of it. Not where a person has to look at something else first.
+    fn damage(&self, part: &str) -> Option<String> {
+        if self.franchise.guard.why().is_some() || self.metrics.device_failure().is_some() {
+            return None;
+        }
+        let what = self.metrics.rot()?;
+        let repair = self.metrics.repair_waits().map_or("a restart repairs it".into(), |why| {
+            format!("it begins anew and is filled by the others as soon as it may; {why}")
+        });
+        Some(format!("its data is damaged ({what}){part}: {repair}"))
+    }
+
     /// Everything there is to say, the lesser troubles too.
     pub fn why(&self) -> Option<String> {
         if let Some(why) = self.unwell() {
-            return Some(why);
+            return self.damage(", and it takes no part").or(Some(why));
         }
         if let Some(why) = self.franchise.abstention() {
             return Some(format!("it {why}"));
         }
-        if let Some(what) = self.metrics.rot() {
-            let repair = self.metrics.repair_waits().map_or("a restart repairs it".into(), |why| {
-                format!("it begins anew and is filled by the others as soon as it may; {why}")
-            });
-            return Some(format!("its data is damaged ({what}): {repair}"));
+        if let Some(damage) = self.damage("") {
+            return Some(damage);
         }
         match *self.level.borrow() {
             Level::Ample => None,

@@ -95,6 +95,7 @@ async fn trim(
                 Ok(false) => break false,
                 Err(error) => {
                     tracing::warn!(%error, "the history cannot be trimmed");
+                    published.metrics.damage_found(&error);
                     break false;
                 }
             }

@@ -9,6 +9,7 @@ use proto::tls::{self, ClientCertificate, Identity};
 use raft::{OpenError, Renewals, Store};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -44,6 +45,10 @@ const STORE_SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 /// The same where the process stays, and nobody else would take its place.
 const STORE_RENEWAL_MAX: Duration = Duration::from_secs(60);
 
+/// A read or a merge that hangs in a failing place of the disk may hold the database so long after that.
+const GIVEN_BACK_MAX: Duration = Duration::from_secs(120);
+const TAKEN_PAUSE: Duration = Duration::from_secs(1);
+
 /// Why a run of a replica has ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
@@ -56,13 +61,23 @@ pub enum End {
 /// Runs one replica until `shutdown`, or until it cannot begin. A leader hands the leadership over before it ends. One
 /// that finds damage in its data begins anew, as after a restart.
 pub async fn run(config: Config, env: Env, shutdown: CancellationToken) -> Result<(), Error> {
-    let mut renewals = Renewals::default();
+    let (mut renewals, mut ended) = (Renewals::default(), None);
     loop {
         let stop = shutdown.child_token();
-        match run_with(config.clone(), renewals.clone(), env.clone(), stop, Store::open).await? {
-            End::Told => return Ok(()),
-            End::Damaged(_) if shutdown.is_cancelled() => return Ok(()),
-            End::Damaged(damage) => renewals.begin(damage),
+        match run_with(config.clone(), renewals.clone(), env.clone(), stop, Store::open).await {
+            Ok(End::Told) => return Ok(()),
+            Ok(End::Damaged(_)) if shutdown.is_cancelled() => return Ok(()),
+            Ok(End::Damaged(damage)) => {
+                renewals.begin(damage);
+                ended = Some(Instant::now());
+            }
+            Err(Error::Store(why)) if why.is_taken() && ended.is_some_and(|ended| ended.elapsed() < GIVEN_BACK_MAX) => {
+                tracing::warn!(%why, "the run that has ended holds this still, for its disk is slow: trying again");
+                if shutdown.run_until_cancelled(tokio::time::sleep(TAKEN_PAUSE)).await.is_none() {
+                    return Ok(());
+                }
+            }
+            Err(error) => return Err(error),
         }
     }
 }

@@ -11,6 +11,7 @@ mod leftovers;
 mod note;
 mod opening;
 mod options;
+pub mod patience;
 pub mod rocks;
 pub mod room;
 mod slowness;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rocksdb::properties::ESTIMATE_NUM_KEYS;
 use rocksdb::{ColumnFamily, CompactOptions, DB, IteratorMode, ReadOptions, WriteBatch};
 
-use super::complaint::{found_no_room, untried};
+use super::complaint::{could_not_read, found_no_room, untried};
 use super::leftovers::Leftovers;
 pub use super::opening::Error;
 use super::opening::{open, open_to_read};
@@ -163,6 +163,10 @@ impl Disk for Rocks {
                 lock(&self.leftovers).note(batch);
             }
             written
+        })
+        .map_err(|error| match could_not_read(&error.to_string()) {
+            true => io::Error::new(io::ErrorKind::InvalidData, error),
+            false => error,
         })
     }
 

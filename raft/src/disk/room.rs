@@ -31,7 +31,8 @@ pub struct Room {
     waiting: AtomicUsize,
     /// One at a time makes room. How large is the reserve that is held?
     reserve: Mutex<u64>,
-    stop: CancellationToken,
+    /// The disk is closed after it.
+    pub stop: CancellationToken,
 }
 
 impl Room {

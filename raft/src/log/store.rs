@@ -10,6 +10,7 @@ use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 
 use crate::disk::flusher::{Flusher, SYNC_DEADLINE};
+use crate::disk::patience::patiently;
 use crate::disk::room::Room;
 use crate::disk::{Batch, Table, apart};
 use crate::log::ends::{Ends, weight};
@@ -114,7 +115,12 @@ impl LogStore {
     }
 
     /// Entries of `start..end` in order, up to `bytes_max` of payload beyond the first. Fewer only at that limit.
-    fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+    async fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let read = patiently(&self.room.stop, || self.read_at_once(start, end, bytes_max)).await;
+        read.inspect_err(|error| self.metrics.damage_found(error))
+    }
+
+    fn read_at_once(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let (start, cached) = {
             let ends = self.ends();
             let start = start.max(ends.purged.map_or(0, |at| at.index + 1));
@@ -122,8 +128,7 @@ impl LogStore {
         };
         match cached {
             Some(entries) => Ok(entries),
-            None => read_entries(&*self.room.disk, start, end, bytes_max)
-                .inspect_err(|error| self.metrics.damage_found(error)),
+            None => read_entries(&*self.room.disk, start, end, bytes_max),
         }
     }
 
@@ -180,11 +185,11 @@ impl RaftLogReader<Types> for LogStore {
         RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let (start, end) = bounds(&range);
-        self.read(start, end, usize::MAX)
+        self.read(start, end, usize::MAX).await
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
-        let entries = self.read(start, end, REQUEST_BYTES)?;
+        let entries = self.read(start, end, REQUEST_BYTES).await?;
         // Purged under the reader: what comes later must not pass for what was asked for. openraft then sends a request
         // without entries and looks again (see `until_overtaken` in peer/outgoing.rs).
         let purged = entries.first().is_some_and(|first| first.log_id.index != start);
@@ -199,12 +204,12 @@ impl RaftLogReader<Types> for LogStore {
         let (start, end) = bounds(&range);
         let store = self.clone();
         let pieces = futures::stream::try_unfold(start, move |next| {
-            let piece = match next < end {
-                true => store.read(next, end, REQUEST_BYTES),
-                false => Ok(Vec::new()),
-            };
+            let store = store.clone();
             async move {
-                let piece = piece?;
+                let piece = match next < end {
+                    true => store.read(next, end, REQUEST_BYTES).await?,
+                    false => Vec::new(),
+                };
                 let Some(last) = piece.last() else { return Ok(None) };
                 let next = last.log_id.index + 1;
                 Ok::<_, io::Error>(Some((futures::stream::iter(piece.into_iter().map(Ok)), next)))

@@ -202,6 +202,21 @@ async fn memory_and_disk_give_the_same_entries_and_requests_are_bounded_in_bytes
     assert_eq!(streamed.len() as u64, count - 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_cannot_be_read_is_tried_again_and_is_damage_at_the_third_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
+    let (mut log, _) = open(&disk);
+    log.cache_at_most(0);
+    log.blocking_append((0..4).map(|index| entry(1, index, 9))).await.unwrap();
+    disk.fail_scans.store(2, Relaxed);
+    assert_eq!(log.limited_get_log_entries(0, 2).await.unwrap().len(), 2);
+    assert_eq!(log.metrics.rot(), None);
+    disk.fail_scans.store(3, Relaxed);
+    log.limited_get_log_entries(0, 2).await.unwrap_err();
+    assert!(log.metrics.rot().unwrap().ends_with("(3 times in a row)"));
+}
+
 #[tokio::test]
 async fn a_damaged_entry_is_named_at_start() {
     let dir = tempfile::tempdir().unwrap();

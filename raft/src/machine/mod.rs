@@ -242,14 +242,15 @@ impl RaftStateMachine<Types> for Machine {
         staged.adopt();
         let (history, revision, entry) = (&self.published.history, state.revision(), self.last_applied);
         self.room.persist(|| history.replace(&batch, revision, entry)).await?;
-        self.flusher.durable_upto(meta.last_log_id, INSTALL_DEADLINE).await?;
+        // Before the sync, which may take its time or fail: the state never stands without its history.
         let digest = state.digest();
         drop(self.published.change(|present| std::mem::replace(present, state)));
-        self.saved_all();
         if let Some(at) = self.last_applied {
             self.published.record(&[(at.index, digest)]);
         }
         self.published.show(self.last_applied);
+        self.flusher.durable_upto(meta.last_log_id, INSTALL_DEADLINE).await?;
+        self.saved_all();
         Metrics::add(&self.published.metrics.snapshots_installed, 1);
         Ok(())
     }

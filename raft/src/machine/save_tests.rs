@@ -94,6 +94,22 @@ async fn what_the_disk_does_not_take_was_committed_all_the_same() {
 }
 
 #[tokio::test]
+async fn a_snapshot_that_cannot_be_synced_stands_with_its_history_all_the_same() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let disks = dirs.each_ref().map(|dir| Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap())));
+    let [mut there, mut here] = disks.each_ref().map(open);
+    apply(&mut there, [put(0, "a"), put(1, "b"), put(2, "a")]).await;
+    apply(&mut here, [put(0, "a")]).await;
+    let snapshot = there.get_current_snapshot().await.unwrap().expect("something is applied");
+    let staged = here.generations.write(&snapshot.snapshot).await.unwrap();
+    disks[1].fail_sync.store(true, Relaxed);
+    let image = Image { staged: Some(staged), ..snapshot.snapshot };
+    here.install_snapshot(&snapshot.meta, image).await.unwrap_err();
+    let published = here.published();
+    assert_eq!((published.state().revision(), published.history.floor()), (3, 3));
+}
+
+#[tokio::test]
 async fn memory_keeps_what_is_not_on_the_disk_yet() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));

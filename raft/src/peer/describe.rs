@@ -58,7 +58,9 @@ fn reply(own: Own, metrics: &RaftMetrics<Types>) -> DescribeReply {
     // A vote counts from when it is saved, and the metrics may show an earlier or a later one: they follow a moment after, or,
     // where the disk has no room, much later.
     let term = own.vote.map_or(0, |vote| vote.leader_id.term);
-    let leader = metrics.current_leader.filter(|_| metrics.current_term == term).unwrap_or(0);
+    // A raft node that has ended shows for ever whom it followed.
+    let is_current = metrics.current_term == term && metrics.running_state.is_ok();
+    let leader = metrics.current_leader.filter(|_| is_current).unwrap_or(0);
     let has_own = metrics.last_applied.is_some_and(|at| term_of(&at) == term);
     let committed = &metrics.committed_membership_config;
     DescribeReply {

@@ -42,7 +42,8 @@ pub async fn run(succession: Succession, ear: Arc<Ear>, metrics: Arc<Metrics>, s
             Metrics::add(&metrics.elections_after_silence, 1);
             succession.seek(followed.id, rank, ATTEMPTS, || !ear.is_lost(term, Instant::now())).await;
             tokio::time::sleep(PAUSE).await;
-            true
+            // One that has ended elects nobody.
+            succession.raft.metrics().borrow_watched().running_state.is_ok()
         };
         tokio::select! {
             () = stop.cancelled() => return,

@@ -81,6 +81,11 @@ async fn a_leader_that_needs_what_is_damaged_begins_anew_and_who_was_away_is_ser
     let row = disks[&id].keys(Table::Log)[missed].clone();
     disks[&id].rot(Table::Log, |key| *key == row).unwrap();
     start_on(&mut cluster, &disks, away).await.unwrap();
+    eventually("its own status says so", async || {
+        let trouble = status_of(&leader, id).await.trouble?;
+        trouble.ends_with("and it takes no part: a restart repairs it").then_some(())
+    })
+    .await;
     let damage = in_time("it may begin anew", leader.renewal()).await;
     assert!(damage.contains("is corrupt"), "{damage}");
     drop(leader);
