@@ -18,6 +18,7 @@ use crate::log::rows;
 use crate::machine::Machine;
 use crate::machine::reach::Reach;
 use crate::metrics::Metrics;
+use crate::offline::unfinished;
 use crate::open::OpenError;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -177,6 +178,9 @@ async fn set_aside(
 /// Opens the database; one that cannot be opened for its damage is treated like damaged tables.
 pub fn database(config: &Config) -> Result<Rocks, OpenError> {
     let dir = &config.dir;
+    if unfinished::is(dir) {
+        return Err(OpenError::Unfinished(dir.clone()));
+    }
     let error = match Rocks::open(dir) {
         Err(error @ rocks::Error::Damaged { .. }) => error,
         opened => return Ok(opened?),

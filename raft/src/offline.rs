@@ -3,6 +3,7 @@
 
 mod answer;
 mod beyond;
+pub(crate) mod unfinished;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -52,6 +53,8 @@ pub enum Error {
     },
     #[error("{0} is not empty: a snapshot is restored into a new directory only")]
     NotEmpty(PathBuf),
+    #[error("a snapshot was being restored into {0}, and that was not finished: restore it again")]
+    Unfinished(PathBuf),
     #[error(transparent)]
     File(#[from] backup::Error),
     #[error("the snapshot is of cluster {0:?}, and so is the configuration: a restored cluster needs an id of its own")]
@@ -73,11 +76,12 @@ pub struct NewReplica {
     pub members: Vec<Member>,
 }
 
-/// Reads the file to its end before anything is kept: a damaged one leaves no data behind. The new cluster begins `revision_jump`
+/// Reads the file to its end before anything is kept: a damaged one leaves no data behind. Interrupted later, it can be done again, and
+/// nothing starts on what is there until then. The new cluster begins `revision_jump`
 /// above the file's revision, and higher where its id says when it was made ([`identity::made_at_ms`]). Returns what the file
 /// is, and where the cluster begins.
 pub async fn restore(file: &Path, new: &NewReplica, revision_jump: u64) -> Result<(Header, Revision), Error> {
-    if !is_empty(&new.dir) {
+    if !is_empty(&new.dir) && !unfinished::is(&new.dir) {
         return Err(Error::NotEmpty(new.dir.clone()));
     }
     let mut state = State::default();
@@ -95,6 +99,7 @@ pub async fn restore(file: &Path, new: &NewReplica, revision_jump: u64) -> Resul
     let at = log_id(header.applied_term.max(1), header.applied_index.max(1));
     let unusable = |source| Error::Data { dir: new.dir.clone(), source };
     let places: BTreeMap<u64, _> = new.members.iter().map(|member| (member.id, member.place())).collect();
+    unfinished::begin(&new.dir).map_err(unusable)?;
     let disk: Arc<dyn Disk> = Arc::new(rocks::Rocks::open(&new.dir)?);
     let written = async {
         let mut data = Data::open(disk.clone())?;
@@ -107,7 +112,9 @@ pub async fn restore(file: &Path, new: &NewReplica, revision_jump: u64) -> Resul
     };
     let written = written.await.map_err(unusable);
     disk.close();
-    written.map(|()| (header, begins))
+    written?;
+    unfinished::end(&new.dir).map_err(unusable)?;
+    Ok((header, begins))
 }
 
 /// What a stopped replica has.
@@ -137,6 +144,9 @@ pub async fn inspect(dir: &Path) -> Result<Inspection, Error> {
     if !dir.join("CURRENT").exists() {
         return Err(Error::Empty(dir.into()));
     }
+    if unfinished::is(dir) {
+        return Err(Error::Unfinished(dir.into()));
+    }
     let disk: Arc<dyn Disk> = Arc::new(rocks::Rocks::open(dir)?);
     let found = async {
         let mut data = Data::open(disk.clone())?;
@@ -161,16 +171,17 @@ pub async fn recover(dir: &Path, replica: u64, now_ms: u64) -> Result<String, Er
     let cluster_id = identity::next_epoch(&before.cluster_id);
     let written = async {
         let mut data = Data::open(disk.clone())?;
+        // The identity first, and durable: whatever interrupts this, the replica never again speaks for the old cluster.
+        let owner = Identity { cluster_id: cluster_id.clone(), replica };
+        owner.write(&*disk)?;
+        data.flusher.durable(SYNC_DEADLINE).await?;
+        data.log.votes.belongs_to(owner, false);
         let at = data.apply_all().await?;
         let mut state = data.machine.published().state();
         let highest = before.members.iter().map(|member| member.id).max().unwrap_or(0);
         let others = before.members.iter().map(|member| member.id).filter(|id| *id != replica);
         used::close(&mut state, highest, others);
         state.set_revision(beyond::all_known(state.revision(), REVISION_JUMP, Some(now_ms)));
-        // The identity first: whatever interrupts this, the replica never again speaks for the old cluster.
-        let owner = Identity { cluster_id: cluster_id.clone(), replica };
-        owner.write(&*disk)?;
-        data.log.votes.belongs_to(owner, false);
         data.begin(at, state, [replica].into(), [(replica, own.place())].into(), replica).await?;
         data.flusher.durable(SYNC_DEADLINE).await
     };
@@ -192,8 +203,10 @@ struct Data {
 
 impl Data {
     fn open(disk: Arc<dyn Disk>) -> io::Result<Data> {
-        let metrics = Arc::new(Metrics::default());
-        let room = Room::new(disk, metrics.clone(), CancellationToken::new());
+        let (metrics, hurried) = (Arc::new(Metrics::default()), CancellationToken::new());
+        // Somebody waits in front of it: where there is no room it says so, and does not wait for some.
+        hurried.cancel();
+        let room = Room::new(disk, metrics.clone(), hurried);
         let flusher = Flusher::start(room.clone(), metrics.clone());
         let reach = Arc::new(Reach::default());
         let log = LogStore::open(room.clone(), flusher.clone(), metrics.clone(), reach.clone())?;

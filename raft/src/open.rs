@@ -59,6 +59,8 @@ pub enum OpenError {
     Other(String),
     #[error(transparent)]
     Disk(#[from] rocks::Error),
+    #[error("a snapshot was being restored into {0}, and that was not finished: restore it again")]
+    Unfinished(PathBuf),
     #[error("the data in {dir} cannot be used: {source}")]
     Data {
         dir: PathBuf,

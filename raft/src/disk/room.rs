@@ -110,12 +110,14 @@ impl Room {
         loop {
             let healed = self.heal().await;
             let done = healed.and_then(|()| write());
-            match done {
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
-                done => return done,
+            if !done.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull) {
+                return done;
             }
             tokio::select! {
-                () = self.stop.cancelled() => return Err(io::Error::other("the store stops before there was room")),
+                () = self.stop.cancelled() => {
+                    let why = done.err().map(|error| error.to_string()).unwrap_or_default();
+                    return Err(io::Error::other(format!("the wait ends before there was room: {why}")));
+                }
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(AGAIN_MAX),
             }
         }

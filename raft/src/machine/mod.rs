@@ -249,9 +249,9 @@ impl RaftStateMachine<Types> for Machine {
             self.published.record(&[(at.index, digest)]);
         }
         self.published.show(self.last_applied);
+        Metrics::add(&self.published.metrics.snapshots_installed, 1);
         self.flusher.durable_upto(meta.last_log_id, INSTALL_DEADLINE).await?;
         self.saved_all();
-        Metrics::add(&self.published.metrics.snapshots_installed, 1);
         Ok(())
     }
 

@@ -72,6 +72,27 @@ async fn a_restored_cluster_has_the_state_a_new_identity_and_no_past() {
 }
 
 #[tokio::test]
+async fn an_interrupted_restore_starts_nothing_and_can_be_done_again() {
+    let old = Cluster::started(1).await;
+    filled(&old).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("snapshot");
+    save(&old.leader().await, &file).await;
+    let mut new = Cluster::of(1);
+    let data = new.dir(1);
+    std::fs::create_dir_all(&data).unwrap();
+    for left in ["restore-unfinished", "000004.log"] {
+        std::fs::write(data.join(left), "").unwrap();
+    }
+    let refused = start(&mut new, 1, "another").await.err().expect("it is no new replica's directory");
+    assert!(refused.to_string().contains("was not finished: restore it again"), "{refused}");
+    offline::restore(&file, &new_replica(&new, 1, "another"), REVISION_JUMP).await.unwrap();
+    assert!(!data.join("restore-unfinished").exists());
+    let store = start(&mut new, 1, "another").await.unwrap();
+    assert_eq!(value(&store, "key-7").as_deref(), Some("x"));
+}
+
+#[tokio::test]
 async fn a_damaged_snapshot_leaves_nothing_behind() {
     let old = Cluster::started(1).await;
     write(&old.stores[&1], "a", &"x".repeat(1000)).await;
