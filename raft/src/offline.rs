@@ -99,7 +99,7 @@ pub async fn restore(file: &Path, new: &NewReplica, revision_jump: u64) -> Resul
     let at = log_id(header.applied_term.max(1), header.applied_index.max(1));
     let unusable = |source| Error::Data { dir: new.dir.clone(), source };
     let places: BTreeMap<u64, _> = new.members.iter().map(|member| (member.id, member.place())).collect();
-    unfinished::begin(&new.dir).map_err(unusable)?;
+    unfinished::begin(&new.dir).map_err(|source| rocks::Error::Directory { path: new.dir.clone(), source })?;
     let disk: Arc<dyn Disk> = Arc::new(rocks::Rocks::open(&new.dir)?);
     let written = async {
         let mut data = Data::open(disk.clone())?;
