@@ -136,6 +136,11 @@ pub(crate) enum Decision {
         heir: u64,
     },
     Wait(String),
+    /// The one that is first is filled by who leads, which therefore has to be a replica with sound data: this one leads no more.
+    Yield {
+        heir: u64,
+        why: String,
+    },
 }
 
 /// May this replica, whose data is damaged, begin anew? Not while another one is away or may be, and only if the others
@@ -143,17 +148,26 @@ pub(crate) enum Decision {
 /// nothing and without whom the rest may be no majority; then who leads; then the lower id.
 pub(crate) fn decide(view: &View) -> Decision {
     let others = view.others.iter().filter(|(id, _)| **id != view.id && view.voters.contains(*id));
-    let mut able: Vec<(u64, u64, bool)> = Vec::new();
+    let (mut able, mut ahead): (Vec<(u64, u64, bool)>, Option<u64>) = Default::default();
+    let is_first = |id: u64| format!("replica {id} is first, one does so at a time");
     for (id, other) in others.clone() {
         let Other::Answers { applied, serves, fills, leads, repair } = *other else { continue };
-        let is_first = (serves, !leads, *id) < (view.serves, !view.leads, view.id);
-        let first = repair == Repair::Wants && is_first;
-        if fills || first || repair == Repair::Goes {
-            return Decision::Wait(format!("replica {id} is first, one does so at a time"));
+        if fills || repair == Repair::Goes {
+            return Decision::Wait(is_first(*id));
+        }
+        if repair == Repair::Wants && (serves, !leads, *id) < (view.serves, !view.leads, view.id) {
+            ahead = ahead.or(Some(*id));
         }
         if serves && applied + LAG_MAX >= view.applied {
             able.push((*id, applied, repair == Repair::None));
         }
+    }
+    let heir =
+        able.iter().filter(|(_, _, sound)| *sound).max_by_key(|(id, applied, _)| (*applied, std::cmp::Reverse(*id)));
+    match (ahead, heir) {
+        (Some(id), Some((heir, ..))) if view.leads => return Decision::Yield { heir: *heir, why: is_first(id) },
+        (Some(id), _) => return Decision::Wait(is_first(id)),
+        (None, _) => {}
     }
     let needed = view.voters.len() / 2 + 1;
     if able.len() < needed {
@@ -167,8 +181,6 @@ pub(crate) fn decide(view: &View) -> Decision {
     }
     // Who leads fills it, from a log that has to be whole.
     let leader = others.clone().find(|(_, other)| matches!(other, Other::Answers { leads: true, .. }));
-    let heir =
-        able.iter().filter(|(_, _, sound)| *sound).max_by_key(|(id, applied, _)| (*applied, std::cmp::Reverse(*id)));
     let Some((heir, ..)) = heir else {
         return Decision::Wait("no other replica's data is sound".into());
     };
@@ -274,6 +286,10 @@ impl Renewal {
         match decide(&view) {
             Decision::Go { heir } => Ok(heir),
             Decision::Wait(why) => Err(why),
+            Decision::Yield { heir, why } => {
+                self.members.hand_over(Some(heir)).await;
+                Err(why)
+            }
         }
     }
 
