@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accord::Accord;
 use crate::disk::space::Level;
+use crate::trouble;
 use crate::types::{Raft, Types, Vote, log_id};
 
 /// How long the others get to take the leadership over.
@@ -117,9 +118,9 @@ impl Handover {
         }
     }
 
-    /// Its vote, while this replica leads. A raft node that has ended shows for ever what it was then.
+    /// Its vote, while this replica leads.
     fn leads(&self) -> Option<Vote> {
-        if self.raft.metrics().borrow_watched().running_state.is_err() {
+        if trouble::ended(&self.raft).is_some() {
             return None;
         }
         let metrics = self.raft.server_metrics();

@@ -54,6 +54,6 @@ pub use disk::{Batch, Disk, Free, Note, Row, Table, Write};
 pub use metrics::Metrics;
 pub use renewal::{Renewals, Repair};
 pub use store::{
-    ChangeError, Changes, Config, Gone, HistoryWindow, Member, MemberChange, MemberStatus, News, OpenError,
-    ProposeError, ReadError, Role, Roster, Standing, State, Store, Timing, Unwell, Watcher,
+    ChangeError, Changes, Config, Gone, HistoryError, HistoryWindow, Member, MemberChange, MemberStatus, News,
+    OpenError, ProposeError, ReadError, Role, Roster, Standing, State, Store, Timing, Untold, Unwell, Watcher,
 };

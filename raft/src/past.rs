@@ -11,7 +11,7 @@ use crate::command::{Change, Previous, Revision, Versioned};
 use crate::machine::published::Published;
 use crate::machine::{apply, history};
 use crate::state::State;
-use crate::store::Gone;
+use crate::store::{Gone, HistoryError, Untold};
 
 /// Who looks back reads up to the whole history window: more at once would take the disk from everybody else.
 const AT_ONCE: usize = 2;
@@ -43,7 +43,7 @@ impl Past {
         upto: Revision,
         prefix: &[u8],
         mut take: impl FnMut(Arc<Change>) -> ControlFlow<()>,
-    ) -> Result<(), Gone> {
+    ) -> Result<(), HistoryError> {
         let prefix = Bytes::copy_from_slice(prefix);
         let mut reached = after;
         while reached < upto {
@@ -73,7 +73,7 @@ impl Past {
         }
     }
 
-    pub async fn state(&self, revision: Revision) -> Result<State, Gone> {
+    pub async fn state(&self, revision: Revision) -> Result<State, HistoryError> {
         let mut state = self.present(revision)?;
         if state.revision() == revision {
             return Ok(state);
@@ -95,7 +95,7 @@ impl Past {
     }
 
     /// What the first later change says stood there before it, or else what still stands there.
-    pub async fn key(&self, key: &[u8], revision: Revision) -> Result<Option<Versioned>, Gone> {
+    pub async fn key(&self, key: &[u8], revision: Revision) -> Result<Option<Versioned>, HistoryError> {
         let state = self.present(revision)?;
         if state.revision() == revision {
             return Ok(state.get(key).cloned());
@@ -114,12 +114,12 @@ impl Past {
             None => Ok(state.get(key).cloned()),
             Some(Previous::Absent) => Ok(None),
             Some(Previous::Was(was)) => Ok(Some(was)),
-            Some(Previous::Forgotten) => Err(self.gone(revision)),
+            Some(Previous::Forgotten) => Err(self.gone(revision).into()),
         }
     }
 
     /// The newest changes to a key: up to `count_max` of them and about `bytes_max` of values.
-    pub async fn changes(&self, key: &[u8], count_max: usize, bytes_max: usize) -> Changes {
+    pub async fn changes(&self, key: &[u8], count_max: usize, bytes_max: usize) -> Result<Changes, Untold> {
         let _turn = self.turn().await;
         let upto = self.published.state().revision();
         let mut after = self.published.history.floor().min(upto);
@@ -138,9 +138,10 @@ impl Past {
                 ControlFlow::Continue(())
             });
             match taken.await {
-                Ok(()) => return Changes { after, upto, list: list.into() },
-                // Trimmed meanwhile, or unreadable: what is left begins later. What was read of it already is read again.
-                Err(gone) => {
+                Ok(()) => return Ok(Changes { after, upto, list: list.into() }),
+                Err(HistoryError::Untold(untold)) => return Err(untold),
+                // Trimmed meanwhile, or damaged: what is left begins later. What was read of it already is read again.
+                Err(HistoryError::Gone(gone)) => {
                     (after, bytes) = (gone.oldest.max(after + 1), 0);
                     list.clear();
                 }

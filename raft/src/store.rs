@@ -37,6 +37,21 @@ pub struct Gone {
     pub oldest: Revision,
 }
 
+/// The history reaches back that far, but this replica cannot tell it at present: its disk was closed, or has no room even
+/// for that. Another replica can, or this one later.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("this replica cannot tell its history at present: {0}")]
+pub struct Untold(pub String);
+
+/// Why the past is not shown.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    #[error(transparent)]
+    Gone(#[from] Gone),
+    #[error(transparent)]
+    Untold(#[from] Untold),
+}
+
 /// Why a replica takes no part any more.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("this replica takes no part: {0}")]
@@ -111,18 +126,18 @@ impl Store {
 
     /// The state as of a revision within the history window: every key as it stood right after that revision.
     /// Takes time and memory in proportion to the changes since.
-    pub async fn state_at(&self, revision: Revision) -> Result<State, Gone> {
+    pub async fn state_at(&self, revision: Revision) -> Result<State, HistoryError> {
         self.inner.past.state(revision).await
     }
 
     /// One key as of a revision within the history window. Takes time in proportion to the changes since, and little
     /// memory.
-    pub async fn key_at(&self, key: &[u8], revision: Revision) -> Result<Option<Versioned>, Gone> {
+    pub async fn key_at(&self, key: &[u8], revision: Revision) -> Result<Option<Versioned>, HistoryError> {
         self.inner.past.key(key, revision).await
     }
 
     /// The newest changes to a key that the history window holds: up to `count_max` of them and about `bytes_max` of values.
-    pub async fn changes(&self, key: &[u8], count_max: usize, bytes_max: usize) -> Changes {
+    pub async fn changes(&self, key: &[u8], count_max: usize, bytes_max: usize) -> Result<Changes, Untold> {
         self.inner.past.changes(key, count_max, bytes_max).await
     }
 
@@ -130,6 +145,18 @@ impl Store {
     /// Revisions ahead of the local state are waited for.
     pub fn watch(&self, prefix: Bytes, after: Revision) -> Result<Watcher, Gone> {
         Watcher::new(self.inner.published.clone(), &self.inner.guard, prefix, after)
+    }
+
+    /// [`Store::state`], and every change after it as by [`Store::watch`]. A snapshot that is installed between the two has no
+    /// history from before it: then both are taken again.
+    pub async fn state_and_watch(&self, prefix: Bytes) -> (State, Watcher) {
+        loop {
+            let state = self.state();
+            if let Ok(watcher) = self.watch(prefix.clone(), state.revision()) {
+                return (state, watcher);
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// The oldest revision that a watch may begin after, and that [`Store::state_at`] can show.

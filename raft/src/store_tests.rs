@@ -74,6 +74,11 @@ async fn a_failed_sync_ends_the_vote_of_a_replica() {
 }
 
 #[tokio::test]
+async fn a_raft_node_that_panics_is_known_to_be_gone() {
+    ends_badly(|disk| disk.panic_write.store(true, Relaxed), "panicked").await;
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_growth_lets_deletes_through_and_heals_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let (disk, store) = store(dir.path()).await;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use tokio::sync::watch;
 
@@ -10,6 +11,17 @@ use crate::disk::space::Level;
 use crate::metrics::Metrics;
 use crate::renewal::{Repair, Shown};
 use crate::types::Raft;
+
+/// Why the raft node has ended; `None`: it runs. Whatever else it shows then, it shows for ever.
+pub fn ended(raft: &Raft) -> Option<String> {
+    let mut metrics = raft.metrics();
+    if let Err(fatal) = &metrics.borrow_and_update().running_state {
+        return Some(fatal.to_string());
+    }
+    // One that panicked could not say so: it is only gone.
+    let gone = matches!(metrics.changed().now_or_never(), Some(Err(_)));
+    gone.then(|| "its raft node has panicked, a restart begins it again".into())
+}
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -33,8 +45,7 @@ impl Trouble {
         if let Some(why) = self.franchise.guard.why() {
             return Some(why);
         }
-        let running = self.raft.metrics().borrow_watched().running_state.clone();
-        running.err().map(|fatal| fatal.to_string())
+        ended(&self.raft)
     }
 
     /// Does it vote, acknowledge and serve, as far as it is itself concerned?

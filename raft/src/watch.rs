@@ -14,7 +14,7 @@ use crate::machine::history::{self, Stretch};
 use crate::machine::published::Published;
 use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
-use crate::store::Gone;
+use crate::store::{Gone, HistoryError, Untold};
 
 /// A watcher that nothing concerns hears this often how far it is, while other keys change.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ pub struct Watcher {
     told_at: Instant,
     /// A read of the disk, which goes on where [`Watcher::next`] is cancelled. In a task of its own: it waits for its turn
     /// among other reads, and a turn must not come to somebody who is not looking.
-    reading: Option<AbortOnDropHandle<Result<Stretch, Gone>>>,
+    reading: Option<AbortOnDropHandle<Result<Stretch, HistoryError>>>,
     fence: watch::Receiver<Fence>,
 }
 
@@ -64,20 +64,21 @@ impl Watcher {
         Ok(Watcher { published, prefix, revision, position: after, told: after, told_at, reading, fence })
     }
 
-    /// Cancel safe. `Err` ends the watch: the caller fell behind the history window, or this replica's state
-    /// cannot be trusted any more.
-    pub async fn next(&mut self) -> Result<News, Gone> {
+    /// Cancel safe. `Err` ends the watch: the caller fell behind the history window, or this replica's
+    /// state cannot be trusted any more; or its history cannot be told at present.
+    pub async fn next(&mut self) -> Result<News, HistoryError> {
         let mut fence = self.fence.clone();
         tokio::select! {
             biased;
+            // Not simply the end: what it told of late may be wrong, and whoever believed that is to begin anew.
             _ = fence.wait_for(|fence| fence.why().is_some()) => {
-                Err(Gone { asked: self.position, oldest: self.published.history.floor() })
+                Err(Gone { asked: self.position, oldest: self.published.history.floor() }.into())
             }
             news = self.news() => news,
         }
     }
 
-    async fn news(&mut self) -> Result<News, Gone> {
+    async fn news(&mut self) -> Result<News, HistoryError> {
         loop {
             if let Some(changes) = self.collect().await? {
                 return Ok(News::Changes(changes));
@@ -97,7 +98,7 @@ impl Watcher {
     }
 
     /// Moves on to the newest revision, or to the first changes that concern this watcher.
-    async fn collect(&mut self) -> Result<Option<Vec<Arc<Change>>>, Gone> {
+    async fn collect(&mut self) -> Result<Option<Vec<Arc<Change>>>, HistoryError> {
         loop {
             let newest = *self.revision.borrow_and_update();
             if newest <= self.position {
@@ -120,7 +121,7 @@ impl Watcher {
     }
 
     /// What comes next, up to `newest` at most.
-    async fn since(&mut self, newest: Revision) -> Result<Stretch, Gone> {
+    async fn since(&mut self, newest: Revision) -> Result<Stretch, HistoryError> {
         let after = self.position;
         let reading = match &mut self.reading {
             Some(reading) => reading,
@@ -135,8 +136,7 @@ impl Watcher {
         };
         let read = reading.await;
         self.reading = None;
-        // What cannot be read is as gone as what was trimmed.
-        read.unwrap_or(Err(Gone { asked: after, oldest: newest }))
+        read.unwrap_or_else(|error| Err(Untold(error.to_string()).into()))
     }
 
     fn tell(&mut self) {

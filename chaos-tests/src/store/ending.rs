@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use raft::{Change, Gone, News, Revision, Store};
+use raft::{Change, HistoryError, News, Revision, Store};
 
 use super::historian;
 use super::run::Run;
@@ -70,23 +70,23 @@ async fn read_all(id: u64, store: Store, shared: Shared) {
     loop {
         let oldest = store.oldest();
         let mut told = Told { id: 0, prefix: String::new(), after: oldest, upto: oldest, revisions: Vec::new() };
-        let gone = match read(&store, &shared, &mut told, newest).await {
+        let error = match read(&store, &shared, &mut told, newest).await {
             Ok(()) => {
                 let mut seen = shared.lock();
                 seen.histories.insert(id, (oldest, newest));
                 seen.finals.insert(id, state);
                 return;
             }
-            Err(gone) => gone,
+            Err(error) => error,
         };
-        historian::judge(&store, &shared, told.upto, &gone);
+        historian::judge(&store, &shared, told.upto, &error);
         if store.oldest() == oldest {
-            return shared.violated(format!("replica {id}'s history ends: {gone}"));
+            return shared.violated(format!("replica {id}'s history ends: {error}"));
         }
     }
 }
 
-async fn read(store: &Store, shared: &Shared, told: &mut Told, upto: Revision) -> Result<(), Gone> {
+async fn read(store: &Store, shared: &Shared, told: &mut Told, upto: Revision) -> Result<(), HistoryError> {
     let mut watcher = store.watch(Default::default(), told.after)?;
     while told.upto < upto {
         if let News::Changes(changes) = watcher.next().await? {

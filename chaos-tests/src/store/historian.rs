@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto::seam::Random;
-use raft::{Change, Changes, Gone, News, Revision, Store};
+use raft::{Change, Changes, HistoryError, News, Revision, Store};
 
 use super::odd;
 use super::seen::Shared;
@@ -21,11 +21,13 @@ const KEYS: [&str; 4] = ["leader", "pair/one", "pair/two", "reg/"];
 const CHANGES_MAX: u64 = 40;
 
 /// What is called gone lies before the oldest revision that the replica has. Only rot makes more than that unreadable, and only
-/// a fence ends a watch for other reasons.
-pub fn judge(store: &Store, shared: &Shared, asked: Revision, gone: &Gone) {
-    if store.trusted().is_err() {
-        return;
-    }
+/// a fence ends a watch for other reasons. What is not told though it is there: only where the disk fails, or is closed.
+pub fn judge(store: &Store, shared: &Shared, asked: Revision, error: &HistoryError) {
+    let gone = match error {
+        _ if store.trusted().is_err() => return,
+        HistoryError::Gone(gone) => gone,
+        HistoryError::Untold(why) => return shared.note(format_args!("replica {}: {why}", store.id())),
+    };
     let oldest = store.oldest();
     if gone.oldest <= asked {
         shared.violated(format!("{gone} was the answer to who asked for {asked}"));
@@ -40,8 +42,8 @@ pub async fn follow(store: Store, shared: Shared) {
     loop {
         let oldest = store.oldest();
         let mut told = Told { id: 0, prefix: String::new(), after: oldest, upto: oldest, revisions: Vec::new() };
-        let gone = match store.watch(Bytes::new(), oldest) {
-            Err(gone) => gone,
+        let error = match store.watch(Bytes::new(), oldest) {
+            Err(gone) => gone.into(),
             Ok(mut watcher) => loop {
                 match watcher.next().await {
                     Ok(News::Changes(changes)) => {
@@ -52,11 +54,11 @@ pub async fn follow(store: Store, shared: Shared) {
                         }
                     }
                     Ok(News::Progress(_)) => {}
-                    Err(gone) => break gone,
+                    Err(error) => break error,
                 }
             },
         };
-        judge(&store, &shared, told.upto, &gone);
+        judge(&store, &shared, told.upto, &error);
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -85,14 +87,17 @@ pub async fn look_back(store: Store, shared: Shared, random: Random) {
                 shared.violated(format!("{revision} was shown, but is before the oldest revision {oldest}"));
             }
             Ok(shown) => note(&store, &shared, revision, shown),
-            Err(gone) => judge(&store, &shared, revision, &gone),
+            Err(error) => judge(&store, &shared, revision, &error),
         }
     }
 }
 
 async fn changes(store: &Store, shared: &Shared, newest: Revision, random: &Random) {
     let (key, count_max) = (key(store, random), 1 + random.below(CHANGES_MAX) as usize);
-    let Changes { after, upto, list } = store.changes(&key, count_max, usize::MAX).await;
+    let Changes { after, upto, list } = match store.changes(&key, count_max, usize::MAX).await {
+        Ok(changes) => changes,
+        Err(untold) => return judge(store, shared, newest, &untold.into()),
+    };
     let taken = {
         let mut seen = shared.lock();
         seen.operations += 1;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto::seam::Random;
-use raft::{Change, News, Store};
+use raft::{Change, HistoryError, News, Store};
 
 use super::historian;
 use super::seen::{Shared, number_of};
@@ -47,8 +47,8 @@ async fn watch(store: &Store, mut served: Served) {
     let shared = served.shared.clone();
     let told = served.told.as_mut().expect("it is being served");
     let began = store.watch(Bytes::copy_from_slice(told.prefix.as_bytes()), told.upto);
-    let gone = match began {
-        Err(gone) => gone,
+    let error = match began {
+        Err(gone) => gone.into(),
         Ok(mut watcher) => loop {
             match watcher.next().await {
                 Ok(News::Changes(changes)) => {
@@ -59,11 +59,14 @@ async fn watch(store: &Store, mut served: Served) {
                     shared.violated(format!("progress to {to} came to a watcher that was told up to {}", told.upto));
                 }
                 Ok(News::Progress(to)) => told.upto = to,
-                Err(gone) => break gone,
+                Err(error) => break error,
             }
         },
     };
-    historian::judge(store, &shared, told.upto, &gone);
+    historian::judge(store, &shared, told.upto, &error);
+    if matches!(error, HistoryError::Untold(_)) {
+        return;
+    }
     // As a client does: it lists anew and watches from there.
     let newest = store.state().revision();
     if newest >= told.upto {

@@ -18,6 +18,8 @@ pub struct Faulty {
     pub fail_sync: AtomicBool,
     /// The next write fails, and not for lack of room.
     pub fail_write: AtomicBool,
+    /// The next write panics.
+    pub panic_write: AtomicBool,
     /// So many of the next scans fail; so many of those after them find no room.
     pub fail_scans: AtomicU64,
     pub full_scans: AtomicU64,
@@ -46,6 +48,7 @@ impl Faulty {
             below,
             fail_sync: false.into(),
             fail_write: false.into(),
+            panic_write: false.into(),
             fail_scans: 0.into(),
             full_scans: 0.into(),
             free: Mutex::new(total),
@@ -74,6 +77,7 @@ impl Disk for Faulty {
         if self.fail_write.swap(false, Relaxed) {
             return Err(io::Error::other("the cable is loose, says the test"));
         }
+        assert!(!self.panic_write.swap(false, Relaxed), "a bug, says the test");
         let mut free = self.free.lock().unwrap();
         if self.sick.load(Relaxed) || *free < batch.bytes as u64 {
             self.sick.store(true, Relaxed);

@@ -187,7 +187,7 @@ pub trait Disk: Send + Sync + 'static {
         false
     }
 
-    /// Ends all use: what comes later fails. Idempotent.
+    /// Ends all use: what comes later fails ([`io::ErrorKind::NotConnected`]). Idempotent.
     fn close(&self);
 }
 

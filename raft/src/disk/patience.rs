@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 pub const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Neither damage nor want of room.
+/// Neither damage, nor want of room, nor a database that is closed.
 pub fn may_pass(error: &io::Error) -> bool {
-    !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::StorageFull)
+    !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::StorageFull | io::ErrorKind::NotConnected)
 }
 
 /// The damage that a place is which could not be read again and again.
@@ -21,9 +21,12 @@ pub fn lost(error: &io::Error) -> io::Error {
 }
 
 /// With `stop`, after which the disk is closed, the first error is the last.
-pub async fn patiently<T>(stop: &CancellationToken, mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub async fn patiently<T, R>(stop: &CancellationToken, mut read: impl FnMut() -> R) -> io::Result<T>
+where
+    R: Future<Output = io::Result<T>>,
+{
     for failures in 1.. {
-        let error = match read() {
+        let error = match read().await {
             Err(error) if may_pass(&error) => error,
             done => return done,
         };
@@ -40,13 +43,15 @@ pub async fn patiently<T>(stop: &CancellationToken, mut read: impl FnMut() -> io
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
     use super::*;
 
     async fn tried(fails: u32, kind: io::ErrorKind) -> (u32, io::Result<()>) {
         let mut tries = 0;
         let read = || {
             tries += 1;
-            if tries <= fails { Err(io::Error::new(kind, "says the test")) } else { Ok(()) }
+            ready(if tries <= fails { Err(io::Error::new(kind, "says the test")) } else { Ok(()) })
         };
         let done = patiently(&CancellationToken::new(), read).await;
         (tries, done)
@@ -63,8 +68,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn damage_and_a_full_disk_are_told_at_once() {
-        for kind in [io::ErrorKind::InvalidData, io::ErrorKind::StorageFull] {
+    async fn damage_a_full_disk_and_a_closed_one_are_told_at_once() {
+        for kind in [io::ErrorKind::InvalidData, io::ErrorKind::StorageFull, io::ErrorKind::NotConnected] {
             let (tries, done) = tried(9, kind).await;
             assert_eq!((tries, done.unwrap_err().kind()), (1, kind));
         }
@@ -74,7 +79,7 @@ mod tests {
     async fn on_a_disk_that_is_being_closed_nothing_is_damage() {
         let stop = CancellationToken::new();
         stop.cancel();
-        let done: io::Result<()> = patiently(&stop, || Err(io::Error::other("it is closed"))).await;
+        let done: io::Result<()> = patiently(&stop, || ready(Err(io::Error::other("it goes away")))).await;
         assert_eq!(done.unwrap_err().kind(), io::ErrorKind::Other);
     }
 }

@@ -109,7 +109,7 @@ fn full(message: impl Into<String>) -> io::Error {
 }
 
 fn closed() -> io::Error {
-    io::Error::other("the database is closed")
+    io::Error::new(io::ErrorKind::NotConnected, "the database is closed")
 }
 
 /// The note in a directory whose database is not open.

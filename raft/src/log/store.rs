@@ -1,6 +1,7 @@
 //! The raft log on the disk, with the newest entries also in memory, and the vote. Acts.
 
 use std::fmt::Debug;
+use std::future::ready;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -116,7 +117,7 @@ impl LogStore {
 
     /// Entries of `start..end` in order, up to `bytes_max` of payload beyond the first. Fewer only at that limit.
     async fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
-        let read = patiently(&self.room.stop, || self.read_at_once(start, end, bytes_max)).await;
+        let read = patiently(&self.room.stop, || ready(self.read_at_once(start, end, bytes_max))).await;
         read.inspect_err(|error| self.metrics.damage_found(error))
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use bytes::Bytes;
 use openraft::storage::{RaftLogStorageExt as _, RaftStateMachine as _};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{EntryPayload, StorageError};
@@ -16,6 +17,7 @@ use crate::disk::rocks::Rocks;
 use crate::log::ends::CACHE_BYTES;
 use crate::log::rows::kept_vote;
 use crate::machine::Machine;
+use crate::machine::history::since;
 use crate::store::HistoryWindow;
 use crate::types::Proposal;
 
@@ -167,7 +169,7 @@ async fn the_log_stays_on_the_disk_until_the_objects_are_saved_and_the_history_i
     let (mut again, newer) = open(&disk);
     assert_eq!(newer.published().state().get(b"a").unwrap().value, "9");
     assert_eq!(again.get_log_state().await.unwrap().last_purged_log_id, None);
-    let (changes, _) = newer.published().history.since(3, 5, b"").unwrap();
+    let (changes, _) = since(&newer.published(), 3, 5, &Bytes::new()).await.unwrap();
     let values: Vec<_> = changes.iter().map(|change| change.value.clone().unwrap()).collect();
     assert_eq!(values, ["3", "4"], "read from the log");
 

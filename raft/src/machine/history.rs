@@ -16,11 +16,12 @@ use super::row::{self, Place};
 use super::rows::{self, Missing, key};
 use super::trim::{self, Floors, Trimmed};
 use crate::command::{Change, Previous, Revision};
+use crate::disk::patience::patiently;
 use crate::disk::{Batch, Disk, Table, apart};
 use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
 use crate::record;
-use crate::store::{Gone, HistoryWindow};
+use crate::store::{Gone, HistoryError, HistoryWindow, Untold};
 use crate::types::LogId;
 
 /// So small a part of the window, and no more than the ring, may lie between a row and the near one that it relies on.
@@ -59,24 +60,35 @@ struct Inner {
     floors: Floors,
 }
 
-/// [`History::since`], where a read of the disk holds up nobody. Cancelled, it leaves a read that has begun to end by itself.
+/// [`History::since`], where a read of the disk holds up nobody, and one that fails is tried again. Cancelled, it leaves a read
+/// that has begun to end by itself.
 pub async fn since(
     published: &Arc<Published>,
     after: Revision,
     upto: Revision,
     prefix: &Bytes,
-) -> Result<Stretch, Gone> {
+) -> Result<Stretch, HistoryError> {
     let history = &published.history;
     if let Some(found) = history.recent(after, upto, prefix)? {
         return Ok(found);
     }
-    let turn = history.turns.clone().acquire_owned().await.expect("the turns are never closed");
-    let (there, prefix) = (published.clone(), prefix.clone());
-    let read = apart(&history.disk, move |_| {
-        let _turn = turn;
-        Ok(there.history.since(after, upto, &prefix))
-    });
-    read.await.unwrap_or_else(|error| Err(history.gone(after, upto, Missing::Damaged(error))))
+    let turn = Arc::new(history.turns.clone().acquire_owned().await.expect("the turns are never closed"));
+    let read = || {
+        let (there, prefix, turn) = (published.clone(), prefix.clone(), turn.clone());
+        apart(&history.disk, move |_| {
+            let _turn = turn;
+            there.history.since(after, upto, &prefix)
+        })
+    };
+    match patiently(&published.ended, read).await {
+        Ok(found) => Ok(found?),
+        // As gone as what was trimmed; the watcher starts over.
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            history.metrics.damage_found(&error);
+            Err(Gone { asked: after, oldest: upto }.into())
+        }
+        Err(error) => Err(Untold(error.to_string()).into()),
+    }
 }
 
 impl History {
@@ -169,28 +181,20 @@ impl History {
     }
 
     /// The same, from the disk where memory does not reach back so far; that may take long.
-    pub fn since(&self, after: Revision, upto: Revision, prefix: &[u8]) -> Result<Stretch, Gone> {
-        if let Some(found) = self.recent(after, upto, prefix)? {
+    fn since(&self, after: Revision, upto: Revision, prefix: &[u8]) -> io::Result<Result<Stretch, Gone>> {
+        if let Some(found) = self.recent(after, upto, prefix).transpose() {
             return Ok(found);
         }
         Metrics::add(&self.metrics.watch_reads_from_disk, 1);
         let there = upto.min(self.inner().written);
-        // What cannot be read is gone with all that was asked for, also what memory has of it.
-        let changes = rows::read(&*self.disk, after, there).map_err(|missing| self.gone(after, upto, missing))?;
+        let changes = match rows::read(&*self.disk, after, there) {
+            Ok(changes) => changes,
+            Err(Missing::Row(revision)) => return Ok(Err(Gone { asked: after, oldest: self.floor().max(revision) })),
+            Err(Missing::Unread(error)) => return Err(error),
+        };
         let reached = changes.last().map_or(after, |change| change.revision);
         let wanted = changes.into_iter().filter(|change| change.key.starts_with(prefix)).map(Arc::new);
-        Ok((wanted.collect(), reached))
-    }
-
-    /// A change that cannot be read is as gone as one that was trimmed; the watcher starts over.
-    fn gone(&self, asked: Revision, upto: Revision, missing: Missing) -> Gone {
-        match missing {
-            Missing::Row(revision) => Gone { asked, oldest: self.floor().max(revision) },
-            Missing::Damaged(error) => {
-                self.metrics.damage_found(&error);
-                Gone { asked, oldest: upto }
-            }
-        }
+        Ok(Ok((wanted.collect(), reached)))
     }
 
     /// Drops a little of what the window no longer covers, up to `revision` at most. Returns whether there may be more

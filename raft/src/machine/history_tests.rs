@@ -63,7 +63,7 @@ fn command(random: &Random) -> Command {
 fn all(history: &History, upto: Revision) -> Vec<Change> {
     let (mut at, mut changes) = (history.floor(), Vec::new());
     while at < upto {
-        let (more, reached) = history.since(at, upto, b"").unwrap();
+        let (more, reached) = history.since(at, upto, b"").unwrap().unwrap();
         assert!(reached > at);
         changes.extend(more.into_iter().map(|change| (*change).clone()));
         at = reached;

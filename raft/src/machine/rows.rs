@@ -19,12 +19,12 @@ const SCAN_BYTES: usize = 32 << 10;
 pub enum Missing {
     /// It went with the window's beginning while somebody read towards it.
     Row(Revision),
-    Damaged(io::Error),
+    Unread(io::Error),
 }
 
 impl From<io::Error> for Missing {
     fn from(error: io::Error) -> Missing {
-        Missing::Damaged(error)
+        Missing::Unread(error)
     }
 }
 
@@ -114,7 +114,7 @@ impl Reader<'_> {
         let value = self.entry.as_ref().and_then(|(_, values)| values.get(nth as usize).cloned());
         let wrong = || {
             let message = format!("log entry {index} is corrupt: it lacks the value of revision {}", row.revision);
-            Missing::Damaged(io::Error::new(io::ErrorKind::InvalidData, message))
+            Missing::Unread(io::Error::new(io::ErrorKind::InvalidData, message))
         };
         value.map(Some).ok_or_else(wrong)
     }

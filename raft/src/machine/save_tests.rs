@@ -10,7 +10,10 @@ use crate::command::{Action, Op, Precondition};
 use crate::disk::Disk;
 use crate::disk::faulty::Faulty;
 use crate::disk::rocks::Rocks;
+use crate::log;
+use crate::machine::history::since;
 use crate::past::Past;
+use crate::store::HistoryError;
 use crate::types::{Entry, Proposal};
 
 fn open(disk: &Arc<Faulty>) -> Machine {
@@ -89,7 +92,7 @@ async fn what_the_disk_does_not_take_was_committed_all_the_same() {
     machine.apply(futures::stream::iter([Ok((large(1), None))])).await.unwrap_err();
     let published = machine.published();
     assert_eq!((published.state().revision(), *published.revision().borrow()), (2, 2));
-    let (changes, reached) = published.history.since(0, 2, b"").unwrap();
+    let (changes, reached) = since(&published, 0, 2, &Bytes::new()).await.unwrap();
     assert_eq!((changes.len(), reached), (2, 2), "the state never stands without its history");
 }
 
@@ -123,7 +126,7 @@ async fn memory_keeps_what_is_not_on_the_disk_yet() {
     let published = machine.published();
     let (mut at, mut found) = (0, 0);
     while at < 10 {
-        let (changes, reached) = published.history.since(at, 10, b"").unwrap();
+        let (changes, reached) = since(&published, at, 10, &Bytes::new()).await.unwrap();
         (at, found) = (reached, found + changes.len());
     }
     assert_eq!(found, 10);
@@ -139,7 +142,7 @@ async fn rows_of_the_history_go_to_the_disk_together_or_with_the_objects() {
     assert_eq!(rows(), 0);
     apply(&mut machine, [large(2), put(3, "a")]).await;
     assert_eq!(rows(), 3, "what is large does not wait, nor what came before it");
-    let (changes, _) = machine.published().history.since(3, 4, b"").unwrap();
+    let (changes, _) = since(&machine.published(), 3, 4, &Bytes::new()).await.unwrap();
     assert_eq!(changes.len(), 1, "memory has the last one");
     machine.save().await.unwrap();
     assert_eq!(rows(), 4);
@@ -153,7 +156,7 @@ async fn the_changes_to_a_key_say_after_what_they_are_whole() {
     apply(&mut machine, [put(0, "a"), put(1, "b"), put(2, "a"), put(3, "a"), put(4, "b")]).await;
     let past = Past::new(machine.published());
     let told = async |count_max, bytes_max| {
-        let found = past.changes(b"a", count_max, bytes_max).await;
+        let found = past.changes(b"a", count_max, bytes_max).await.unwrap();
         let revisions: Vec<_> = found.list.iter().map(|change| change.revision).collect();
         (found.after, revisions, found.upto)
     };
@@ -175,8 +178,54 @@ async fn who_asks_for_what_cannot_be_read_gets_no_part_of_it() {
     damaged.put(Table::History, rows::key(1), b"no row".to_vec());
     disk.write(&damaged).unwrap();
     apply(&mut again, [put(2, "a")]).await;
-    let gone = again.published().history.since(0, 3, b"").unwrap_err();
-    assert_eq!(gone.oldest, 3, "also what memory has");
-    let found = Past::new(again.published()).changes(b"a", 9, usize::MAX).await;
+    match since(&again.published(), 0, 3, &Bytes::new()).await {
+        Err(HistoryError::Gone(gone)) => assert_eq!(gone.oldest, 3, "also what memory has"),
+        other => panic!("{other:?}"),
+    }
+    let found = Past::new(again.published()).changes(b"a", 9, usize::MAX).await.unwrap();
     assert_eq!((found.after, found.upto, found.list.len()), (3, 3, 0), "no shorter list passes for the whole one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_of_the_history_is_tried_again_and_only_damage_makes_it_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
+    let mut machine = open(&disk);
+    let entries = [put(0, "a"), put(1, "a")];
+    let mut log = Batch::default();
+    entries.iter().for_each(|entry| log.put(Table::Log, log::rows::key(entry.log_id.index), log::rows::row(entry)));
+    disk.write(&log).unwrap();
+    apply(&mut machine, entries).await;
+    machine.save().await.unwrap();
+    let again = open(&disk);
+    let published = again.published();
+    let damaged = || published.metrics.rot().is_some();
+    let read = async || since(&published, 0, 2, &Bytes::new()).await;
+
+    disk.fail_scans.store(2, Relaxed);
+    assert_eq!(read().await.unwrap().1, 2, "the third try reads it");
+    disk.full_scans.store(1, Relaxed);
+    assert!(matches!(read().await, Err(HistoryError::Untold(_))));
+    assert_eq!(read().await.unwrap().1, 2);
+    assert!(!damaged());
+
+    disk.fail_scans.store(3, Relaxed);
+    assert!(matches!(read().await, Err(HistoryError::Gone(_))), "three in a row are damage");
+    assert!(damaged());
+}
+
+#[tokio::test]
+async fn what_a_closed_disk_has_is_not_told_but_not_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
+    let mut machine = open(&disk);
+    apply(&mut machine, [put(0, "a")]).await;
+    machine.save().await.unwrap();
+    let again = open(&disk);
+    let published = again.published();
+    disk.close();
+    let told = since(&published, 0, 1, &Bytes::new()).await.unwrap_err();
+    assert_eq!(told.to_string(), "this replica cannot tell its history at present: the database is closed");
+    let told = Past::new(published).changes(b"a", 9, usize::MAX).await.err().unwrap();
+    assert_eq!(told.to_string(), "this replica cannot tell its history at present: the database is closed");
 }

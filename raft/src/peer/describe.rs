@@ -9,6 +9,7 @@ use proto::peer::{DescribeReply, Place, Repair, Voter};
 use super::server::Server;
 use super::wire;
 use crate::standing;
+use crate::trouble;
 use crate::types::{LogId, Types, Vote, term_of};
 
 /// What the metrics do not tell, or only a moment later.
@@ -24,6 +25,8 @@ struct Own {
     trouble: String,
     serves: bool,
     repair: Repair,
+    /// Its raft node has not ended.
+    runs: bool,
 }
 
 pub fn describe(server: &Server) -> DescribeReply {
@@ -39,6 +42,7 @@ pub fn describe(server: &Server) -> DescribeReply {
         trouble: server.trouble.why().unwrap_or_default(),
         serves: server.trouble.serves(),
         repair: server.trouble.repair().out(),
+        runs: trouble::ended(&server.raft).is_none(),
     };
     let metrics = server.raft.metrics();
     let metrics = metrics.borrow_watched();
@@ -59,7 +63,7 @@ fn reply(own: Own, metrics: &RaftMetrics<Types>) -> DescribeReply {
     // where the disk has no room, much later.
     let term = own.vote.map_or(0, |vote| vote.leader_id.term);
     // A raft node that has ended shows for ever whom it followed.
-    let is_current = metrics.current_term == term && metrics.running_state.is_ok();
+    let is_current = metrics.current_term == term && own.runs;
     let leader = metrics.current_leader.filter(|_| is_current).unwrap_or(0);
     let has_own = metrics.last_applied.is_some_and(|at| term_of(&at) == term);
     let committed = &metrics.committed_membership_config;
@@ -111,7 +115,7 @@ mod tests {
     }
 
     fn own() -> Own {
-        Own { id: 1, vote: vote(3, true), last: Some(log_id(3, 7)), members_at: Some(5), ..Own::default() }
+        Own { id: 1, vote: vote(3, true), last: Some(log_id(3, 7)), members_at: Some(5), runs: true, ..Own::default() }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::ear::Ear;
 use super::succession::{STAGGER, Succession};
 use crate::metrics::Metrics;
+use crate::trouble;
 
 /// How often the others are asked before this replica listens again: enough for one that heard the leader a little later.
 const ATTEMPTS: u32 = 3;
@@ -43,7 +44,7 @@ pub async fn run(succession: Succession, ear: Arc<Ear>, metrics: Arc<Metrics>, s
             succession.seek(followed.id, rank, ATTEMPTS, || !ear.is_lost(term, Instant::now())).await;
             tokio::time::sleep(PAUSE).await;
             // One that has ended elects nobody.
-            succession.raft.metrics().borrow_watched().running_state.is_ok()
+            trouble::ended(&succession.raft).is_none()
         };
         tokio::select! {
             () = stop.cancelled() => return,

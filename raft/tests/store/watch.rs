@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use kontiki_raft::{HistoryWindow, News, Outcome, Revision, Store, Watcher};
+use kontiki_raft::{HistoryError, HistoryWindow, News, Outcome, Revision, Store, Watcher};
 
 use crate::common::{Cluster, PATIENCE, bytes, command, in_time, put, write};
 
@@ -130,8 +130,10 @@ async fn what_left_the_window_is_gone_and_the_oldest_is_named() {
         assert!(tokio::time::Instant::now() < deadline, "nothing was trimmed");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let gone = in_time("the end of the watch", slow.next()).await.unwrap_err();
-    assert_eq!((gone.asked, gone.oldest), (0, store.oldest()));
+    match in_time("the end of the watch", slow.next()).await {
+        Err(HistoryError::Gone(gone)) => assert_eq!((gone.asked, gone.oldest), (0, store.oldest())),
+        other => panic!("{other:?}"),
+    }
     let gone = store.watch(bytes(""), 5).err().expect("gone");
     assert_eq!((gone.asked, gone.oldest), (5, store.oldest()));
     let oldest = store.oldest();

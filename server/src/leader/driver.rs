@@ -9,7 +9,7 @@ use bytes::Bytes;
 use control::{Controller, Note, Plan, View, Write};
 use jiff::Timestamp;
 use raft::mutants::{self, Mutant};
-use raft::{Change, Command, Gone, News, Outcome, ProposeError, Watcher};
+use raft::{Change, Command, HistoryError, News, Outcome, ProposeError, Watcher};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -48,12 +48,8 @@ pub enum Ended {
 /// Drives all `controllers` until `stop`, or until the term is over.
 pub async fn run(leader: Leader, term: u64, controllers: Vec<Box<dyn Controller>>, stop: CancellationToken) -> Ended {
     let led_since = command::time(leader.env.clock.now_ms());
-    let state = leader.store.state();
+    let (state, watcher) = leader.store.state_and_watch(Bytes::new()).await;
     let revision = state.revision();
-    let watcher = match leader.store.watch(Bytes::new(), revision) {
-        Ok(watcher) => watcher,
-        Err(gone) => return Ended::Broken(gone.to_string()),
-    };
     // A large state takes seconds to parse: not on a thread that others wait for.
     let prepared = proto::seam::apart(move || Prepared::new(&state, controllers)).await;
     let Prepared { view, controllers, queue } = match prepared {
@@ -128,7 +124,7 @@ impl Driver {
         }
     }
 
-    fn take_in(&mut self, news: Result<News, Gone>) -> Result<(), Ended> {
+    fn take_in(&mut self, news: Result<News, HistoryError>) -> Result<(), Ended> {
         match news {
             Ok(News::Changes(changes)) => {
                 changes.iter().for_each(|change| self.take_in_change(change));
@@ -137,7 +133,7 @@ impl Driver {
                 }
             }
             Ok(News::Progress(revision)) => self.queue.taken_in(revision),
-            Err(gone) => return Err(Ended::Broken(format!("the watch fell behind: {gone}"))),
+            Err(error) => return Err(Ended::Broken(format!("the controllers' watch ended: {error}"))),
         }
         Ok(())
     }

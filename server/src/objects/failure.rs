@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use api::status::Status;
-use raft::{Gone, ProposeError, ReadError};
+use raft::{Gone, HistoryError, ProposeError, ReadError, Untold};
 
 use super::request::Target;
 use crate::auth::Identity;
@@ -42,6 +42,18 @@ pub fn took_nothing() -> Status {
 
 pub fn too_old(gone: &Gone) -> Status {
     Status::expired(format!("too old resource version: {} ({})", gone.asked, gone.oldest))
+}
+
+/// Harmless to repeat, here or at another replica.
+pub fn untold(untold: &Untold) -> Status {
+    Status::service_unavailable(untold.to_string(), RETRY_AFTER_SECONDS)
+}
+
+pub fn past(error: &HistoryError) -> Status {
+    match error {
+        HistoryError::Gone(gone) => too_old(gone),
+        HistoryError::Untold(why) => untold(why),
+    }
 }
 
 pub fn continue_expired() -> Status {

@@ -35,7 +35,7 @@ pub(super) async fn get(
     full(grant, target, user)?;
     objects.not_older_than(revision).await?;
     let found = in_time(objects.store.key_at(&key(target), revision)).await?;
-    let found = found.map_err(|gone| failure::too_old(&gone))?;
+    let found = found.map_err(|error| failure::past(&error))?;
     let found = found.ok_or_else(|| Status::not_found(target.kind, &target.name))?;
     let object = Object::new(found.value, found.revision);
     match target.subresource.as_str() {
@@ -52,6 +52,7 @@ impl Objects {
         self.store.barrier().await.map_err(|error| failure::read(&error))?;
         let limit = if limit == 0 { CHANGES } else { limit.min(CHANGES_MAX) };
         let found = in_time(self.store.changes(&key(&target), limit, CHANGES_BYTES_MAX)).await?;
+        let found = found.map_err(|untold| failure::untold(&untold))?;
         if found.list.is_empty() && self.store.state().get(&key(&target)).is_none() {
             // It may have been there, where less could be read than is held.
             let asked = self.store.oldest();

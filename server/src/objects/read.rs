@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use api::Key;
 use api::status::Status;
-use raft::{State, Versioned};
+use raft::{HistoryError, State, Versioned};
 use serde_json::Value;
 
 use super::answer::{Object, Page};
@@ -55,7 +55,10 @@ impl Objects {
                     return Err(failure::continue_expired());
                 }
                 let state = past::in_time(self.store.state_at(revision)).await?;
-                let state = state.map_err(|_| failure::continue_expired())?;
+                let state = state.map_err(|error| match error {
+                    HistoryError::Gone(_) => failure::continue_expired(),
+                    HistoryError::Untold(untold) => failure::untold(&untold),
+                })?;
                 let mut key = prefix.clone();
                 key.extend_from_slice(after.as_bytes());
                 (state, Some(key))
@@ -105,7 +108,7 @@ impl Objects {
             Freshness::Exactly(revision) => {
                 self.not_older_than(revision).await?;
                 let state = past::in_time(self.store.state_at(revision)).await?;
-                return state.map_err(|gone| failure::too_old(&gone));
+                return state.map_err(|error| failure::past(&error));
             }
         };
         confirmed.map_err(|error| failure::read(&error))?;

@@ -9,7 +9,7 @@ use api::Key;
 use api::kinds::Kind;
 use api::status::Status;
 use bytes::Bytes;
-use raft::{Change, News, Previous, State, Watcher};
+use raft::{Change, Gone, HistoryError, News, Previous, State, Watcher};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -30,24 +30,25 @@ impl Objects {
         // One that never hears of anything again would look like one to which nothing happens.
         self.store.health().map_err(|unwell| Status::service_unavailable(unwell.to_string(), 1))?;
         let prefix = Bytes::from(Key::prefix(target.kind.group, target.kind.plural, &target.namespace));
-        let (initial, after) = match start {
+        let mut queue = VecDeque::new();
+        let (initial, after, watcher) = match start {
             WatchStart::Present(freshness) => {
-                let state = self.state(freshness).await?;
+                self.state(freshness).await?;
+                let (state, watcher) = self.store.state_and_watch(prefix.clone()).await;
                 let revision = state.revision();
-                (Some(Initial { state: Offer::new(state), after: Bound::Unbounded, initial_end }), revision)
+                let initial = Initial { state: Offer::new(state), after: Bound::Unbounded, initial_end };
+                (Some(initial), revision, Some(watcher))
+            }
+            WatchStart::Now => {
+                self.newest().await?;
+                let (state, watcher) = self.store.state_and_watch(prefix.clone()).await;
+                (None, state.revision(), Some(watcher))
             }
             WatchStart::After(revision) => {
                 self.not_older_than(revision).await?;
-                (None, revision)
-            }
-            WatchStart::Now => (None, self.newest().await?.revision()),
-        };
-        let mut queue = VecDeque::new();
-        let watcher = match self.store.watch(prefix.clone(), after) {
-            Ok(watcher) => Some(watcher),
-            Err(gone) => {
-                queue.push_back(Event::Error(Box::new(failure::too_old(&gone))));
-                None
+                let watcher = self.store.watch(prefix.clone(), revision);
+                let watcher = watcher.map_err(|gone| queue.push_back(too_old(&gone))).ok();
+                (None, revision, watcher)
             }
         };
         let now = Instant::now();
@@ -55,7 +56,7 @@ impl Objects {
             kind: target.kind,
             selection,
             prefix,
-            initial: initial.filter(|_| watcher.is_some()),
+            initial,
             watcher,
             queue,
             at: after,
@@ -107,21 +108,20 @@ impl Events {
             let watcher = self.watcher.as_mut()?;
             tokio::select! {
                 biased;
-                () = at(end) => {
-                    self.watcher = None;
-                    self.bookmark();
-                }
-                () = self.ended.cancelled() => {
-                    self.watcher = None;
-                    self.bookmark();
-                }
+                () = at(end) => self.finish(),
+                () = self.ended.cancelled() => self.finish(),
                 () = at(due) => self.bookmark(),
                 news = watcher.next() => match news {
                     Ok(News::Changes(changes)) => changes.iter().for_each(|change| self.changed(change)),
                     Ok(News::Progress(revision)) => self.at = self.at.max(revision),
-                    Err(gone) => {
+                    Err(HistoryError::Gone(gone)) => {
                         self.watcher = None;
-                        self.queue.push_back(Event::Error(Box::new(failure::too_old(&gone))));
+                        self.queue.push_back(too_old(&gone));
+                    }
+                    // The client goes on from where it is, as at the end of its time.
+                    Err(HistoryError::Untold(why)) => {
+                        tracing::warn!(error = %why, "a watch ends");
+                        self.finish();
                     }
                 },
             }
@@ -179,6 +179,11 @@ impl Events {
         }
     }
 
+    fn finish(&mut self) {
+        self.watcher = None;
+        self.bookmark();
+    }
+
     /// Tells the client how far it is, where it does not know.
     fn bookmark(&mut self) {
         if self.bookmarks && self.at > self.told {
@@ -187,6 +192,10 @@ impl Events {
             self.queue.push_back(Event::Bookmark { revision: self.at, initial_end: false });
         }
     }
+}
+
+fn too_old(gone: &Gone) -> Event {
+    Event::Error(Box::new(failure::too_old(gone)))
 }
 
 async fn at(end: Option<Instant>) {

@@ -9,7 +9,7 @@ use api::object;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use proto::session::{Item, ReplicaMessage, replica_message};
-use raft::{Gone, News, Store, Watcher};
+use raft::{HistoryError, News, Store, Watcher};
 use tokio_util::sync::CancellationToken;
 
 use super::message::assignments;
@@ -32,18 +32,17 @@ pub async fn run_pusher(store: Store, sessions: Sessions, term: u64, cancel: Can
     }
 }
 
-async fn start_over<F: Future<Output = Result<Infallible, Gone>>>(mut push: impl FnMut() -> F) {
+async fn start_over<F: Future<Output = Result<Infallible, HistoryError>>>(mut push: impl FnMut() -> F) {
     loop {
-        let Err(gone) = push().await;
-        // The history was outrun: everybody gets a full set again.
-        tracing::warn!(error = %gone, "pushing work starts over");
+        let Err(error) = push().await;
+        // The history was outrun, or cannot be told: everybody gets a full set again.
+        tracing::warn!(%error, "pushing work starts over");
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn follow(store: &Store, sessions: &Sessions, term: u64) -> Result<Infallible, Gone> {
-    let state = store.state();
-    let mut watcher = store.watch(Bytes::from_static(PREFIX), state.revision())?;
+async fn follow(store: &Store, sessions: &Sessions, term: u64) -> Result<Infallible, HistoryError> {
+    let (state, mut watcher) = store.state_and_watch(Bytes::from_static(PREFIX)).await;
     let mut pusher = Pusher { term, index: Index::default(), feeds: BTreeMap::new(), touched: Touched::new() };
     for (key, found) in state.range(PREFIX, None) {
         pusher.take_in(key, Some(Stored { revision: found.revision, json: found.value.clone() }));
@@ -66,7 +65,7 @@ async fn follow(store: &Store, sessions: &Sessions, term: u64) -> Result<Infalli
     }
 }
 
-fn take_waiting(pusher: &mut Pusher, watcher: &mut Watcher) -> Result<(), Gone> {
+fn take_waiting(pusher: &mut Pusher, watcher: &mut Watcher) -> Result<(), HistoryError> {
     for _ in 0..BATCHES_MAX {
         match watcher.next().now_or_never() {
             Some(news) => pusher.take_news(news?),
@@ -149,6 +148,8 @@ fn item(key: &str, stored: &Stored) -> Item {
 
 #[cfg(test)]
 mod tests {
+    use raft::Gone;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -157,7 +158,7 @@ mod tests {
         let push = start_over(|| {
             begun += 1;
             assert!(begun < 1000, "it spins");
-            async { Err(Gone { asked: 1, oldest: 2 }) }
+            async { Err(Gone { asked: 1, oldest: 2 }.into()) }
         });
         assert!(tokio::time::timeout(Duration::from_secs(1), push).await.is_err());
         assert!((15..=25).contains(&begun), "{begun}");

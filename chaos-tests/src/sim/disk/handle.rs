@@ -24,7 +24,7 @@ impl Handle {
         let inner = self.platters.lock();
         match inner.opened == self.number {
             true => Ok(inner),
-            false => Err(io::Error::other("the disk is closed")),
+            false => Err(io::Error::new(io::ErrorKind::NotConnected, "the disk is closed")),
         }
     }
 }
