@@ -74,11 +74,11 @@ impl Default for HistoryWindow {
     }
 }
 
-/// Entries between two purges of the log, and how many are kept for followers that lag.
-const LOG_PURGE_EVERY: u64 = 20_000;
-const LOG_KEPT: u64 = 20_000;
-/// A snapshot that arrived whole is installed within this.
-const INSTALL: Duration = Duration::from_secs(30);
+/// By bytes and not by entries: [`crate::upkeep::bound_log`] sees to it.
+const LOG_KEPT: u64 = 1 << 40;
+/// A snapshot that arrived whole is installed within three quarters of this, which is longer than the receiver gives itself:
+/// given up sooner it would be sent as a whole again.
+const INSTALL: Duration = Duration::from_secs(100);
 
 impl Config {
     /// What cannot be, in words.
@@ -121,7 +121,7 @@ impl Config {
             allow_log_reversion: Some(true),
             install_snapshot_timeout: ms(INSTALL),
             max_payload_entries: 1024,
-            snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(LOG_PURGE_EVERY),
+            snapshot_policy: openraft::SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: LOG_KEPT,
             purge_batch_size: 1024,
             replication_lag_threshold: 1 << 40,

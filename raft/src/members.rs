@@ -186,7 +186,10 @@ impl Members {
     }
 
     /// Returns once another replica leads, or this one does not; `false`: nobody can take over, or nobody did in time.
+    /// Goes on to its end also where nobody waits for that: one broken off would leave a leader that leads no more.
     pub async fn hand_over(&self, to: Option<u64>) -> bool {
-        self.handover.run(to.map_or(Wish::Anyone, Wish::This)).await
+        let handover = self.handover.clone();
+        let run = tokio::spawn(async move { handover.run(to.map_or(Wish::Anyone, Wish::This)).await });
+        run.await.unwrap_or(false)
     }
 }

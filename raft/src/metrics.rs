@@ -136,7 +136,7 @@ impl Metrics {
     }
 
     /// The same, where it is the device that failed, and not what had been written on it.
-    pub(crate) fn device_failure(&self) -> Option<String> {
+    pub fn device_failure(&self) -> Option<String> {
         let failure = self.failure.lock().expect("no holder of the failure panics").clone();
         failure.filter(|(kind, _)| *kind != ErrorKind::InvalidData).map(|(_, why)| why)
     }

@@ -105,6 +105,8 @@ mutants! {
     DamageOverlooked,
     /// A replica that finds damage begins anew at once, whatever the others do.
     BeginsAnewUnasked,
+    /// Of two replicas with damaged data each lets the other one go first.
+    DamagedWaitForEachOther,
     /// A controller goes on after its replica has lost the leadership, and its commands carry no term.
     ControllerOutlivesTerm,
 }

@@ -149,13 +149,14 @@ pub(crate) enum Decision {
 pub(crate) fn decide(view: &View) -> Decision {
     let others = view.others.iter().filter(|(id, _)| **id != view.id && view.voters.contains(*id));
     let (mut able, mut ahead): (Vec<(u64, u64, bool)>, Option<u64>) = Default::default();
-    let is_first = |id: u64| format!("replica {id} is first, one does so at a time");
+    let waits_for = |id: u64| format!("replica {id} is first, one does so at a time");
     for (id, other) in others.clone() {
         let Other::Answers { applied, serves, fills, leads, repair } = *other else { continue };
         if fills || repair == Repair::Goes {
-            return Decision::Wait(is_first(*id));
+            return Decision::Wait(waits_for(*id));
         }
-        if repair == Repair::Wants && (serves, !leads, *id) < (view.serves, !view.leads, view.id) {
+        let is_first = (serves, !leads, *id) < (view.serves, !view.leads, view.id);
+        if repair == Repair::Wants && (is_first || mutants::on(Mutant::DamagedWaitForEachOther)) {
             ahead = ahead.or(Some(*id));
         }
         if serves && applied + LAG_MAX >= view.applied {
@@ -165,8 +166,8 @@ pub(crate) fn decide(view: &View) -> Decision {
     let heir =
         able.iter().filter(|(_, _, sound)| *sound).max_by_key(|(id, applied, _)| (*applied, std::cmp::Reverse(*id)));
     match (ahead, heir) {
-        (Some(id), Some((heir, ..))) if view.leads => return Decision::Yield { heir: *heir, why: is_first(id) },
-        (Some(id), _) => return Decision::Wait(is_first(id)),
+        (Some(id), Some((heir, ..))) if view.leads => return Decision::Yield { heir: *heir, why: waits_for(id) },
+        (Some(id), _) => return Decision::Wait(waits_for(id)),
         (None, _) => {}
     }
     let needed = view.voters.len() / 2 + 1;

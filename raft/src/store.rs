@@ -60,6 +60,9 @@ pub struct Unwell(pub String);
 /// Once the leadership is handed over, what is under way gets this long to end.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
+/// What is applied waits while a disk is full, and a backup behind it.
+const BACKUP_MAX: Duration = Duration::from_secs(10);
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -221,7 +224,9 @@ impl Store {
     /// Not of a state that may be wrong.
     pub async fn backup(&self, now_ms: u64) -> Result<Backup, Unwell> {
         self.trusted().map_err(|error| Unwell(error.to_string()))?;
-        let image = self.inner.raft.get_snapshot().await.map_err(|error| Unwell(error.to_string()))?;
+        let image = tokio::time::timeout(BACKUP_MAX, self.inner.raft.get_snapshot()).await;
+        let image = image.map_err(|_| Unwell(format!("its disk has held it up for {BACKUP_MAX:?}")))?;
+        let image = image.map_err(|error| Unwell(error.to_string()))?;
         let image = image.map(|snapshot| snapshot.snapshot).unwrap_or_default();
         Ok(Backup::new(self.inner.cluster_id.clone(), self.inner.id, now_ms, image))
     }
@@ -232,6 +237,13 @@ impl Store {
     pub async fn compact_log(&self) {
         let applied = self.inner.published.applied().borrow().map_or(0, |at| at.index);
         upkeep::purge(&self.inner.raft, applied).await;
+    }
+
+    /// Keeps at most about so many bytes of the log for followers that lag, and some times as many while somebody needs them. For
+    /// tests.
+    #[doc(hidden)]
+    pub fn bound_log(&self, bytes: u64) {
+        self.inner.log.bound(bytes);
     }
 
     /// Holds at most about so much of the log in memory: more is read from the disk for those who lag. For tests.

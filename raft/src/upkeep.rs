@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use openraft::async_runtime::watch::WatchReceiver as _;
 use proto::seam::Clock;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -28,10 +29,13 @@ const PAUSE: Duration = Duration::from_millis(20);
 const EXCESS_PART: u64 = 16;
 /// Trimming that does not come to an end is interrupted so often, for the log is cleared behind it.
 const TRIM_FOR: Duration = Duration::from_secs(2);
-/// The log is kept for followers that lag, so many entries of it ([`crate::config`]), but never more than this, or than a
-/// share of the file system; then half of that stays. Who lags farther is filled by a snapshot.
+/// The log is kept for followers that lag, but no more of it than this, or than a share of the file system; then half of that
+/// stays. Who lags farther is filled by a snapshot.
 const LOG_BYTES_MAX: u64 = 128 << 20;
 const LOG_SHARE_MAX: u64 = 8;
+/// A leader keeps so many times as much, though no larger share, while somebody has need of it: one that is being filled must find
+/// what was written meanwhile, or it would be filled again, and again.
+const LOG_NEEDED_MAX: u64 = 4;
 /// A snapshot costs nothing to make: it shares the state's parts.
 const SNAPSHOT_MAX: Duration = Duration::from_secs(5);
 
@@ -157,18 +161,32 @@ pub async fn bound_log(raft: Raft, log: LogStore, metrics: Arc<Metrics>, rhythm:
         }
         let bytes = log.bytes();
         Metrics::set(&metrics.log_bytes, bytes);
-        let max = log_bytes_max(metrics.disk_total_bytes.load(Relaxed));
-        if let Some(upto) = log.before(max / 2).filter(|_| bytes > max) {
+        let total = metrics.disk_total_bytes.load(Relaxed);
+        let max = |times| log.bytes_max().map_or_else(|| log_bytes_max(total, times), |bytes| bytes * times);
+        let Some(upto) = log.before(max(1) / 2) else { continue };
+        let times = if is_needed(&raft, upto) { LOG_NEEDED_MAX } else { 1 };
+        if bytes > max(times) {
+            // openraft keeps what a follower that acknowledges, however slowly, is still to be sent.
+            log.leave_behind(upto);
             purge(&raft, upto).await;
+            log.leave_behind(0);
         }
     }
 }
 
+/// Does this replica lead, and somebody not have all of the log up to there?
+fn is_needed(raft: &Raft, upto: u64) -> bool {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let mut matched = metrics.replication.iter().flatten().map(|(_, at)| at.as_ref().map_or(0, |at| at.index));
+    matched.any(|at| at < upto)
+}
+
 /// `total`: the size of the file system; 0: it is not known.
-fn log_bytes_max(total: u64) -> u64 {
+fn log_bytes_max(total: u64, times: u64) -> u64 {
     match total {
-        0 => LOG_BYTES_MAX,
-        _ => LOG_BYTES_MAX.min(total / LOG_SHARE_MAX),
+        0 => LOG_BYTES_MAX * times,
+        _ => (LOG_BYTES_MAX * times).min(total / LOG_SHARE_MAX),
     }
 }
 

@@ -18,7 +18,8 @@ use crate::types::{Entry, Proposal, log_id};
 
 #[test]
 fn the_log_takes_a_small_share_of_a_small_disk() {
-    assert_eq!([0, 192 << 20, 8 << 30].map(log_bytes_max), [LOG_BYTES_MAX, 24 << 20, LOG_BYTES_MAX]);
+    assert_eq!([0, 192 << 20, 8 << 30].map(|total| log_bytes_max(total, 1)), [LOG_BYTES_MAX, 24 << 20, LOG_BYTES_MAX]);
+    assert_eq!([0, 192 << 20, 2 << 30].map(|total| log_bytes_max(total, 4)), [4 * LOG_BYTES_MAX, 24 << 20, 256 << 20]);
 }
 
 #[test]

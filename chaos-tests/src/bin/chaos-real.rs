@@ -98,7 +98,7 @@ fn print(report: &Report, seed: u64, pods: u32) {
         report.operations, report.unknown, report.events
     );
     println!(
-        "longest gap in writes {:.2} s ({}); longest until all was well {:.1} s; {} replicas started anew by hand",
+        "longest gap in writes {:.2} s ({}); longest until all was well {:.1} s; {} replicas ended for want of room",
         report.gap.0.as_secs_f64(),
         report.gap.1,
         report.settled.as_secs_f64(),

@@ -2,7 +2,7 @@
 //!
 //! Of a store: [`acknowledged`], [`changes`], [`fences`], [`linear`], [`members`], [`past`], [`recency`], [`replicas`], [`set`].
 //! Of a cluster: [`bounds`], [`homes`], [`identities`], [`pods`], [`settled`], [`terms`], [`versions`]. Of both: [`diagnosis`],
-//! [`tasks`]. How both name a change: [`words`].
+//! [`repairs`], [`tasks`]. How both name a change: [`words`].
 
 pub mod acknowledged;
 pub mod bounds;
@@ -16,6 +16,7 @@ pub mod members;
 pub mod past;
 pub mod pods;
 pub mod recency;
+pub mod repairs;
 pub mod replicas;
 pub mod set;
 pub mod settled;

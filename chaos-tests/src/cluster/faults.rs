@@ -7,6 +7,7 @@ use raft::{Store, Table};
 use super::plan::{Kind, REPLICAS, USER, Who};
 use super::run::Run;
 use super::{processes, user};
+use crate::check::repairs::Sight;
 use crate::sim::links::{HostId, Loss};
 
 /// How long the operator takes.
@@ -167,9 +168,14 @@ impl Run {
     }
 
     /// What an operator does: a replica that trusts its disk no longer is started anew, for it would not do so by itself.
+    /// Not one that is to begin anew by itself.
     pub fn supervise(&mut self) {
         let stores: Vec<_> = self.shared.lock().stores.iter().map(|(host, store)| (*host, store.clone())).collect();
+        let able = self.look_at_repairs(&stores);
         for (host, store) in stores {
+            if able.contains(&store.id()) {
+                continue;
+            }
             let Err(why) = store.health() else {
                 self.restart_at.remove(&host);
                 continue;
@@ -182,6 +188,19 @@ impl Run {
                 self.boot(host);
             }
         }
+    }
+
+    /// Who can begin anew to be rid of damage, once all faults have ended.
+    fn look_at_repairs(&mut self, stores: &[(HostId, Store)]) -> Vec<u64> {
+        if self.world.now() < Duration::from_millis(self.plan.ends_ms) {
+            return Vec::new();
+        }
+        let sights = stores.iter().map(|(_, store)| (store.id(), Sight::of(store))).collect();
+        let begun = self.shared.lock().renewals;
+        self.repairs.see(self.world.now(), &sights, REPLICAS, begun).unwrap_or_else(|why| {
+            self.shared.violated(why);
+            Vec::new()
+        })
     }
 
     /// Everything is well again.

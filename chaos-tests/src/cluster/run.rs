@@ -16,6 +16,7 @@ use super::seen::Shared;
 use super::{keeper, setting, user, verdict};
 use crate::check::homes::Homes;
 use crate::check::identities::Identities;
+use crate::check::repairs::Repairs;
 use crate::check::replicas::{Replicas, checksum};
 use crate::check::tasks::Tasks;
 use crate::check::terms::Terms;
@@ -53,6 +54,7 @@ pub struct Run {
     /// Whom the faults under way met.
     pub met: BTreeMap<usize, HostId>,
     pub replicas: Replicas,
+    pub repairs: Repairs,
     pub terms: Terms,
     pub tasks: Tasks,
     pub homes: Homes,
@@ -97,7 +99,7 @@ impl Run {
             engine
         };
         let engines = (0..NODES).map(engine).collect();
-        let (restart_at, met, replicas, terms, homes, identities) = Default::default();
+        let (restart_at, met, replicas, repairs, terms, homes, identities) = Default::default();
         let (tasks, snapshots, steps) = (Tasks::new(TASKS_MAX), 0, 0);
         Run {
             plan,
@@ -109,6 +111,7 @@ impl Run {
             restart_at,
             met,
             replicas,
+            repairs,
             terms,
             tasks,
             homes,

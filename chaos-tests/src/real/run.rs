@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::actions::Action;
-use super::ending::{self, Unwell};
+use super::ending;
 use super::gaps::Gaps;
 use super::growth::Largest;
 use super::hosts::Hosts;
@@ -33,9 +33,8 @@ const CALL_MAX: Duration = Duration::from_secs(4);
 /// After an episode all must be well again within this: elections, restarts, a replica that is filled anew.
 const SETTLE: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// A supervisor starts a process that ended after so long, and a person one that says it needs a restart.
+/// A supervisor starts a process that ended after so long. Nobody does more: whatever goes wrong, a replica gets over it by itself.
 const RESTART_DEAD: Duration = Duration::from_secs(1);
-const RESTART_TROUBLED: Duration = Duration::from_secs(15);
 const RESTARTS_MAX: u32 = 6;
 /// Nothing goes wrong for so long between two episodes.
 const CALM: Duration = Duration::from_millis(700);
@@ -61,7 +60,7 @@ pub struct Report {
     pub operations: u64,
     pub unknown: u64,
     pub events: u64,
-    /// Replicas that were started anew by hand or by a supervisor, apart from what the plan did.
+    /// Replicas whose process ended by itself, for want of room, and was started anew by the supervisor.
     pub restarts: u64,
     /// The longest without an acknowledged write, and what went wrong then.
     pub gap: (Duration, String),
@@ -252,7 +251,7 @@ impl Run {
         tokio::spawn(async move { client.transfer_leadership(Some(to)).await.ok() });
     }
 
-    /// Waits until all is well, and does what a supervisor and a person would do for that. Returns who leads.
+    /// Waits until all is well, and does what a supervisor would do for that. Returns who leads.
     pub(super) async fn settle(&mut self, shared: &Shared) -> Result<plan::Host, String> {
         let began = Instant::now();
         let (mut restarts, mut due) = (0, BTreeMap::new());
@@ -266,17 +265,14 @@ impl Run {
                 return Err(format!("not well {after:.0} s after the faults ended: {why:?}{words}"));
             }
             let ended = self.hosts.ended();
-            let troubled = match &why {
-                Unwell::Replica(id, why) if !why.starts_with("it is ") => Some((*id, RESTART_TROUBLED)),
-                _ => None,
-            };
-            let waiting: Vec<_> = ended.into_iter().map(|id| (id, RESTART_DEAD)).chain(troubled).collect();
-            due.retain(|id, _| waiting.iter().any(|(waits, _)| waits == id));
-            for (id, after) in waiting {
-                let at = *due.entry(id).or_insert(Instant::now() + after);
+            if let Some(id) = ended.iter().find(|id| Some(**id) != self.hosts.small_disk) {
+                return Err(format!("the process of replica {id} ended by itself{}", self.hosts.last_words()));
+            }
+            due.retain(|id, _| ended.contains(id));
+            for id in ended {
+                let at = *due.entry(id).or_insert(Instant::now() + RESTART_DEAD);
                 if Instant::now() >= at {
                     shared.note(format_args!("replica {id} is started anew: {why:?}"));
-                    self.hosts.act(&Action::Kill(id)).await?;
                     self.hosts.act(&Action::Start(id)).await?;
                     due.remove(&id);
                     restarts += 1;

@@ -58,6 +58,8 @@ struct Inner {
     stray: Option<Batch>,
     /// The record of which a bit turned over last, and what stands there since.
     rotten: Option<(Table, Bytes, Bytes)>,
+    /// When a read failed last.
+    read_failed: Duration,
     /// A sync has failed: the kernel forgot which pages were dirty, so later syncs succeed and make nothing durable.
     forgetful: bool,
 }
@@ -68,6 +70,10 @@ pub struct Faults {
     pub full: bool,
     pub fail_sync: bool,
     pub fail_write: bool,
+    /// Now and then a read fails, and works when it is tried again.
+    pub fail_reads: bool,
+    /// What grows is to be refused.
+    pub little_room: bool,
     /// On top of what a sync takes anyway.
     pub slower_ms: u64,
 }

@@ -40,6 +40,10 @@ const CROWD_EVERY: u64 = 8;
 /// One of so many seeds, but none of all those, has a replica whose state is made odd, unless members come or go in it.
 const ODD_EVERY: u64 = 8;
 
+/// Of so many seeds one has a disk that hangs for longer than an answer is waited for, one has a disk of which reads fail, and one has
+/// disks with little room.
+const DISK_EVERY: u64 = 16;
+
 impl Plan {
     pub fn new(seed: u64) -> Plan {
         let random = Random::from_seed(seed ^ 0x6661_756c_7473);
@@ -85,6 +89,7 @@ impl Plan {
             faults.retain(|fault| !is_too_much_with(&decay.kind, &fault.kind, replicas));
             faults.push(decay);
         }
+        faults.extend(disk_trouble(seed, replicas));
         let comes_or_goes = replaced.is_some() || seed % GUEST_EVERY == GUEST_EVERY - 1;
         if seed % ODD_EVERY == ODD_EVERY - 4 && !comes_or_goes {
             // Two lost disks again; and a snapshot of an odd leader's would be a second odd state.
@@ -111,7 +116,7 @@ impl Plan {
             windows,
             save_ms,
             log_bytes,
-            is_crowded: seed.is_multiple_of(CROWD_EVERY),
+            is_crowded: seed.is_multiple_of(CROWD_EVERY) || seed % DISK_EVERY == 2,
             faults,
             ends_ms: ENDS_MS,
         }
@@ -188,6 +193,18 @@ fn ballot(seed: u64, replicas: usize) -> Fault {
     let (at_ms, for_ms) = (BEGINS_MS + random.below(12_000), 20 + random.below(400));
     let kind = Kind::Ballot(random.below(replicas as u64) as usize, 100 + random.below(400));
     Fault { at_ms, for_ms, kind }
+}
+
+fn disk_trouble(seed: u64, replicas: usize) -> Vec<Fault> {
+    let random = Random::from_seed(seed ^ 0x6469_736b);
+    let host = || random.below(replicas as u64) as usize;
+    let fault = |kind| Fault { at_ms: BEGINS_MS + random.below(9_000), for_ms: 2_000 + random.below(6_000), kind };
+    match seed % DISK_EVERY {
+        2 => vec![fault(Kind::SlowDisk(host(), 1_700 + random.below(2_500)))],
+        6 => vec![fault(Kind::FailReads(host())), fault(Kind::FailReads(host()))],
+        9 => vec![fault(Kind::LittleRoom(host())), fault(Kind::LittleRoom(host()))],
+        _ => Vec::new(),
+    }
 }
 
 fn refill(seed: u64, replicas: usize) -> Fault {

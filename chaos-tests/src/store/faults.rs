@@ -8,6 +8,7 @@ use super::actions::Action;
 use super::plan::Host;
 use super::replica::{self, Setting};
 use super::run::Run;
+use crate::check::repairs::Sight;
 use crate::sim::disk::SCRUB;
 
 /// How long the supervisor takes.
@@ -35,6 +36,8 @@ impl Run {
             Action::FailSync(host, fails) => self.platters[*host].set(|faults| faults.fail_sync = *fails),
             Action::FailWrite(host, fails) => self.platters[*host].set(|faults| faults.fail_write = *fails),
             Action::FullDisk(host, full) => self.platters[*host].set(|faults| faults.full = *full),
+            Action::LittleRoom(host, little) => self.platters[*host].set(|faults| faults.little_room = *little),
+            Action::FailReads(host, fails) => self.platters[*host].set(|faults| faults.fail_reads = *fails),
             Action::Clock(host, offset_ms) => self.world.set_clock_offset(*host, *offset_ms),
             Action::Transfer(host, to) => {
                 let Some(to) = self.id_at(*to) else { return };
@@ -114,10 +117,12 @@ impl Run {
         }
     }
 
-    /// What a supervisor does: a process whose store has stopped, or could not start, is started anew.
+    /// What a supervisor does: a process whose store has stopped, or could not start, is started anew. Not one that is to begin anew by
+    /// itself.
     pub fn supervise(&mut self) {
+        let able = self.look_at_repairs();
         for host in 0..self.plan.hosts() {
-            let Some(id) = self.id_at(host) else { continue };
+            let Some(id) = self.id_at(host).filter(|id| !able.contains(id)) else { continue };
             if self.see_to_fence(host) {
                 continue;
             }
@@ -138,6 +143,23 @@ impl Run {
                 self.boot(host);
             }
         }
+    }
+
+    /// Who can begin anew to be rid of damage, once all faults have ended.
+    fn look_at_repairs(&mut self) -> Vec<u64> {
+        if self.world.now() < Duration::from_millis(self.plan.ends_ms) {
+            return Vec::new();
+        }
+        let seen = self.shared.lock();
+        let ids = self.settled_ids();
+        let sights = ids.iter().filter_map(|id| Some((*id, Sight::of(seen.stores.get(id)?)))).collect();
+        let begun = seen.renewals;
+        drop(seen);
+        let able = self.repairs.see(self.world.now(), &sights, self.plan.settled().len(), begun);
+        able.unwrap_or_else(|why| {
+            self.shared.violated(why);
+            Vec::new()
+        })
     }
 
     fn all_links(&mut self, each: impl Fn(&mut Run, Host, Host)) {

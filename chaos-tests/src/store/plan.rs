@@ -49,6 +49,10 @@ pub enum Kind {
     FailSync(Host),
     FailWrite(Host),
     FullDisk(Host),
+    /// What grows is refused.
+    LittleRoom(Host),
+    /// Now and then one fails, and works when it is tried again.
+    FailReads(Host),
     Clock(Host, i64),
     Transfer(Host),
     /// The log is purged up to what is applied: who lags needs a snapshot.
@@ -171,7 +175,7 @@ mod tests {
                 text.split(|c: char| !c.is_alphanumeric()).next().map(str::to_owned)
             }));
         }
-        assert_eq!(kinds.len(), 27, "{kinds:?}");
+        assert_eq!(kinds.len(), 29, "{kinds:?}");
     }
 
     #[test]

@@ -15,6 +15,8 @@ use super::{historian, leader, reader, watchers};
 use crate::sim::disk::Platters;
 
 const CLIENTS: u64 = 2;
+/// Where little of the log is in memory, little more than this of it is kept for who lags: some fifty entries.
+const LOG_BYTES: u64 = 16 << 10;
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub fn name(id: u64) -> String {
@@ -118,7 +120,10 @@ async fn run(
             return None;
         }
     };
-    setting.log_bytes.into_iter().for_each(|bytes| store.cache_log(bytes));
+    setting.log_bytes.into_iter().for_each(|bytes| {
+        store.cache_log(bytes);
+        store.bound_log(LOG_BYTES + bytes as u64);
+    });
     shared.note(format_args!("replica {id} starts"));
     shared.lock().open_failures.remove(&id);
     shared.lock().stores.insert(id, store.clone());

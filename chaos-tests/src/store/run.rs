@@ -18,6 +18,7 @@ use crate::check::changes::Told;
 use crate::check::diagnosis::Diagnosis;
 use crate::check::fences::Fences;
 use crate::check::members::Members;
+use crate::check::repairs::Repairs;
 use crate::check::replicas::Replicas;
 use crate::check::tasks::Tasks;
 use crate::runner::Report;
@@ -51,6 +52,7 @@ pub struct Run {
     pub replicas: Replicas,
     pub members: Members,
     pub fences: Fences,
+    pub repairs: Repairs,
     /// Who is to apply a command wrongly, and has not yet.
     pub poisons: Option<Host>,
     /// When the operator empties the disk of who did.
@@ -98,7 +100,7 @@ impl Run {
             revisions: Vec::new(),
         };
         shared.lock().idle_watches = PREFIXES.iter().enumerate().map(watch).collect();
-        let (restart_at, replicas, members, fences) = Default::default();
+        let (restart_at, replicas, members, fences, repairs) = Default::default();
         Run {
             plan,
             world,
@@ -108,6 +110,7 @@ impl Run {
             replicas,
             members,
             fences,
+            repairs,
             poisons: None,
             empty_at: None,
             newcomer: None,

@@ -4,17 +4,29 @@ use std::collections::VecDeque;
 
 const STEP_BYTES: u64 = 1 << 20;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Extent {
+    step_bytes: u64,
     /// The first entry of each step, and all bytes ever pushed before it.
     steps: VecDeque<(u64, u64)>,
     end: u64,
 }
 
+impl Default for Extent {
+    fn default() -> Extent {
+        Extent { step_bytes: STEP_BYTES, steps: VecDeque::new(), end: 0 }
+    }
+}
+
 impl Extent {
+    /// Counts in smaller steps from now on, where the log is to be much smaller than it is in production.
+    pub fn step(&mut self, bytes: u64) {
+        self.step_bytes = bytes.clamp(1, STEP_BYTES);
+    }
+
     /// The next entry of the log.
     pub fn push(&mut self, index: u64, bytes: u64) {
-        if self.steps.back().is_none_or(|(_, before)| self.end - before >= STEP_BYTES) {
+        if self.steps.back().is_none_or(|(_, before)| self.end - before >= self.step_bytes) {
             self.steps.push_back((index, self.end));
         }
         self.end += bytes;

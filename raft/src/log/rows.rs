@@ -22,10 +22,15 @@ pub fn committed(disk: &dyn Disk) -> io::Result<Option<LogId>> {
     Ok(at.flatten().map(|(term, index)| log_id(term, index)))
 }
 
-/// The command of an entry that was committed; `None` once it is off the disk.
-pub fn command(disk: &dyn Disk, index: u64) -> io::Result<Option<Command>> {
-    let Some(row) = disk.get(Table::Log, &key(index))? else { return Ok(None) };
-    match entry(index, row)?.payload {
+/// The command of an entry that was committed; `None` once it is off the disk. While its place is cleared, one that was overruled
+/// there may come to light once more.
+pub fn command(disk: &dyn Disk, at: LogId) -> io::Result<Option<Command>> {
+    let Some(row) = disk.get(Table::Log, &key(at.index))? else { return Ok(None) };
+    let entry = entry(at.index, row)?;
+    if entry.log_id != at {
+        return Ok(None);
+    }
+    match entry.payload {
         EntryPayload::Normal(proposal) => Command::decode(&proposal.0).map(Some),
         EntryPayload::Blank | EntryPayload::Membership(_) => Ok(None),
     }

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::future::ready;
 use std::io;
 use std::ops::{Bound, RangeBounds};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::Stream;
@@ -37,6 +38,10 @@ pub struct LogStore {
     /// What it needs stays on the disk, also when openraft needs it no more.
     reach: Arc<Reach>,
     pub votes: Arc<Votes>,
+    /// See [`LogStore::bound`].
+    bytes_max: Arc<AtomicU64>,
+    /// See [`LogStore::leave_behind`].
+    left_behind: Arc<AtomicU64>,
     /// One at a time clears the disk.
     clearing: Arc<tokio::sync::Mutex<()>>,
 }
@@ -69,6 +74,8 @@ impl LogStore {
             ends: Arc::new(Mutex::new(ends)),
             reach,
             votes,
+            bytes_max: Arc::default(),
+            left_behind: Arc::default(),
             clearing: Arc::default(),
         })
     }
@@ -104,6 +111,26 @@ impl LogStore {
     /// The last entry that can go if at least `kept` bytes are to stay.
     pub fn before(&self, kept: u64) -> Option<u64> {
         self.ends().extent.before(kept)
+    }
+
+    /// Keeps at most about so many bytes for followers that lag, and some times as many for who is being filled. For tests.
+    pub fn bound(&self, bytes: u64) {
+        self.bytes_max.store(bytes, Relaxed);
+        self.ends().extent.step(bytes / 16);
+    }
+
+    /// `None`: as many as in production.
+    pub fn bytes_max(&self) -> Option<u64> {
+        Some(self.bytes_max.load(Relaxed)).filter(|bytes| *bytes > 0)
+    }
+
+    /// What comes up to there is to go, though somebody is sent it now: he is to be filled by a snapshot instead. 0: nothing.
+    pub fn leave_behind(&self, upto: u64) {
+        self.left_behind.store(upto, Relaxed);
+    }
+
+    pub fn leaves_behind(&self, matched: u64) -> bool {
+        matched < self.left_behind.load(Relaxed)
     }
 
     /// The last entry that is gone for every reader, whether or not it is on the disk still.

@@ -142,9 +142,13 @@ impl Stage {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        let (room, batch) = (&self.staged.generations.room, std::mem::take(&mut self.batch));
-        // On this thread: whoever gives the snapshot up clears it away at once, which no write may come after.
-        room.persist(|| room.disk.write(&batch)).await
+        let (staged, batch) = (self.staged.clone(), std::mem::take(&mut self.batch));
+        // Whoever gives the snapshot up clears it away, which no write may come after: it is kept until this one is done.
+        let write = move |disk: &dyn Disk| {
+            let _kept = &staged;
+            disk.write(&batch)
+        };
+        self.staged.generations.room.persist_apart(write).await
     }
 
     pub fn len(&self) -> usize {

@@ -102,9 +102,10 @@ impl Reader<'_> {
     /// The value that a row names.
     fn put(&mut self, row: &Found) -> Result<Option<Bytes>, Missing> {
         let Some(nth) = row.nth else { return Ok(None) };
-        let index = row.place.entry().index;
+        let at = row.place.entry();
+        let index = at.index;
         if self.entry.as_ref().is_none_or(|(read, _)| *read != index) {
-            let command = log::rows::command(self.disk, index)?.ok_or(Missing::Row(row.revision))?;
+            let command = log::rows::command(self.disk, at)?.ok_or(Missing::Row(row.revision))?;
             let values = command.ops.into_iter().filter_map(|op| match op.action {
                 Action::Put(value) => Some(value),
                 Action::Delete | Action::Check => None,

@@ -24,6 +24,7 @@ pub mod ear;
 mod entries;
 pub mod forward;
 pub mod herald;
+mod lent;
 pub mod line;
 pub mod listener;
 pub mod network;

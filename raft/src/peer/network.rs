@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt as _, TryFutureExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _, TryFutureExt as _};
 use openraft::error::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::{Backoff, RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
@@ -14,10 +14,12 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, OptionalSend, RPCTypes};
+use tokio::sync::oneshot;
 use tokio::time::error::Elapsed;
 use tonic::{Code, Status};
 
 use super::channels::{Channels, Client, Lane};
+use super::lent::{Lender, lend};
 use super::line::{Line, Wants};
 use super::outgoing::outgoing;
 use super::{snapshot, wire};
@@ -173,7 +175,8 @@ impl RaftNetworkV2<Types> for Network {
         }
     }
 
-    /// Pipelined: requests go out while answers to earlier ones are still under way.
+    /// Pipelined: requests go out while answers to earlier ones are still under way, once the first was answered. One who answers
+    /// none, for his disk hangs, is then not sent as much again with every attempt.
     fn stream_append<'s, S>(
         &'s mut self,
         mut input: S,
@@ -190,7 +193,11 @@ impl RaftNetworkV2<Types> for Network {
             // openraft delays the first request while it backs off, so no connection is tried before it comes.
             let Some(first) = input.next().await else { return Ok(futures::stream::empty().boxed()) };
             let log = self.factory.log.clone();
-            let requests = outgoing(futures::stream::iter([first]).chain(input), move || log.purged(), owed.clone());
+            let (answered, is_answered) = oneshot::channel::<()>();
+            // Not cancelled by the end of the answers alone: the transport holds a stream that it cannot send.
+            let (lender, lent) = lend(input.boxed());
+            let rest = is_answered.map(|_| lent).flatten_stream();
+            let requests = outgoing(futures::stream::iter([first]).chain(rest), move || log.purged(), owed.clone());
             let mut client = self.bulk();
             let replies = match tokio::time::timeout(STREAM_SETUP, client.append(requests)).await {
                 Ok(Ok(replies)) => replies.into_inner(),
@@ -198,16 +205,17 @@ impl RaftNetworkV2<Types> for Network {
                 Err(_) => return Err(self.timeout(RPCTypes::AppendEntries, STREAM_SETUP)),
             };
             let this: &'s Network = self;
-            let results = futures::stream::unfold(Some((replies, owed)), move |open| async move {
-                let (mut replies, owed) = open?;
-                let result = match this.next_reply(&mut replies, &owed).await {
+            let open = Answers { replies, owed, lender, answered: Some(answered) };
+            let results = futures::stream::unfold(Some(open), move |open| async move {
+                let mut open = open?;
+                let result = match this.next_reply(&mut open).await {
                     Ok(None) => return None,
                     Ok(Some(result)) => Ok(result),
                     Err(_) if mutants::on(Mutant::SilenceCountsAsStored) => Ok(Ok(this.factory.log.last())),
                     Err(error) => Err(error),
                 };
                 // A refusal is the last word of a stream, as an error is.
-                let open = matches!(result, Ok(Ok(_))).then_some((replies, owed));
+                let open = matches!(result, Ok(Ok(_))).then_some(open);
                 Some((result, open))
             });
             Ok(results.boxed())
@@ -274,24 +282,39 @@ impl RaftNetworkV2<Types> for Network {
     }
 }
 
+/// The answers of an append stream. Dropped, no further request is made for it: the next stream makes them.
+struct Answers {
+    replies: tonic::Streaming<proto::peer::AppendReply>,
+    owed: Arc<AtomicU64>,
+    lender: Lender<AppendEntriesRequest<Types>>,
+    /// Told with the first one.
+    answered: Option<oneshot::Sender<()>>,
+}
+
 impl Network {
     /// The next answer on an append stream; `None` at its end. Silence counts only while an answer is owed.
-    async fn next_reply(
-        &self,
-        replies: &mut tonic::Streaming<proto::peer::AppendReply>,
-        owed: &AtomicU64,
-    ) -> RpcResult<Option<StreamAppendResult<Types>>> {
+    async fn next_reply(&self, open: &mut Answers) -> RpcResult<Option<StreamAppendResult<Types>>> {
         let deadline = self.factory.append_deadline;
         loop {
-            let owed_before = owed.load(Relaxed);
-            match tokio::time::timeout(deadline, replies.message()).await {
+            let owed_before = open.owed.load(Relaxed);
+            match tokio::time::timeout(deadline, open.replies.message()).await {
                 Ok(Ok(Some(reply))) => {
-                    owed.fetch_sub(1, Relaxed);
-                    return wire::appended_in(reply).map(Some).map_err(malformed);
+                    open.owed.fetch_sub(1, Relaxed);
+                    open.answered.take().map(|answered| answered.send(()));
+                    let answer = wire::appended_in(reply).map_err(malformed)?;
+                    if let Ok(matched) = &answer
+                        && self.factory.log.leaves_behind(matched.as_ref().map_or(0, |at| at.index))
+                    {
+                        let why = "it lags so far behind that the log goes on without it";
+                        return Err(RPCError::Network(NetworkError::new(&AnyError::error(why))));
+                    }
+                    return Ok(Some(answer));
                 }
                 Ok(Ok(None)) => return Ok(None),
                 Ok(Err(status)) => return Err(self.explain(RPCTypes::AppendEntries, status)),
                 Err(_) if owed_before > 0 => return Err(self.timeout(RPCTypes::AppendEntries, deadline)),
+                // All are answered, and nobody is there to send another.
+                Err(_) if open.lender.is_returned() => return Ok(None),
                 Err(_) => {}
             }
         }

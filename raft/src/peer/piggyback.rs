@@ -26,22 +26,21 @@ pub fn piggyback(
 ) -> impl Stream<Item = AppendEntriesRequest<Types>> + Send {
     // When the last request without entries came, and nothing has followed it.
     let bare_since: Option<Instant> = None;
+    let requests = requests.fuse().peekable();
     stream::unfold(
-        (requests.fuse(), Habit::new(), bare_since),
+        (Box::pin(requests), Habit::new(), bare_since),
         |(mut requests, mut habit, mut bare_since)| async move {
             let mut request = requests.next().await?;
             if request.entries.is_empty() {
                 let since = Instant::now();
                 bare_since = Some(since);
                 while request.entries.is_empty() && habit.expects_entries() {
-                    match timeout_at(since + WAIT, requests.next()).await {
-                        Ok(Some(next)) => {
-                            // One stream is one leader's, in the order of the log.
-                            assert_eq!((request.vote, request.prev_log_id), (next.vote, next.prev_log_id));
-                            assert!(request.leader_commit <= next.leader_commit);
-                            request = next;
-                        }
-                        Ok(None) => break,
+                    match timeout_at(since + WAIT, requests.as_mut().peek()).await {
+                        Ok(Some(next)) if says_as_much(next, &request) => match requests.next().await {
+                            Some(next) => request = next,
+                            None => break,
+                        },
+                        Ok(_) => break,
                         Err(_) => habit.waited_in_vain(),
                     }
                 }
@@ -54,6 +53,11 @@ pub fn piggyback(
             Some((request, (requests, habit, bare_since)))
         },
     )
+}
+
+/// One stream is one leader's, in the order of the log: then the next request says all that this one does.
+fn says_as_much(next: &AppendEntriesRequest<Types>, bare: &AppendEntriesRequest<Types>) -> bool {
+    (next.vote, next.prev_log_id) == (bare.vote, bare.prev_log_id) && next.leader_commit >= bare.leader_commit
 }
 
 /// Whether entries follow at once, judged by whether they did so far. Whoever waited in vain asks for twice the proof.

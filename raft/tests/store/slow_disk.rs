@@ -1,12 +1,13 @@
 //! A disk that takes its time for what is a matter of microseconds elsewhere.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use kontiki_raft::Role;
 use tokio::time::Instant;
 
 use crate::common::disk::on_memory;
-use crate::common::{command, eventually, put, value, write};
+use crate::common::{PATIENCE, command, eventually, put, value, write};
 
 #[tokio::test]
 async fn a_leader_that_waits_a_second_for_its_disk_leads_on() {
@@ -59,4 +60,55 @@ async fn a_leader_that_waits_for_its_disk_for_long_is_replaced() {
     let _ = writing.await.unwrap();
     cluster.converged().await;
     assert_eq!(value(&leader, "c").as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn a_follower_that_acknowledges_too_slowly_does_not_keep_the_log() {
+    let (cluster, disks) = on_memory(3).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    write(&leader, "a", "1").await;
+    leader.bound_log(256 << 10);
+    // An answer now and then, each to a little of what is written meanwhile.
+    disks[&follower.id()].set_log_write(Duration::from_millis(300));
+    let large = "x".repeat(4_000);
+    let installed = || follower.metrics().snapshots_installed.load(Relaxed);
+    let deadline = Instant::now() + PATIENCE;
+    while installed() == 0 {
+        assert!(Instant::now() < deadline, "it is never filled by a snapshot");
+        write(&leader, "b", &large).await;
+    }
+    disks[&follower.id()].set_log_write(Duration::ZERO);
+    let bounded = async || (leader.metrics().log_bytes.load(Relaxed) < 2 << 20).then_some(());
+    eventually("a log that is small again", bounded).await;
+    write(&leader, "c", "1").await;
+    cluster.converged().await;
+    assert_eq!(value(&follower, "c").as_deref(), Some("1"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_whose_disk_hangs_again_and_again_comes_back_each_time() {
+    let (cluster, disks) = on_memory(3).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    write(&leader, "a", "1").await;
+    let disk = &disks[&follower.id()];
+    let large = "x".repeat(4_000);
+    let writers: Vec<_> = (0..16)
+        .map(|n| {
+            let (leader, key, large) = (leader.clone(), format!("busy-{n}"), large.clone());
+            tokio::spawn(async move { while leader.propose(command(vec![put(&key, &large)])).await.is_ok() {} })
+        })
+        .collect();
+    for _ in 0..3 {
+        // Longer than an answer is waited for.
+        disk.set_log_write(Duration::from_millis(2_500));
+        tokio::time::sleep(Duration::from_millis(4_500)).await;
+        disk.set_log_write(Duration::ZERO);
+        let revision = leader.state().revision();
+        let back = async || (follower.state().revision() >= revision).then_some(());
+        eventually("the follower to have what was written by the end of that", back).await;
+    }
+    writers.iter().for_each(|writer| writer.abort());
+    write(&leader, "c", "1").await;
+    cluster.converged().await;
+    assert_eq!(value(&follower, "c").as_deref(), Some("1"));
 }

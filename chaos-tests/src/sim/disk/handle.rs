@@ -6,9 +6,16 @@ use std::sync::MutexGuard;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use raft::{Batch, Disk, Note, Row, Table};
+use raft::{Batch, Disk, Free, Note, Row, Table};
 
 use super::{Faults, Inner, Platters, Tables, slot};
+use crate::sim::os;
+
+/// Of an amply sized file system, when there is little room on it.
+const ROOM: Free = Free { bytes: 1 << 20, total_bytes: 1 << 33 };
+/// One read of so many fails, and none for so long after that: a place that cannot be read for longer is lost.
+const READS_FAIL_EVERY: u64 = 4;
+const READS_WORK: Duration = Duration::from_millis(350);
 
 pub struct Handle {
     platters: Platters,
@@ -26,6 +33,19 @@ impl Handle {
             true => Ok(inner),
             false => Err(io::Error::new(io::ErrorKind::NotConnected, "the disk is closed")),
         }
+    }
+
+    fn to_read(&self) -> io::Result<MutexGuard<'_, Inner>> {
+        let mut inner = self.opened()?;
+        let now = os::now();
+        if inner.faults.fail_reads
+            && now >= inner.read_failed + READS_WORK
+            && self.platters.random.below(READS_FAIL_EVERY) == 0
+        {
+            inner.read_failed = now;
+            return Err(io::Error::other("the simulated disk cannot read"));
+        }
+        Ok(inner)
     }
 }
 
@@ -75,6 +95,10 @@ impl Disk for Handle {
         }
     }
 
+    fn free(&self) -> io::Result<Option<Free>> {
+        Ok(self.opened()?.faults.little_room.then_some(ROOM))
+    }
+
     /// One that takes the place of another needs no room.
     fn save_note(&self, note: Note, bytes: &[u8], durable: bool) -> io::Result<()> {
         let mut inner = self.opened()?;
@@ -116,11 +140,11 @@ impl Disk for Handle {
     }
 
     fn get(&self, table: Table, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.opened()?.newest()[slot(table)].get(key).map(|value| value.to_vec()))
+        Ok(self.to_read()?.newest()[slot(table)].get(key).map(|value| value.to_vec()))
     }
 
     fn scan(&self, table: Table, from: &[u8], to: &[u8], bytes_max: usize) -> io::Result<Vec<Row>> {
-        let inner = self.opened()?;
+        let inner = self.to_read()?;
         let (mut rows, mut bytes) = (Vec::new(), 0);
         if from >= to {
             return Ok(rows);
