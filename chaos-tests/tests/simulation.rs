@@ -96,6 +96,12 @@ fn a_replica_that_is_filled_by_a_snapshot_goes_on_from_there() {
     pinned(Subject::Store, 1294);
 }
 
+/// Docs/chaos.md tells what each of them found.
+#[test]
+fn other_seeds_that_once_found_a_bug_find_none() {
+    [401, 10345, 21327, 140083, 141071, 201781].map(|seed| pinned(Subject::Store, seed));
+}
+
 /// Seed 6: a node was called silent just as its agent was back; its Pod stayed unready though it ran.
 #[test]
 fn a_pod_of_a_node_that_returns_is_ready_again() {
