@@ -1,13 +1,14 @@
 //! A term on a real store of one replica: from a Deployment to bound pods, from a dead node to replacements.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::Key;
 use bytes::Bytes;
 use control::Liveness;
+use control::controllers::node_lifecycle::GRACE;
 use proto::pki::{Authority, PEER_NAME, Request};
 use proto::seam::{Clock, Env};
 use proto::tls::{self, Identity};
@@ -18,39 +19,40 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Heartbeats, Leader, Role, command, driver};
+use super::{Heartbeats, Leader, Role, driver};
 
-/// Wall-clock time that a test can move forward.
+/// Wall-clock time that a test can move.
 struct MovedClock {
     real: Arc<dyn Clock>,
-    ahead_ms: AtomicU64,
+    ahead_ms: AtomicI64,
 }
 
 impl Clock for MovedClock {
     fn now_ms(&self) -> u64 {
-        self.real.now_ms() + self.ahead_ms.load(Ordering::SeqCst)
+        self.real.now_ms().saturating_add_signed(self.ahead_ms.load(Ordering::SeqCst))
     }
 }
 
 /// Nodes that are heard of whenever somebody asks.
 struct Alive {
-    nodes: Mutex<BTreeMap<String, Option<Liveness>>>,
-    clock: Arc<MovedClock>,
+    /// Since when nothing is heard of it.
+    nodes: Mutex<BTreeMap<String, Option<Instant>>>,
 }
 
 impl Heartbeats for Alive {
     fn snapshot(&self) -> BTreeMap<String, Liveness> {
-        let now = command::time(self.clock.now_ms());
-        let fresh = Liveness { last_heard: now, engine_ready: true, engine_message: String::new() };
+        let liveness = |stopped: &Option<Instant>| {
+            let silent_for = stopped.map_or(Duration::ZERO, |at| at.elapsed());
+            Liveness { silent_for, engine_ready: true, engine_message: String::new() }
+        };
         let nodes = self.nodes.lock().expect("not poisoned");
-        nodes.iter().map(|(name, stopped)| (name.clone(), stopped.clone().unwrap_or(fresh.clone()))).collect()
+        nodes.iter().map(|(name, stopped)| (name.clone(), liveness(stopped))).collect()
     }
 }
 
 impl Alive {
     fn stop(&self, node: &str) {
-        let last = self.snapshot().remove(node);
-        self.nodes.lock().expect("not poisoned").insert(node.into(), last);
+        self.nodes.lock().expect("not poisoned").insert(node.into(), Some(Instant::now()));
     }
 }
 
@@ -110,11 +112,11 @@ impl Cluster {
     {
         let dir = tempfile::tempdir().expect("a directory");
         let real = Env::real();
-        let clock = Arc::new(MovedClock { real: real.clock.clone(), ahead_ms: AtomicU64::new(0) });
+        let clock = Arc::new(MovedClock { real: real.clock.clone(), ahead_ms: AtomicI64::new(0) });
         let env = Env { clock: clock.clone(), ..real };
         let store = store(dir.path(), env.clone()).await;
         let heard = nodes.iter().map(|name| (name.to_string(), None)).collect();
-        let alive = Arc::new(Alive { nodes: Mutex::new(heard), clock: clock.clone() });
+        let alive = Arc::new(Alive { nodes: Mutex::new(heard) });
         let leader = Leader { store, env, heartbeats: alive.clone(), replicas: Vec::new() };
         let stop = CancellationToken::new();
         let running = tokio::spawn(run(leader.clone(), stop.clone()));
@@ -159,6 +161,25 @@ impl Cluster {
             *counts.entry(pod["spec"]["nodeName"].as_str().unwrap_or("").to_string()).or_default() += 1;
         }
         counts
+    }
+
+    /// What the conditions of the nodes say of their readiness.
+    fn ready(&self) -> Vec<String> {
+        let nodes = self.all("", "nodes");
+        nodes.iter().map(|node| node["status"]["conditions"][0]["status"].as_str().unwrap_or("").into()).collect()
+    }
+
+    /// A change that makes the controllers plan the node.
+    async fn touch(&self, name: &str) {
+        let key = Bytes::from(Key::new("", "nodes", "", name).encode());
+        let state = self.leader.store.state();
+        let stored = state.get(&key).expect("the node");
+        let mut node: Value = serde_json::from_slice(&stored.value).expect("JSON");
+        node["metadata"]["annotations"] = json!({"touched": self.leader.env.random.uuid()});
+        let action = Action::Put(serde_json::to_vec(&node).expect("JSON").into());
+        let ops = vec![Op { key, precondition: Precondition::AtRevision(stored.revision), action }];
+        let command = Command { fence: None, proposed_at_ms: self.clock.now_ms(), author: "test".into(), ops };
+        self.leader.store.propose(command).await.expect("an outcome");
     }
 
     async fn until(&self, what: &str, within: Duration, holds: impl Fn(&Cluster) -> bool) -> Duration {
@@ -246,11 +267,39 @@ async fn pods_of_a_dead_node_are_made_anew_elsewhere() {
     let on = |cluster: &Cluster, node: &str| cluster.pods_by_node().get(node).copied().unwrap_or(0);
     cluster.until("the pods are bound", SOON, |cluster| on(cluster, "n1") == 2 && on(cluster, "n3") == 2).await;
     cluster.alive.stop("n1");
-    cluster.clock.ahead_ms.fetch_add(5_000, Ordering::SeqCst);
     cluster.until("the pods are replaced", SOON, |cluster| on(cluster, "n2") == 3 && on(cluster, "n3") == 3).await;
     assert_eq!(on(&cluster, "n1"), 0);
     let node = cluster.all("", "nodes").remove(0);
     assert_eq!(node["status"]["conditions"][0]["status"], "Unknown", "{node}");
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wall_clock_that_is_set_back_keeps_no_dead_node_alive() {
+    let cluster = Cluster::start(&["n1", "n2", "n3"]).await;
+    cluster.clock.ahead_ms.fetch_sub(30 * 60 * 1000, Ordering::SeqCst);
+    cluster.alive.stop("n1");
+    cluster.until("the silence is noticed", SOON, |cluster| cluster.ready()[0] == "Unknown").await;
+    assert_eq!(cluster.ready()[1..], ["True", "True"]);
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wall_clock_that_is_set_forward_makes_nobody_silent() {
+    let began = Instant::now();
+    let cluster = Cluster::start(&["n1", "n2", "n3"]).await;
+    // This one may have died, or not have found the new leader yet: it is too early to tell.
+    cluster.alive.nodes.lock().expect("not poisoned").remove("n3");
+    for _ in 0..5 {
+        cluster.clock.ahead_ms.fetch_add(60 * 60 * 1000, Ordering::SeqCst);
+        for name in ["n1", "n2", "n3"] {
+            cluster.touch(name).await;
+        }
+        sleep(Duration::from_millis(200)).await;
+        let ready = cluster.ready();
+        assert_eq!(ready[..2], ["True", "True"]);
+        assert!(ready[2] == "True" || began.elapsed() > GRACE, "the leader has not led for long");
+    }
     cluster.end().await;
 }
 
