@@ -10,6 +10,8 @@
 pub mod auth;
 mod bootstrap;
 mod config;
+#[cfg(test)]
+mod fixtures;
 mod grpc;
 pub mod http;
 pub mod leader;
