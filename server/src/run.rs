@@ -174,11 +174,7 @@ fn router(config: &Config, doors: http::Doors, sessions: &Sessions) -> axum::Rou
         cluster_id: raft::identity::name(&config.cluster_id).into(),
         clock: doors.env.clock.clone(),
     };
-    tonic::service::Routes::from(http::router(doors))
-        .add_service(native.clone().service())
-        .add_service(native.admin())
-        .add_service(sessions.service())
-        .into_axum_router()
+    http::router(doors).merge(grpc::routes(native, sessions))
 }
 
 /// What only the leader does besides controlling: the initial objects, and pushing work to the agents.
