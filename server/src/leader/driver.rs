@@ -18,7 +18,7 @@ use tracing::{debug, error, warn};
 use super::Leader;
 use super::command::{self, Stamp};
 use super::liveness::Pulse;
-use super::prepared::{Prepared, Work};
+use super::prepared::{self, Prepared, Work};
 use super::queue::Queue;
 use super::recorder::{self, Batch, Pending, Recorder};
 
@@ -141,7 +141,7 @@ impl Driver {
         let Some(key) = Key::decode(&change.key) else { return };
         let Some(change) = self.view.take_in(&key, change.revision, change.value.as_deref()) else { return };
         for (index, controller) in self.controllers.iter().enumerate() {
-            for key in controller.affected(&change, &self.view) {
+            for key in prepared::affected(&**controller, &change, &self.view) {
                 self.queue.add((index, key));
             }
         }

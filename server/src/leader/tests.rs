@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::prepared::Prepared;
 use super::{Heartbeats, Leader, Role, driver};
 use crate::fixtures::store;
 
@@ -295,7 +296,7 @@ async fn a_pod_that_fits_nowhere_is_told_why_and_bound_when_there_is_room() {
     cluster.end().await;
 }
 
-/// Panics over everything that is called `bad`.
+/// Panics over everything that is called `bad`, and over changes of what is called `worse`.
 struct Touchy;
 
 impl control::Controller for Touchy {
@@ -304,6 +305,7 @@ impl control::Controller for Touchy {
     }
 
     fn affected(&self, change: &control::Change, _: &control::View) -> Vec<Key> {
+        assert_ne!(change.key.name, "worse", "this panic is part of the test");
         vec![change.key.clone()]
     }
 
@@ -324,9 +326,17 @@ async fn one_bad_object_does_not_stop_the_others() {
         driver::run(leader, term, vec![Box::new(Touchy)], stop).await;
     })
     .await;
-    cluster.put("", "nodes", node("bad")).await;
-    cluster.put("", "nodes", node("good")).await;
-    cluster.until("the good one is dealt with", SOON, |cluster| cluster.all("", "nodes").len() == 1).await;
+    for name in ["bad", "worse", "good"] {
+        cluster.put("", "nodes", node(name)).await;
+    }
+    let left = |cluster: &Cluster| {
+        cluster.all("", "nodes").iter().map(|node| node["metadata"]["name"].clone()).collect::<Vec<_>>()
+    };
+    cluster.until("the good one is dealt with", SOON, |cluster| left(cluster) == ["bad", "worse"]).await;
+    // The next leader meets them, too, all at once.
+    let mut prepared = Prepared::new(&cluster.leader.store.state(), vec![Box::new(Touchy)]);
+    let looked_at: Vec<_> = std::iter::from_fn(|| prepared.queue.pop()).map(|(_, key)| key.name).collect();
+    assert_eq!(looked_at, ["default", "bad"]);
     cluster.end().await;
 }
 
