@@ -166,8 +166,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_is_unknown_is_refused_before_anything_is_read() {
+        let router = router(1);
         for user in [None, Some(Identity::anonymous())] {
-            let refused = timeout(Duration::from_secs(1), send(&router(1), user, "/write", never()));
+            let refused = timeout(Duration::from_secs(1), send(&router, user, "/write", never()));
             assert_eq!(refused.await.expect("at once"), 401);
         }
     }
