@@ -10,6 +10,7 @@ mod queries;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::Key;
 use jiff::Timestamp;
@@ -30,10 +31,12 @@ pub struct View {
     index: Index,
 }
 
-/// When a node was last heard from, by the replica that leads.
+/// What the replica that leads has heard of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Liveness {
-    pub last_heard: Timestamp,
+    /// Since the last heartbeat, on a clock that makes no steps, as of when the driver looked. [`View::now`] may have
+    /// made one since then, so the two are not to be compared.
+    pub silent_for: Duration,
     pub engine_ready: bool,
     pub engine_message: String,
 }

@@ -259,6 +259,11 @@ impl Store {
         removed.or_else(|| self.inner.trouble.unwell()).map_or(Ok(()), |why| Err(Unwell(why)))
     }
 
+    /// Its raft node has panicked, and nothing else is wrong with it: opened again, it takes part again.
+    pub fn has_panicked(&self) -> bool {
+        self.inner.trouble.has_panicked()
+    }
+
     /// Cancelled once the raft node has ended, whatever ended it: nothing is applied here any more.
     pub fn ended(&self) -> CancellationToken {
         self.inner.published.ended.clone()

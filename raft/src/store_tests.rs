@@ -60,6 +60,7 @@ async fn ends_badly(fail: impl FnOnce(&Faulty), word: &str) {
     assert!(refused.is_err(), "acknowledged without a disk: {refused:?}");
     let unwell = store.health().unwrap_err();
     assert!(unwell.to_string().contains(word), "{unwell}");
+    assert_eq!(store.has_panicked(), word == "panicked");
     let mut standing = store.standing();
     let deposed = standing.wait_for(|standing| standing.leads_in_term.is_none() && standing.role != Role::Leader);
     tokio::time::timeout(Duration::from_secs(5), deposed).await.expect("it leads no more").unwrap();

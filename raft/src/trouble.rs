@@ -14,13 +14,17 @@ use crate::types::Raft;
 
 /// Why the raft node has ended; `None`: it runs. Whatever else it shows then, it shows for ever.
 pub fn ended(raft: &Raft) -> Option<String> {
-    let mut metrics = raft.metrics();
-    if let Err(fatal) = &metrics.borrow_and_update().running_state {
+    if let Err(fatal) = &raft.metrics().borrow_watched().running_state {
         return Some(fatal.to_string());
     }
-    // One that panicked could not say so: it is only gone.
-    let gone = matches!(metrics.changed().now_or_never(), Some(Err(_)));
-    gone.then(|| "its raft node has panicked, a restart begins it again".into())
+    panicked(raft).then(|| "its raft node has panicked, a restart begins it again".into())
+}
+
+/// One that panicked could not say so: it is only gone.
+pub fn panicked(raft: &Raft) -> bool {
+    let mut metrics = raft.metrics();
+    let said_nothing = metrics.borrow_and_update().running_state.is_ok();
+    said_nothing && matches!(metrics.changed().now_or_never(), Some(Err(_)))
 }
 
 /// Cheap to clone.
@@ -36,16 +40,23 @@ pub struct Trouble {
 impl Trouble {
     /// What keeps this replica from serving; `None`: it serves.
     pub fn unwell(&self) -> Option<String> {
+        self.kept_out().or_else(|| ended(&self.raft))
+    }
+
+    /// Its raft node is gone, and nothing else is the matter.
+    pub fn has_panicked(&self) -> bool {
+        self.kept_out().is_none() && panicked(&self.raft)
+    }
+
+    /// What it stays for as it is: to tell of it, or to be repaired.
+    fn kept_out(&self) -> Option<String> {
         if let Some(why) = self.metrics.device_failure() {
             return Some(format!("its disk failed: {why}"));
         }
         if let Some(why) = self.metrics.disk_failure() {
             return Some(format!("its data is damaged: {why}"));
         }
-        if let Some(why) = self.franchise.guard.why() {
-            return Some(why);
-        }
-        ended(&self.raft)
+        self.franchise.guard.why()
     }
 
     /// Does it vote, acknowledge and serve, as far as it is itself concerned?

@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::objects::Objects;
 use crate::sessions::{self, Sessions};
 use crate::streams::Streams;
-use crate::{bootstrap, grpc, http};
+use crate::{grpc, http, per_term};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -32,6 +32,8 @@ pub enum Error {
     Store(#[source] OpenError),
     #[error("this replica serves no longer: {0}. Its data directory is of no more use")]
     Removed(String),
+    #[error("this replica ends, to be started again: {0}")]
+    Broken(String),
     #[error("cannot listen on {address}")]
     Listen {
         address: String,
@@ -48,6 +50,9 @@ const STORE_RENEWAL_MAX: Duration = Duration::from_secs(60);
 /// A read or a merge that hangs in a failing place of the disk may hold the database so long after that.
 const GIVEN_BACK_MAX: Duration = Duration::from_secs(120);
 const TAKEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// A store that has stopped says why within this time.
+const TOLD_MAX: Duration = Duration::from_secs(1);
 
 /// Why a run of a replica has ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -134,16 +139,20 @@ pub async fn run_with<F: Future<Output = Result<Store, OpenError>>>(
     let router = router(&config, doors, &sessions);
 
     let mut tasks = JoinSet::new();
-    tasks.spawn(leader::run(leader, role, shutdown.clone()));
-    tasks.spawn(per_term(roles, store.clone(), objects, sessions, shutdown.clone()));
-    tasks.spawn(http::serve(listener, acceptor, router, shutdown.clone()));
+    tasks.spawn(named("its life as a leader", leader::run(leader, role, shutdown.clone())));
+    let beside = per_term::run(roles, store.clone(), objects, sessions, shutdown.clone());
+    tasks.spawn(named("what it does as a leader", beside));
+    tasks.spawn(named("its door", http::serve(listener, acceptor, router, shutdown.clone())));
     let outcome = tokio::select! {
+        // In this order: what was told, or found out, ends tasks too.
+        biased;
         () = shutdown.cancelled() => Ok(End::Told),
         why = removed(&store) => Err(Error::Removed(why)),
         damage = store.renewal() => {
             tracing::warn!(damage, "this replica begins anew, to be filled by the others");
             Ok(End::Damaged(damage))
         }
+        why = broken(&mut tasks, &store) => Err(Error::Broken(why)),
     };
     shutdown.cancel();
     let within = if matches!(outcome, Ok(End::Damaged(_))) { STORE_RENEWAL_MAX } else { STORE_SHUTDOWN_MAX };
@@ -166,6 +175,30 @@ async fn removed(store: &Store) -> String {
     }
 }
 
+/// Waits until a task has ended that was to last, then says so. Not while the store takes no part and knows why: then
+/// nothing leads here in any case, and the replica stays, to tell it and to be repaired.
+async fn broken(tasks: &mut JoinSet<&'static str>, store: &Store) -> String {
+    while let Some(ended) = tasks.join_next().await {
+        let name = match ended {
+            Ok(name) => name,
+            Err(panicked) => return format!("one of its tasks broke, {panicked}"),
+        };
+        // What ended the task may not be known yet.
+        tokio::time::sleep(TOLD_MAX).await;
+        match store.health() {
+            Ok(()) => return format!("{name} ended by itself"),
+            Err(why) if store.has_panicked() => return why.to_string(),
+            Err(_) => {}
+        }
+    }
+    std::future::pending().await
+}
+
+async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
+    task.await;
+    name
+}
+
 fn router(config: &Config, doors: http::Doors, sessions: &Sessions) -> axum::Router {
     let native = grpc::Door {
         objects: doors.objects.clone(),
@@ -174,39 +207,7 @@ fn router(config: &Config, doors: http::Doors, sessions: &Sessions) -> axum::Rou
         cluster_id: raft::identity::name(&config.cluster_id).into(),
         clock: doors.env.clock.clone(),
     };
-    tonic::service::Routes::from(http::router(doors))
-        .add_service(native.clone().service())
-        .add_service(native.admin())
-        .add_service(sessions.service())
-        .into_axum_router()
-}
-
-/// What only the leader does besides controlling: the initial objects, and pushing work to the agents.
-async fn per_term(
-    mut roles: watch::Receiver<Role>,
-    store: Store,
-    objects: Objects,
-    sessions: Sessions,
-    shutdown: CancellationToken,
-) {
-    loop {
-        let role = *roles.borrow_and_update();
-        let stop = shutdown.child_token();
-        let mut tasks = JoinSet::new();
-        if let Role::Leading { term } = role {
-            tasks.spawn(sessions::run_pusher(store.clone(), sessions.clone(), term, stop.clone()));
-            tasks.spawn(bootstrap::run(objects.clone(), stop.clone()));
-        }
-        let go_on = tokio::select! {
-            changed = roles.changed() => changed.is_ok(),
-            () = shutdown.cancelled() => false,
-        };
-        stop.cancel();
-        tasks.shutdown().await;
-        if !go_on {
-            return;
-        }
-    }
+    http::router(doors).merge(grpc::routes(native, sessions))
 }
 
 /// The members' client addresses that are plain IP addresses: the endpoints of the Service `kubernetes`.
@@ -233,5 +234,33 @@ fn store_config(config: &Config, renewals: Renewals, tls: Identity) -> raft::Con
             bytes_max: config.history_bytes,
         },
         renewals,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_replica_does_not_outlive_its_tasks() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = crate::fixtures::store(dir.path(), Env::real()).await;
+        let soon = 10 * TOLD_MAX;
+
+        let mut tasks = JoinSet::new();
+        tasks.spawn(named("the rest", std::future::pending()));
+        assert!(timeout(2 * TOLD_MAX, broken(&mut tasks, &store)).await.is_err(), "all is well");
+        tasks.spawn(named("the door", async {}));
+        let why = timeout(soon, broken(&mut tasks, &store)).await.expect("it is noticed");
+        assert_eq!(why, "the door ended by itself");
+        tasks.spawn(named("the door", async { panic!("this panic is part of the test") }));
+        let why = timeout(soon, broken(&mut tasks, &store)).await.expect("it is noticed");
+        assert!(why.contains("panicked"), "{why}");
+
+        store.kill().await;
+        tasks.spawn(named("the leader's life", async {}));
+        assert!(timeout(2 * TOLD_MAX, broken(&mut tasks, &store)).await.is_err(), "the store says why");
     }
 }

@@ -1,6 +1,7 @@
 //! A small world for tests: objects out of JSON, and plans applied as the store would.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use api::Key;
 use jiff::Timestamp;
@@ -23,8 +24,11 @@ impl World {
         world
     }
 
+    /// Time passes, and nothing is heard of anybody meanwhile.
     pub fn at(&mut self, second: i64) -> &mut World {
-        self.view.now = Timestamp::from_second(second).expect("a valid time");
+        let before = std::mem::replace(&mut self.view.now, Timestamp::from_second(second).expect("a valid time"));
+        let passed = Duration::try_from(self.view.now.duration_since(before)).unwrap_or_default();
+        self.view.liveness.values_mut().for_each(|liveness| liveness.silent_for += passed);
         self
     }
 
@@ -52,7 +56,7 @@ impl World {
 
     pub fn heard(&mut self, node: &str, engine_ready: bool) {
         let liveness = Liveness {
-            last_heard: self.view.now,
+            silent_for: Duration::ZERO,
             engine_ready,
             engine_message: if engine_ready { "" } else { "dockerd does not answer" }.into(),
         };

@@ -25,7 +25,7 @@ const SNAPSHOT_STALL: Duration = Duration::from_secs(30);
 const PATH: &str = "/kontiki.admin.v1.Admin";
 
 impl Door {
-    pub fn admin(self) -> AdminServer<Door> {
+    pub(super) fn admin(self) -> AdminServer<Door> {
         AdminServer::new(self)
     }
 

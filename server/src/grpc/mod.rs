@@ -2,6 +2,7 @@
 
 mod admin;
 mod convert;
+mod gate;
 mod objects;
 mod status;
 mod streams;
@@ -9,13 +10,16 @@ mod streams;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::middleware;
 use proto::api as wire;
 use proto::api::api_server::{Api, ApiServer};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::auth::Identity;
 use crate::objects::Objects;
+use crate::sessions::Sessions;
 use crate::streams::Streams;
 
 /// The largest message a client may send: an object of 3 MiB, with room around it.
@@ -38,8 +42,18 @@ pub struct Door {
     pub clock: Arc<dyn proto::seam::Clock>,
 }
 
+/// The routes of all services, behind the gate. Without a fallback, for REST has one.
+pub fn routes(door: Door, sessions: &Sessions) -> axum::Router {
+    Routes::from(axum::Router::new())
+        .add_service(door.clone().service())
+        .add_service(door.admin())
+        .add_service(sessions.service())
+        .into_axum_router()
+        .route_layer(middleware::from_fn_with_state(gate::Gate::default(), gate::pass))
+}
+
 impl Door {
-    pub fn service(self) -> ApiServer<Door> {
+    fn service(self) -> ApiServer<Door> {
         ApiServer::new(self).max_decoding_message_size(REQUEST_BYTES_MAX)
     }
 }

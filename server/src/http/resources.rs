@@ -186,7 +186,7 @@ async fn patch(doors: &Doors, asked: Asked, body: Body) -> Result<Response<Body>
         }
         return Err(status);
     };
-    let bytes = body::read(&headers, body).await?;
+    let bytes = body::read(body).await?;
     let body = request::Body { format: Format::Json, bytes };
     let written = doors.objects.patch(Patch { target: target.clone(), patch_type, body, options, user }).await?;
     show(&target, view, StatusCode::OK, written)

@@ -17,8 +17,8 @@ use tracing::{debug, error, warn};
 
 use super::Leader;
 use super::command::{self, Stamp};
-use super::liveness::{self, Pulse};
-use super::prepared::{Prepared, Work};
+use super::liveness::Pulse;
+use super::prepared::{self, Prepared, Work};
 use super::queue::Queue;
 use super::recorder::{self, Batch, Pending, Recorder};
 
@@ -47,7 +47,7 @@ pub enum Ended {
 
 /// Drives all `controllers` until `stop`, or until the term is over.
 pub async fn run(leader: Leader, term: u64, controllers: Vec<Box<dyn Controller>>, stop: CancellationToken) -> Ended {
-    let led_since = command::time(leader.env.clock.now_ms());
+    let led_since = Instant::now();
     let (state, watcher) = leader.store.state_and_watch(Bytes::new()).await;
     let revision = state.revision();
     // A large state takes seconds to parse: not on a thread that others wait for.
@@ -59,7 +59,6 @@ pub async fn run(leader: Leader, term: u64, controllers: Vec<Box<dyn Controller>
     let mut driver = Driver {
         leader,
         term,
-        led_since,
         view,
         controllers,
         queue,
@@ -68,7 +67,7 @@ pub async fn run(leader: Leader, term: u64, controllers: Vec<Box<dyn Controller>
         recorder: Recorder::default(),
         recorded: 0,
         record_at: None,
-        pulse: Pulse::default(),
+        pulse: Pulse::new(led_since),
     };
     driver.queue.taken_in(revision);
     driver.run(watcher, stop).await
@@ -77,7 +76,6 @@ pub async fn run(leader: Leader, term: u64, controllers: Vec<Box<dyn Controller>
 struct Driver {
     leader: Leader,
     term: u64,
-    led_since: Timestamp,
     view: View,
     controllers: Vec<Box<dyn Controller>>,
     queue: Queue<Work>,
@@ -143,7 +141,7 @@ impl Driver {
         let Some(key) = Key::decode(&change.key) else { return };
         let Some(change) = self.view.take_in(&key, change.revision, change.value.as_deref()) else { return };
         for (index, controller) in self.controllers.iter().enumerate() {
-            for key in controller.affected(&change, &self.view) {
+            for key in prepared::affected(&**controller, &change, &self.view) {
                 self.queue.add((index, key));
             }
         }
@@ -264,9 +262,9 @@ impl Driver {
     /// Looks at the heartbeats, and wakes the plans of nodes that fare differently now.
     fn feel_pulse(&mut self) {
         self.view.now = self.now();
-        let nodes = self.view.nodes().map(|entry| (entry.key.name.clone(), entry.created_at()));
+        let nodes = self.view.nodes().map(|entry| entry.key.name.clone());
         let heard: BTreeMap<_, _> = self.leader.heartbeats.snapshot();
-        self.view.liveness = liveness::judged(heard, nodes, self.led_since, self.view.now);
+        self.view.liveness = self.pulse.judged(heard, nodes, Instant::now());
         let Some(index) = self.controllers.iter().position(|controller| controller.name() == NODE_LIFECYCLE) else {
             return;
         };

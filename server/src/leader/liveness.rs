@@ -1,44 +1,53 @@
-//! What the controllers are told of the nodes' heartbeats, and which nodes that concerns. Pure, decides.
+//! What the controllers are told of the nodes' heartbeats, and which nodes that concerns. Pure, decides. All times are of
+//! a clock that makes no steps: the wall clock may be wrong by hours, and set right in the middle of a term.
 
 use std::collections::BTreeMap;
 use std::mem::{Discriminant, discriminant};
 
 use control::controllers::node_lifecycle::{GRACE, Health, health};
 use control::{Liveness, View};
-use jiff::Timestamp;
+use tokio::time::Instant;
 
-/// A leader judges silence only once it has led for longer than the grace: before that, a node that it did not
-/// hear of lately is not mentioned at all. Afterwards a node never heard of counts as heard of when the
-/// leadership began, or when its Node was made.
-pub fn judged(
-    heard: BTreeMap<String, Liveness>,
-    nodes: impl Iterator<Item = (String, Timestamp)>,
-    led_since: Timestamp,
-    now: Timestamp,
-) -> BTreeMap<String, Liveness> {
-    let young = now.duration_since(led_since) <= GRACE;
-    let fresh = |liveness: &Liveness| now.duration_since(liveness.last_heard) <= GRACE;
-    let mut judged: BTreeMap<String, Liveness> =
-        heard.into_iter().filter(|(_, liveness)| !young || fresh(liveness)).collect();
-    if !young {
-        for (name, created) in nodes {
-            judged.entry(name).or_insert_with(|| Liveness {
-                last_heard: led_since.max(created),
-                engine_ready: false,
-                engine_message: "the agent has not reported yet".into(),
-            });
-        }
-    }
-    judged
-}
-
-/// Remembers how each node fared, to tell which ones fare otherwise now.
-#[derive(Default)]
+/// What a leader remembers of the nodes from one look to the next.
 pub struct Pulse {
+    led_since: Instant,
+    /// When each Node was first seen by this leader.
+    known_since: BTreeMap<String, Instant>,
+    /// How each node fared at the last look.
     last: BTreeMap<String, Discriminant<Health>>,
 }
 
 impl Pulse {
+    pub fn new(led_since: Instant) -> Pulse {
+        Pulse { led_since, known_since: BTreeMap::new(), last: BTreeMap::new() }
+    }
+
+    /// A leader judges silence only once it has led for longer than the grace: before that, a node that it did not
+    /// hear of lately is not mentioned at all. Afterwards a node never heard of counts as heard of when the
+    /// leadership began, or when its Node was made.
+    pub fn judged(
+        &mut self,
+        heard: BTreeMap<String, Liveness>,
+        nodes: impl Iterator<Item = String>,
+        now: Instant,
+    ) -> BTreeMap<String, Liveness> {
+        let mut known = std::mem::take(&mut self.known_since);
+        self.known_since = nodes.map(|name| known.remove_entry(&name).unwrap_or((name, now))).collect();
+        let young = now.duration_since(self.led_since) <= GRACE;
+        let mut judged: BTreeMap<String, Liveness> =
+            heard.into_iter().filter(|(_, liveness)| !young || liveness.silent_for <= GRACE).collect();
+        if !young {
+            for (name, since) in &self.known_since {
+                judged.entry(name.clone()).or_insert_with(|| Liveness {
+                    silent_for: now.duration_since(*since),
+                    engine_ready: false,
+                    engine_message: "the agent has not reported yet".into(),
+                });
+            }
+        }
+        judged
+    }
+
     /// The nodes whose health is another than at the last call.
     pub fn changed(&mut self, view: &View) -> Vec<String> {
         let names = view.nodes().map(|entry| entry.key.name.clone());
@@ -57,45 +66,52 @@ impl Pulse {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).expect("a valid time")
+    fn heard(seconds_ago: u64) -> BTreeMap<String, Liveness> {
+        let silent_for = Duration::from_secs(seconds_ago);
+        BTreeMap::from([("n".to_string(), Liveness { silent_for, engine_ready: true, engine_message: String::new() })])
     }
 
-    fn heard(second: i64) -> BTreeMap<String, Liveness> {
-        let liveness = Liveness { last_heard: at(second), engine_ready: true, engine_message: String::new() };
-        BTreeMap::from([("n".to_string(), liveness)])
+    fn nodes() -> impl Iterator<Item = String> {
+        ["n".to_string()].into_iter()
     }
 
-    /// (heard at, led since, now) -> what health makes of it.
+    /// (heard of so long ago, led for) -> what health makes of it.
     #[test]
     fn a_leader_judges_nobody_by_its_own_election() {
-        for (heard_at, led_since, now, expected) in [
-            (Some(100), 0, 103, Health::Up),
-            (Some(100), 0, 105, Health::Silent),
-            (Some(100), 102, 105, Health::Unjudged),
-            (Some(100), 102, 107, Health::Silent),
-            (Some(103), 102, 105, Health::Up),
-            (None, 102, 105, Health::Unjudged),
-            (None, 102, 107, Health::Silent),
+        for (heard_ago, led_for, expected) in [
+            (Some(3), 103, Health::Up),
+            (Some(5), 105, Health::Silent),
+            (Some(5), 3, Health::Unjudged),
+            (Some(7), 5, Health::Silent),
+            (Some(2), 3, Health::Up),
+            (None, 3, Health::Unjudged),
+            (None, 5, Health::Silent),
         ] {
+            let led_since = Instant::now();
+            let mut pulse = Pulse::new(led_since);
+            pulse.judged(BTreeMap::new(), nodes(), led_since);
             let mut view = View::new();
-            view.now = at(now);
-            let nodes = [("n".to_string(), at(0))].into_iter();
-            view.liveness = judged(heard_at.map(heard).unwrap_or_default(), nodes, at(led_since), at(now));
-            assert_eq!(health(&view, "n"), expected, "heard {heard_at:?}, led since {led_since}, now {now}");
+            let now = led_since + Duration::from_secs(led_for);
+            view.liveness = pulse.judged(heard_ago.map(heard).unwrap_or_default(), nodes(), now);
+            assert_eq!(health(&view, "n"), expected, "heard of {heard_ago:?} s ago, led for {led_for} s");
         }
     }
 
     #[test]
     fn a_new_node_gets_its_grace() {
-        let nodes = |created| [("n".to_string(), at(created))].into_iter();
+        let made = Instant::now() + Duration::from_secs(998);
+        let mut pulse = Pulse::new(made - Duration::from_secs(998));
         let mut view = View::new();
-        view.now = at(1000);
-        view.liveness = judged(BTreeMap::new(), nodes(998), at(0), at(1000));
-        assert_ne!(health(&view, "n"), Health::Silent);
-        view.liveness = judged(BTreeMap::new(), nodes(990), at(0), at(1000));
-        assert_eq!(health(&view, "n"), Health::Silent);
+        for (after, silent) in [(0, false), (2, false), (10, true)] {
+            view.liveness = pulse.judged(BTreeMap::new(), nodes(), made + Duration::from_secs(after));
+            assert_eq!(health(&view, "n") == Health::Silent, silent, "{after} s after it was made");
+        }
+        pulse.judged(BTreeMap::new(), std::iter::empty(), made + Duration::from_secs(20));
+        view.liveness = pulse.judged(BTreeMap::new(), nodes(), made + Duration::from_secs(21));
+        assert_ne!(health(&view, "n"), Health::Silent, "it was made anew");
     }
 }

@@ -74,7 +74,7 @@ pub struct Leader {
 /// is harmless, since each command takes effect as a whole.
 const END_MAX: Duration = Duration::from_secs(5);
 /// Before a replica that could not give the leadership away tries again to lead well.
-const RESTART_AFTER: Duration = Duration::from_secs(1);
+pub const RESTART_AFTER: Duration = Duration::from_secs(1);
 
 /// Runs until `shutdown`. `role` is told of every change.
 pub async fn run(leader: Leader, role: watch::Sender<Role>, shutdown: CancellationToken) {
@@ -131,25 +131,25 @@ async fn lead(leader: &Leader, term: u64, standing: &mut watch::Receiver<Standin
             pause(term, standing, shutdown).await;
         }
         Some(Ok(driver::Ended::Stopped)) => {}
-        Some(Ok(driver::Ended::Broken(why))) => give_up(leader, term, &why, standing, shutdown).await,
-        Some(Err(why)) => give_up(leader, term, &why.to_string(), standing, shutdown).await,
+        Some(Ok(driver::Ended::Broken(why))) => {
+            give_up(&leader.store, term, &why).await;
+            pause(term, standing, shutdown).await;
+        }
+        Some(Err(why)) => {
+            give_up(&leader.store, term, &why.to_string()).await;
+            pause(term, standing, shutdown).await;
+        }
     }
 }
 
-async fn give_up(
-    leader: &Leader,
-    term: u64,
-    why: &str,
-    standing: &mut watch::Receiver<Standing>,
-    shutdown: &CancellationToken,
-) {
-    error!(term, why, "the controllers ended by themselves: giving the leadership up");
-    match timeout(END_MAX, leader.store.transfer_leadership(None)).await {
+/// What a leader has to do was not done to its end. Somebody else may do better.
+pub async fn give_up(store: &Store, term: u64, why: &str) {
+    error!(term, why, "what a leader does has ended by itself: giving the leadership up");
+    match timeout(END_MAX, store.transfer_leadership(None)).await {
         Ok(Ok(())) => {}
         Ok(Err(failed)) => warn!(term, %failed, "could not give the leadership up"),
         Err(_) => warn!(term, "nobody took the leadership over in time"),
     }
-    pause(term, standing, shutdown).await;
 }
 
 /// Waits for the end of the term, but not for ever: if this replica still leads, it is to try again.

@@ -1,56 +1,58 @@
 //! A term on a real store of one replica: from a Deployment to bound pods, from a dead node to replacements.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::Key;
 use bytes::Bytes;
 use control::Liveness;
-use proto::pki::{Authority, PEER_NAME, Request};
+use control::controllers::node_lifecycle::GRACE;
 use proto::seam::{Clock, Env};
-use proto::tls::{self, Identity};
-use raft::{Action, Command, Config, HistoryWindow, Member, Op, Outcome, Precondition, Store, Timing};
+use raft::{Action, Command, Op, Outcome, Precondition};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Heartbeats, Leader, Role, command, driver};
+use super::prepared::Prepared;
+use super::{Heartbeats, Leader, Role, driver};
+use crate::fixtures::store;
 
-/// Wall-clock time that a test can move forward.
+/// Wall-clock time that a test can move.
 struct MovedClock {
     real: Arc<dyn Clock>,
-    ahead_ms: AtomicU64,
+    ahead_ms: AtomicI64,
 }
 
 impl Clock for MovedClock {
     fn now_ms(&self) -> u64 {
-        self.real.now_ms() + self.ahead_ms.load(Ordering::SeqCst)
+        self.real.now_ms().saturating_add_signed(self.ahead_ms.load(Ordering::SeqCst))
     }
 }
 
 /// Nodes that are heard of whenever somebody asks.
 struct Alive {
-    nodes: Mutex<BTreeMap<String, Option<Liveness>>>,
-    clock: Arc<MovedClock>,
+    /// Since when nothing is heard of it.
+    nodes: Mutex<BTreeMap<String, Option<Instant>>>,
 }
 
 impl Heartbeats for Alive {
     fn snapshot(&self) -> BTreeMap<String, Liveness> {
-        let now = command::time(self.clock.now_ms());
-        let fresh = Liveness { last_heard: now, engine_ready: true, engine_message: String::new() };
+        let liveness = |stopped: &Option<Instant>| {
+            let silent_for = stopped.map_or(Duration::ZERO, |at| at.elapsed());
+            Liveness { silent_for, engine_ready: true, engine_message: String::new() }
+        };
         let nodes = self.nodes.lock().expect("not poisoned");
-        nodes.iter().map(|(name, stopped)| (name.clone(), stopped.clone().unwrap_or(fresh.clone()))).collect()
+        nodes.iter().map(|(name, stopped)| (name.clone(), liveness(stopped))).collect()
     }
 }
 
 impl Alive {
     fn stop(&self, node: &str) {
-        let last = self.snapshot().remove(node);
-        self.nodes.lock().expect("not poisoned").insert(node.into(), last);
+        self.nodes.lock().expect("not poisoned").insert(node.into(), Some(Instant::now()));
     }
 }
 
@@ -62,36 +64,6 @@ struct Cluster {
     role: watch::Receiver<Role>,
     running: JoinHandle<()>,
     _dir: tempfile::TempDir,
-}
-
-async fn store(dir: &std::path::Path, env: Env) -> Store {
-    tls::install_provider();
-    let authority = Authority::make("peers").expect("an authority");
-    let hosts = [PEER_NAME.to_string()];
-    let pair = authority.sign(&Request { common_name: "1", organizations: &[], hosts: &hosts }).expect("a certificate");
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = free.local_addr().expect("an address").to_string();
-    drop(free);
-    let config = Config {
-        id: 1,
-        dir: dir.into(),
-        peer_listen: address.clone(),
-        initial_members: vec![Member { id: 1, peer_address: address, client_address: "127.0.0.1:6443".into() }],
-        cluster_id: "test".into(),
-        tls: Identity {
-            certificate_pem: pair.certificate_pem,
-            key_pem: pair.key_pem,
-            authority_pem: authority.certificate_pem().to_string(),
-        },
-        timing: Timing::default(),
-        history: HistoryWindow::default(),
-        renewals: Default::default(),
-    };
-    let store = Store::open(config, env).await.expect("the store opens");
-    let mut standing = store.standing();
-    let leads = standing.wait_for(|standing| standing.leads_in_term.is_some());
-    timeout(Duration::from_secs(20), leads).await.expect("it leads in time").expect("it lives");
-    store
 }
 
 impl Cluster {
@@ -110,11 +82,11 @@ impl Cluster {
     {
         let dir = tempfile::tempdir().expect("a directory");
         let real = Env::real();
-        let clock = Arc::new(MovedClock { real: real.clock.clone(), ahead_ms: AtomicU64::new(0) });
+        let clock = Arc::new(MovedClock { real: real.clock.clone(), ahead_ms: AtomicI64::new(0) });
         let env = Env { clock: clock.clone(), ..real };
         let store = store(dir.path(), env.clone()).await;
         let heard = nodes.iter().map(|name| (name.to_string(), None)).collect();
-        let alive = Arc::new(Alive { nodes: Mutex::new(heard), clock: clock.clone() });
+        let alive = Arc::new(Alive { nodes: Mutex::new(heard) });
         let leader = Leader { store, env, heartbeats: alive.clone(), replicas: Vec::new() };
         let stop = CancellationToken::new();
         let running = tokio::spawn(run(leader.clone(), stop.clone()));
@@ -159,6 +131,25 @@ impl Cluster {
             *counts.entry(pod["spec"]["nodeName"].as_str().unwrap_or("").to_string()).or_default() += 1;
         }
         counts
+    }
+
+    /// What the conditions of the nodes say of their readiness.
+    fn ready(&self) -> Vec<String> {
+        let nodes = self.all("", "nodes");
+        nodes.iter().map(|node| node["status"]["conditions"][0]["status"].as_str().unwrap_or("").into()).collect()
+    }
+
+    /// A change that makes the controllers plan the node.
+    async fn touch(&self, name: &str) {
+        let key = Bytes::from(Key::new("", "nodes", "", name).encode());
+        let state = self.leader.store.state();
+        let stored = state.get(&key).expect("the node");
+        let mut node: Value = serde_json::from_slice(&stored.value).expect("JSON");
+        node["metadata"]["annotations"] = json!({"touched": self.leader.env.random.uuid()});
+        let action = Action::Put(serde_json::to_vec(&node).expect("JSON").into());
+        let ops = vec![Op { key, precondition: Precondition::AtRevision(stored.revision), action }];
+        let command = Command { fence: None, proposed_at_ms: self.clock.now_ms(), author: "test".into(), ops };
+        self.leader.store.propose(command).await.expect("an outcome");
     }
 
     async fn until(&self, what: &str, within: Duration, holds: impl Fn(&Cluster) -> bool) -> Duration {
@@ -246,11 +237,39 @@ async fn pods_of_a_dead_node_are_made_anew_elsewhere() {
     let on = |cluster: &Cluster, node: &str| cluster.pods_by_node().get(node).copied().unwrap_or(0);
     cluster.until("the pods are bound", SOON, |cluster| on(cluster, "n1") == 2 && on(cluster, "n3") == 2).await;
     cluster.alive.stop("n1");
-    cluster.clock.ahead_ms.fetch_add(5_000, Ordering::SeqCst);
     cluster.until("the pods are replaced", SOON, |cluster| on(cluster, "n2") == 3 && on(cluster, "n3") == 3).await;
     assert_eq!(on(&cluster, "n1"), 0);
     let node = cluster.all("", "nodes").remove(0);
     assert_eq!(node["status"]["conditions"][0]["status"], "Unknown", "{node}");
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wall_clock_that_is_set_back_keeps_no_dead_node_alive() {
+    let cluster = Cluster::start(&["n1", "n2", "n3"]).await;
+    cluster.clock.ahead_ms.fetch_sub(30 * 60 * 1000, Ordering::SeqCst);
+    cluster.alive.stop("n1");
+    cluster.until("the silence is noticed", SOON, |cluster| cluster.ready()[0] == "Unknown").await;
+    assert_eq!(cluster.ready()[1..], ["True", "True"]);
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wall_clock_that_is_set_forward_makes_nobody_silent() {
+    let began = Instant::now();
+    let cluster = Cluster::start(&["n1", "n2", "n3"]).await;
+    // This one may have died, or not have found the new leader yet: it is too early to tell.
+    cluster.alive.nodes.lock().expect("not poisoned").remove("n3");
+    for _ in 0..5 {
+        cluster.clock.ahead_ms.fetch_add(60 * 60 * 1000, Ordering::SeqCst);
+        for name in ["n1", "n2", "n3"] {
+            cluster.touch(name).await;
+        }
+        sleep(Duration::from_millis(200)).await;
+        let ready = cluster.ready();
+        assert_eq!(ready[..2], ["True", "True"]);
+        assert!(ready[2] == "True" || began.elapsed() > GRACE, "the leader has not led for long");
+    }
     cluster.end().await;
 }
 
@@ -277,7 +296,7 @@ async fn a_pod_that_fits_nowhere_is_told_why_and_bound_when_there_is_room() {
     cluster.end().await;
 }
 
-/// Panics over everything that is called `bad`.
+/// Panics over everything that is called `bad`, and over changes of what is called `worse`.
 struct Touchy;
 
 impl control::Controller for Touchy {
@@ -286,6 +305,7 @@ impl control::Controller for Touchy {
     }
 
     fn affected(&self, change: &control::Change, _: &control::View) -> Vec<Key> {
+        assert_ne!(change.key.name, "worse", "this panic is part of the test");
         vec![change.key.clone()]
     }
 
@@ -306,9 +326,17 @@ async fn one_bad_object_does_not_stop_the_others() {
         driver::run(leader, term, vec![Box::new(Touchy)], stop).await;
     })
     .await;
-    cluster.put("", "nodes", node("bad")).await;
-    cluster.put("", "nodes", node("good")).await;
-    cluster.until("the good one is dealt with", SOON, |cluster| cluster.all("", "nodes").len() == 1).await;
+    for name in ["bad", "worse", "good"] {
+        cluster.put("", "nodes", node(name)).await;
+    }
+    let left = |cluster: &Cluster| {
+        cluster.all("", "nodes").iter().map(|node| node["metadata"]["name"].clone()).collect::<Vec<_>>()
+    };
+    cluster.until("the good one is dealt with", SOON, |cluster| left(cluster) == ["bad", "worse"]).await;
+    // The next leader meets them, too, all at once.
+    let mut prepared = Prepared::new(&cluster.leader.store.state(), vec![Box::new(Touchy)]);
+    let looked_at: Vec<_> = std::iter::from_fn(|| prepared.queue.pop()).map(|(_, key)| key.name).collect();
+    assert_eq!(looked_at, ["default", "bad"]);
     cluster.end().await;
 }
 

@@ -103,9 +103,9 @@ impl Objects {
                     if decision.conditional {
                         return Err(Status::stale(target.kind, &target.name));
                     }
-                    // The state that refused is newer than every write acknowledged before this request.
+                    // Newer than `state`, which has to catch up before it may refuse anything.
                     found = Some(current);
-                    confirmed = true;
+                    confirmed = false;
                 }
                 // A claim was taken by another object: decide again, on a state that knows.
                 Proposed::Conflict { .. } => {
@@ -116,5 +116,60 @@ impl Objects {
             }
         }
         Err(Status::stale(target.kind, &target.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use api::kinds;
+    use proto::seam::Env;
+    use raft::Command;
+    use tokio::runtime::Handle;
+    use tokio::task::block_in_place;
+
+    use super::*;
+    use crate::fixtures::store;
+
+    const OBJECT: &[u8] = br#"{"metadata":{"name":"a"}}"#;
+    const CHANGED: &[u8] = br#"{"metadata":{"name":"a","labels":{"b":"c"}}}"#;
+
+    async fn put(store: &raft::Store, key: &[u8], object: &'static [u8]) {
+        let action = Action::Put(Bytes::from_static(object));
+        let ops = vec![Op { key: Bytes::copy_from_slice(key), precondition: Precondition::Any, action }];
+        let command = Command { fence: None, proposed_at_ms: 0, author: "test".into(), ops };
+        store.propose(command).await.expect("it is written");
+    }
+
+    /// Somebody makes the claim and changes the object while the first decision is on its way.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_state_from_before_a_conflict_refuses_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = store(dir.path(), Env::real()).await;
+        let objects = Objects::new(store.clone(), Env::real());
+        let kind = kinds::find("", "v1", "configmaps").expect("the table has ConfigMaps");
+        let target = Target::object(kind, "default", "a");
+        let key = kind.key("default", "a").encode();
+        put(&store, &key, OBJECT).await;
+
+        let (user, mut asked) = (Identity::system("test"), 0);
+        let terms = Terms { target: &target, user: &user, grant: &Grant::Full, dry_run: false };
+        let modified = objects.modify(terms, |state, _| {
+            asked += 1;
+            let effect = Effect::Put(OBJECT.to_vec());
+            if asked == 1 {
+                let meanwhile = async {
+                    put(&store, b"claims/test", b"a").await;
+                    put(&store, &key, CHANGED).await;
+                };
+                block_in_place(|| Handle::current().block_on(meanwhile));
+            } else if state.get(b"claims/test").is_none() {
+                return Err(Status::bad_request("there is no such claim"));
+            }
+            Ok(Decision { effect, also: Vec::new(), conditional: false })
+        });
+        let modified = modified.await;
+        assert!(matches!(modified, Ok(Modified::Put(_))), "{:?}", modified.err());
+        assert_eq!(asked, 3, "a refusal costs a look at a newer state");
+        store.shutdown().await;
     }
 }

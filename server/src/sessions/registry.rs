@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use control::Liveness;
-use jiff::Timestamp;
 use proto::seam::Env;
 use proto::session::{Heartbeat, ReplicaMessage};
 use tokio::sync::{mpsc, watch};
@@ -96,13 +95,11 @@ impl Sessions {
 
     /// When each node was last heard from, by this replica. Nodes that never were are missing.
     pub fn snapshot(&self) -> BTreeMap<String, Liveness> {
-        let (now_ms, now) = (self.0.env.clock.now_ms(), Instant::now());
+        let now = Instant::now();
         let liveness = |entry: &Entry| {
-            // Ages are measured on the monotonic clock, so that a step of the wall clock kills nobody.
-            let age_ms = now.duration_since(entry.heard?).as_millis() as i64;
-            let last_heard = Timestamp::from_millisecond(now_ms as i64 - age_ms).unwrap_or(Timestamp::UNIX_EPOCH);
+            let silent_for = now.duration_since(entry.heard?);
             let (engine_ready, engine_message) = (entry.engine_ready, entry.engine_message.clone());
-            Some(Liveness { last_heard, engine_ready, engine_message })
+            Some(Liveness { silent_for, engine_ready, engine_message })
         };
         self.nodes().iter().filter_map(|(node, entry)| Some((node.clone(), liveness(entry)?))).collect()
     }

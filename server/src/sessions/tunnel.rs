@@ -28,6 +28,9 @@ const WAITING_MAX: usize = 1024;
 pub enum OpenError {
     #[error("error dialing backend: node {node:?} has no session with this replica")]
     NoSession { node: String },
+    /// After the agent was asked: it may have begun.
+    #[error("error dialing backend: node {node:?} was asked, and its session with this replica ended")]
+    Lost { node: String },
     #[error("error dialing backend: node {node:?} did not answer within {DIAL_MAX:?}")]
     Silent { node: String },
     /// The agent's answer, in HTTP's terms.
@@ -41,7 +44,10 @@ impl From<OpenError> for Status {
     fn from(error: OpenError) -> Status {
         let message = error.to_string();
         match error {
-            OpenError::NoSession { .. } | OpenError::Silent { .. } => Status::internal(message),
+            // Nothing was begun, and the node may have a session with another replica. Without a time to retry after:
+            // kubectl would ask the same replica ten times for what runs on a node that is down.
+            OpenError::NoSession { .. } => Status::service_unavailable(message, 0),
+            OpenError::Lost { .. } | OpenError::Silent { .. } => Status::internal(message),
             OpenError::TooMany => Status::too_many_requests(message, 1),
             OpenError::Refused { code: 400, .. } => Status::bad_request(message),
             OpenError::Refused { code: 503, .. } => Status::service_unavailable(message, 1),
@@ -112,7 +118,7 @@ impl Sessions {
         let silent = || OpenError::Silent { node: node.to_owned() };
         tokio::select! {
             answer = answered => answer.unwrap_or_else(|_| Err(silent())),
-            () = session.ended.cancelled() => Err(OpenError::NoSession { node: node.to_owned() }),
+            () = session.ended.cancelled() => Err(OpenError::Lost { node: node.to_owned() }),
             () = tokio::time::sleep(DIAL_MAX) => Err(silent()),
         }
     }
@@ -231,5 +237,49 @@ impl TunnelReceiver {
             self.ended = true;
             return Some(Output::End(ended));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::seam::Env;
+    use proto::session::Exec;
+    use raft::{Role, Roster, Standing};
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::sessions::Config;
+
+    fn sessions() -> Sessions {
+        let role = Role::Follower;
+        let standing = Standing { id: 1, role, term: 1, leader: None, applied_index: 0, leads_in_term: None };
+        let (roster, standing) = (watch::channel(Roster::default()).1, watch::channel(standing).1);
+        Sessions::new(Config { cluster_id: "test".into(), epoch: 0, roster, standing }, Env::real())
+    }
+
+    async fn code_of(sessions: &Sessions) -> u16 {
+        let opened = sessions.open("n1", Request::Exec(Exec::default())).await.map(drop);
+        Status::from(opened.expect_err("nobody dials")).code
+    }
+
+    /// Clients begin elsewhere after a 503, and only then.
+    #[tokio::test(start_paused = true)]
+    async fn only_what_was_not_begun_may_be_begun_elsewhere() {
+        let sessions = sessions();
+        assert_eq!(code_of(&sessions).await, 503, "no session");
+
+        let (_, queue) = sessions.join("n1");
+        drop(queue);
+        assert_eq!(code_of(&sessions).await, 503, "the agent takes nothing");
+
+        let (session, mut queue) = sessions.join("n1");
+        let asked = async {
+            queue.recv().await.expect("the agent is asked");
+            sessions.leave(&session);
+        };
+        assert_eq!(tokio::join!(code_of(&sessions), asked).0, 500, "the session ended after that");
+
+        let (_session, _queue) = sessions.join("n1");
+        assert_eq!(code_of(&sessions).await, 500, "the agent does not dial");
     }
 }

@@ -1,13 +1,14 @@
 //! What the leader makes of what it hears from a node, and when it had better do nothing. Pure, decides.
 
-use jiff::SignedDuration;
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Node;
 
 use super::condition;
 use crate::view::{Change, Entry, View};
 
 /// How long a node may be silent. Heartbeats come every second, so three in a row may get lost.
-pub const GRACE: SignedDuration = SignedDuration::from_secs(4);
+pub const GRACE: Duration = Duration::from_secs(4);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -24,7 +25,7 @@ pub enum Health {
 pub fn health(view: &View, node: &str) -> Health {
     match view.liveness.get(node) {
         None => Health::Unjudged,
-        Some(liveness) if view.now.duration_since(liveness.last_heard) > GRACE => Health::Silent,
+        Some(liveness) if liveness.silent_for > GRACE => Health::Silent,
         Some(liveness) if !liveness.engine_ready => Health::EngineDown(liveness.engine_message.clone()),
         Some(_) => Health::Up,
     }
