@@ -138,7 +138,7 @@ impl Drop for Frozen<'_> {
 }
 
 async fn write(client: Client, number: usize, acknowledged: [Acknowledged; 2]) {
-    let api: Api<ConfigMap> = client.namespaced("default");
+    let api: Api<ConfigMap> = client.namespaced("default").sole_writer();
     let name = format!("bench-failover-{number}");
     let metadata = ObjectMeta { name: Some(name.clone()), ..Default::default() };
     let _ = api.create(&ConfigMap { metadata, ..Default::default() }).await;

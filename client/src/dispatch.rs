@@ -35,14 +35,14 @@ pub struct Client {
 pub(crate) enum Repeat {
     /// Reads: they change nothing, so that no outcome of theirs is unknown.
     Read,
-    /// Writes that come to the same when done twice.
+    /// Writes that come to the same when done twice, and undo nobody else's in between.
     Always,
     /// Only when nothing was sent.
     Never,
 }
 
 impl Repeat {
-    /// A merge done twice comes to the same, unless it names the version that its first time has changed. Too cautious
+    /// A sole writer's merge done twice comes to the same, unless it names the version that its first time has changed. Too cautious
     /// where something else has that name.
     pub(crate) fn of_merge(patch: &[u8]) -> Repeat {
         let word = b"resourceVersion";

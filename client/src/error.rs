@@ -4,7 +4,7 @@ use api::status::Status;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The cluster's own answer: not found, conflict, invalid, forbidden and so on. Of a merge patch that was sent again it is
+    /// The cluster's own answer: not found, conflict, invalid, forbidden and so on. Of a sole writer's merge patch that was sent again it is
     /// the answer to the last attempt; one whose answer was lost may have taken effect before.
     #[error("{}", .0.message)]
     Api(Box<Status>),
@@ -12,8 +12,8 @@ pub enum Error {
     #[error("no replica answered: {0}")]
     Unreachable(String),
     /// The connection broke, or time ran out, after a write was sent: it may have taken effect. Also when later attempts
-    /// certainly did nothing.
-    #[error("the outcome is unknown: {0}")]
+    /// certainly did nothing. A read tells what became of it; sent again unseen, it could undo what others wrote since.
+    #[error("the outcome is unknown: {0}. It may have taken effect: look at what is there before you try again")]
     Unknown(String),
     #[error("the answer cannot be read as {kind}")]
     Decode {

@@ -17,8 +17,9 @@
 //!
 //! A call goes to the replica that answered last. When that cannot be reached, or falls silent for more than half a second (a
 //! ping, which any process that runs answers at once, stays unanswered), the client goes on at the first of the others that
-//! answers. Reads and merge patches are then sent again; whatever would not come to the same when done twice is not, and ends
-//! as [`Error::Unknown`] when it was sent. So does a merge patch that is never answered, when any of its attempts was sent.
+//! answers. Reads are then sent again. Writes are not: one that was sent ends as [`Error::Unknown`], for sent again it could undo
+//! what others have written since. Only the merge patches of a caller who says that nobody else writes what they name
+//! ([`Api::sole_writer`]) are sent again; they end so, too, when they are never answered and any of their attempts was sent.
 //! What is given up is cancelled: a replica that was frozen does not begin it later.
 //!
 //! In reading order: [`config`] says where the replicas are and who we are; [`Client`] sends one call to whichever

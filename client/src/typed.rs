@@ -18,29 +18,30 @@ impl<K: Resource + Serialize + DeserializeOwned + Send + 'static> Scope for K {}
 pub struct Api<K> {
     client: Client,
     namespace: String,
+    is_sole_writer: bool,
     kind: PhantomData<fn() -> K>,
 }
 
 impl<K> Clone for Api<K> {
     fn clone(&self) -> Api<K> {
-        Api { client: self.client.clone(), namespace: self.namespace.clone(), kind: PhantomData }
+        Api { client: self.client.clone(), namespace: self.namespace.clone(), ..*self }
     }
 }
 
 impl Client {
     /// A namespaced kind, in one namespace.
     pub fn namespaced<K: Resource<Scope = NamespaceResourceScope>>(&self, namespace: &str) -> Api<K> {
-        Api { client: self.clone(), namespace: namespace.into(), kind: PhantomData }
+        Api::new(self, namespace)
     }
 
     /// A namespaced kind over all namespaces: list and watch only.
     pub fn everywhere<K: Resource<Scope = NamespaceResourceScope>>(&self) -> Api<K> {
-        Api { client: self.clone(), namespace: String::new(), kind: PhantomData }
+        Api::new(self, "")
     }
 
     /// A cluster-scoped kind.
     pub fn cluster<K: Resource<Scope = ClusterResourceScope>>(&self) -> Api<K> {
-        Api { client: self.clone(), namespace: String::new(), kind: PhantomData }
+        Api::new(self, "")
     }
 }
 
@@ -68,8 +69,8 @@ pub struct List<K> {
     pub continue_token: String,
 }
 
-/// How a patch is to be read. The bytes are JSON. A merge comes to the same when done twice, so it is sent to another
-/// replica when one breaks off or falls silent; one that names a `resourceVersion` is not, nor is a JSON patch.
+/// How a patch is to be read. The bytes are JSON. One whose outcome is unknown is not sent again: what somebody else has
+/// written and been acknowledged since would be undone. [`Api::sole_writer`] is for who may do without that.
 #[derive(Clone, Debug)]
 pub enum Patch {
     /// RFC 7396.
@@ -80,6 +81,17 @@ pub enum Patch {
     Json(Vec<u8>),
 }
 
+impl Patch {
+    /// May a sole writer's be sent again?
+    fn repeat(&self) -> Repeat {
+        match self {
+            Patch::Merge(bytes) | Patch::Strategic(bytes) => Repeat::of_merge(bytes),
+            // Its operations done twice need not come to the same.
+            Patch::Json(_) => Repeat::Never,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct DeleteOptions {
     pub grace_period_seconds: Option<i64>,
@@ -88,6 +100,19 @@ pub struct DeleteOptions {
     /// Only if the object still has this uid.
     pub uid: String,
     pub resource_version: String,
+}
+
+impl<K> Api<K> {
+    fn new(client: &Client, namespace: &str) -> Api<K> {
+        Api { client: client.clone(), namespace: namespace.into(), is_sole_writer: false, kind: PhantomData }
+    }
+
+    /// The same calls, of a caller who alone writes what its merge patches name, and waits for one to end before the next.
+    /// Such a patch comes to the same when done twice, so it is sent to another replica when one breaks off or falls
+    /// silent. One that names a `resourceVersion` is not, nor is a JSON patch.
+    pub fn sole_writer(self) -> Api<K> {
+        Api { is_sole_writer: true, ..self }
+    }
 }
 
 impl<K: Scope> Api<K> {
@@ -146,11 +171,11 @@ impl<K: Scope> Api<K> {
     }
 
     pub async fn patch(&self, name: &str, patch: Patch) -> Result<K, Error> {
-        decode(self.client.patch_object(self.target(name, ""), patch, Default::default()).await?)
+        decode(self.patch_target(self.target(name, ""), patch).await?)
     }
 
     pub async fn patch_status(&self, name: &str, patch: Patch) -> Result<K, Error> {
-        decode(self.client.patch_object(self.target(name, "status"), patch, Default::default()).await?)
+        decode(self.patch_target(self.target(name, "status"), patch).await?)
     }
 
     /// Creates the object, or changes what stands there into it: fields it does not name stay. Fields that an
@@ -161,13 +186,17 @@ impl<K: Scope> Api<K> {
         K: Metadata,
     {
         let json = encode(object)?;
-        match self.client.patch_object(self.target(name, ""), Patch::Strategic(json.clone()), Default::default()).await
-        {
+        match self.patch_target(self.target(name, ""), Patch::Strategic(json.clone())).await {
             Err(error) if error.is_not_found() => {
                 decode(self.client.create_object(self.target("", ""), json, Default::default()).await?)
             }
             other => decode(other?),
         }
+    }
+
+    async fn patch_target(&self, target: wire::Target, patch: Patch) -> Result<wire::Object, Error> {
+        let repeat = if self.is_sole_writer { patch.repeat() } else { Repeat::Never };
+        self.client.patch_object(target, patch, repeat, Default::default()).await
     }
 
     /// Done when the cluster has taken the deletion down. Returns the object as it was when it was deleted, with the
@@ -241,13 +270,13 @@ impl Client {
         &self,
         target: wire::Target,
         patch: Patch,
+        repeat: Repeat,
         options: wire::WriteOptions,
     ) -> Result<wire::Object, Error> {
-        let (kind, repeat, bytes) = match patch {
-            Patch::Merge(bytes) => (wire::PatchType::Merge, Repeat::of_merge(&bytes), bytes),
-            Patch::Strategic(bytes) => (wire::PatchType::StrategicMerge, Repeat::of_merge(&bytes), bytes),
-            // Its operations done twice need not come to the same.
-            Patch::Json(bytes) => (wire::PatchType::JsonPatch, Repeat::Never, bytes),
+        let (kind, bytes) = match patch {
+            Patch::Merge(bytes) => (wire::PatchType::Merge, bytes),
+            Patch::Strategic(bytes) => (wire::PatchType::StrategicMerge, bytes),
+            Patch::Json(bytes) => (wire::PatchType::JsonPatch, bytes),
         };
         let request = wire::PatchRequest {
             target: Some(target),

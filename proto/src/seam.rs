@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use rand::rngs::StdRng;
@@ -138,15 +138,49 @@ impl Net for Tcp {
     }
 }
 
+/// A host that has vanished closes nothing. A connection to it breaks after this, whether nothing is sent to it or nothing of
+/// what is sent is acknowledged. So does one to a process that leaves what comes in its kernel for so long: a person may have
+/// stopped it, or its pager, for a moment.
+const VANISHED_MAX: Duration = Duration::from_secs(120);
+const PROBES: u32 = 3;
+
+async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, from) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(&stream);
+    let (silent, interval) = (VANISHED_MAX / 2, VANISHED_MAX / 2 / PROBES);
+    let probes = socket2::TcpKeepalive::new().with_time(silent).with_interval(interval).with_retries(PROBES);
+    socket.set_tcp_keepalive(&probes)?;
+    socket.set_tcp_user_timeout(Some(VANISHED_MAX))?;
+    Ok((stream, from))
+}
+
 #[async_trait]
 impl Listener for TcpListener {
     async fn accept(&mut self) -> io::Result<(Box<dyn Stream>, SocketAddr)> {
-        let (stream, from) = TcpListener::accept(self).await?;
-        stream.set_nodelay(true)?;
+        let (stream, from) = accept(self).await?;
         Ok((Box::new(stream), from))
     }
 
     fn local_address(&self) -> io::Result<SocketAddr> {
         self.local_addr()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_was_accepted_breaks_when_its_host_has_vanished() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (near, far) = tokio::join!(Tcp.connect(&address), accept(&listener));
+        let (_near, (far, _)) = (near.unwrap(), far.unwrap());
+        let socket = socket2::SockRef::from(&far);
+        assert!(socket.keepalive().unwrap());
+        let probes = socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap();
+        assert_eq!(socket.tcp_keepalive_time().unwrap() + probes, VANISHED_MAX);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(VANISHED_MAX));
     }
 }

@@ -130,7 +130,7 @@ pub async fn run_with<F: Future<Output = Result<Store, OpenError>>>(
     };
     let doors = http::Doors {
         objects: objects.clone(),
-        streams: Streams::new(store.clone(), sessions.clone()),
+        streams: Streams::new(store.clone(), sessions.clone(), shutdown.clone()),
         store: store.clone(),
         env,
         metrics: Metrics::default(),

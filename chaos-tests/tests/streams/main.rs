@@ -128,6 +128,29 @@ async fn a_port_is_forwarded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_open_ends_with_the_run_of_its_replica() {
+    for program in programs() {
+        let mut world = World::start().await;
+        world.pod(&program, "web", &["main"]).await;
+        let mut forwarding = world.spawn(&program, &["port-forward", "pod/web", ":80"]);
+        let mut running = world.spawn(&program, &["exec", "-i", "web", "--", "sh", "-c", "echo begun; cat"]);
+        for (child, begun) in [(&mut forwarding, "Forwarding from"), (&mut running, "begun")] {
+            let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+            let line = tokio::time::timeout(DEADLINE, lines.next_line()).await.expect("it begins").unwrap();
+            assert!(line.as_ref().is_some_and(|line| line.starts_with(begun)), "{program}: {line:?}");
+        }
+        let _input = running.stdin.take();
+        world.end_run().await;
+        for (child, why) in [(forwarding, ""), (running, "the replica that the stream went through ends its run")] {
+            let said = tokio::time::timeout(DEADLINE, child.wait_with_output()).await;
+            let said = said.unwrap_or_else(|_| panic!("{program} goes on")).unwrap();
+            let text = String::from_utf8_lossy(&said.stderr);
+            assert!(!said.status.success() && text.contains(why), "{program}: {:?} {text}", said.status);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_is_told_of_its_pods_and_of_what_they_refer_to() {
     let mut world = World::start().await;
     let program = programs().pop().unwrap();

@@ -34,6 +34,7 @@ pub struct World {
     pub dir: TempDir,
     pub work: watch::Receiver<Option<Arc<Work>>>,
     stop: CancellationToken,
+    run: CancellationToken,
     replica: tokio::task::JoinHandle<Result<(), server::Error>>,
     agent: tokio::task::JoinHandle<Result<(), node::session::Error>>,
     _health: watch::Sender<Health>,
@@ -64,7 +65,8 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let (authority, address) = (Authority::make("test").unwrap(), free_address());
         let (stop, env) = (CancellationToken::new(), Env::real());
-        let replica = tokio::spawn(server::run(config(&dir, &authority, &address), env.clone(), stop.clone()));
+        let run = stop.child_token();
+        let replica = tokio::spawn(server::run(config(&dir, &authority, &address), env.clone(), run.clone()));
         write_kubeconfig(&dir, &authority, &address);
         let (healthy, health) = watch::channel(Health { engine_ready: true, message: String::new() });
         let (deliver, work) = watch::channel(None);
@@ -77,11 +79,18 @@ impl World {
         };
         let tunnels = Arc::new(Processes);
         let agent = tokio::spawn(node::session::run(session, env, health, deliver, tunnels, stop.clone()));
-        let mut world = World { dir, work, stop, replica, agent, _health: healthy };
+        let mut world = World { dir, work, stop, run, replica, agent, _health: healthy };
         world.work(Option::is_some).await;
         let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}}).to_string();
         world.kubectl(&programs()[0], &["apply", "-f", "-"], node.as_bytes()).await.ok();
         world
+    }
+
+    /// The run of the replica ends, and this process goes on. It is not to be waited for again.
+    pub async fn end_run(&mut self) {
+        self.run.cancel();
+        let ended = tokio::time::timeout(DEADLINE, &mut self.replica).await;
+        ended.expect("it ends in time").unwrap().unwrap();
     }
 
     /// Both end in order and in time.

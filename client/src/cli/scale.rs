@@ -4,6 +4,7 @@ use api::kinds::Subresource;
 
 use super::{Context, Failure, resource};
 use crate::Patch;
+use crate::dispatch::Repeat;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -27,7 +28,8 @@ pub async fn run(args: Args, context: Context) -> Result<(), Failure> {
             let mut target = resource::target(kind, &context.namespace, &name);
             target.subresource = "scale".into();
             let patch = format!(r#"{{"spec":{{"replicas":{}}}}}"#, args.replicas);
-            context.client.patch_object(target, Patch::Merge(patch.into_bytes()), Default::default()).await?;
+            let patch = Patch::Merge(patch.into_bytes());
+            context.client.patch_object(target, patch, Repeat::Never, Default::default()).await?;
             say!("{} scaled", resource::full_name(kind, &name));
         }
     }

@@ -25,7 +25,7 @@ async fn patched(api: &Api<ConfigMap>) -> Duration {
 
 /// A client that has written once, and the replica which took it.
 async fn begun(cluster: &Cluster) -> (Api<ConfigMap>, usize) {
-    let api = cluster.client().namespaced("default");
+    let api = cluster.client().namespaced("default").sole_writer();
     patched(&api).await;
     let at = cluster.replicas.iter().position(|replica| replica.writes() == 1).unwrap();
     (api, at)
@@ -50,7 +50,7 @@ async fn a_new_connection_to_a_frozen_replica_holds_nobody_up() {
     for frozen in 0..3 {
         let cluster = Cluster::new(3);
         cluster.replicas[frozen].freeze();
-        let noticed = patched(&cluster.client().namespaced("default")).await;
+        let noticed = patched(&cluster.client().namespaced("default").sole_writer()).await;
         assert!(noticed < NOTICED_MAX, "{noticed:?}");
     }
 }

@@ -26,8 +26,36 @@ fn refused() -> Answer {
 fn only(answers: impl IntoIterator<Item = Answer>) -> (Cluster, Api<ConfigMap>) {
     let cluster = Cluster::new(1);
     cluster.replicas[0].answer(answers);
-    let api = cluster.client().namespaced("default");
+    let api = cluster.client().namespaced("default").sole_writer();
     (cluster, api)
+}
+
+/// Of a write that somebody else has made in between, it would leave nothing.
+#[tokio::test(start_paused = true)]
+async fn a_patch_that_may_have_been_done_is_not_sent_again_unless_nobody_else_writes() {
+    let cluster = Cluster::new(3);
+    let patched = async |api: Api<ConfigMap>| {
+        let before = cluster.writes();
+        cluster.replicas.iter().for_each(|replica| replica.answer([lost()]));
+        let outcome = api.patch("one", merge()).await;
+        cluster.replicas.iter().for_each(|replica| replica.answer([]));
+        (outcome, cluster.writes() - before)
+    };
+    let api = cluster.client().namespaced::<ConfigMap>("default");
+    let (outcome, writes) = patched(api.clone()).await;
+    assert!(matches!(outcome, Err(Error::Unknown(_))), "{outcome:?}");
+    assert_eq!(writes, 0, "no replica that would have done it was asked");
+    assert!(outcome.unwrap_err().to_string().ends_with("look at what is there before you try again"));
+    let (outcome, writes) = patched(api.sole_writer()).await;
+    assert_eq!((outcome.is_ok(), writes), (true, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_patch_of_which_nothing_was_done_is_sent_again_by_whomever() {
+    let cluster = Cluster::new(3);
+    cluster.replicas.iter().for_each(|replica| replica.answer([refused()]));
+    cluster.client().namespaced::<ConfigMap>("default").patch("one", merge()).await.unwrap();
+    assert_eq!(cluster.writes(), 1);
 }
 
 #[tokio::test(start_paused = true)]

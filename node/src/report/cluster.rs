@@ -1,4 +1,4 @@
-//! The cluster's write door through the SDK. Acts.
+//! The cluster's write door through the SDK. What is patched here is this agent's own, so it may be patched twice. Acts.
 
 use async_trait::async_trait;
 use client::{Client, DeleteOptions, Patch};
@@ -27,7 +27,7 @@ fn bytes(patch: &Value) -> Vec<u8> {
 #[async_trait]
 impl Api for Cluster {
     async fn patch_pod_status(&self, namespace: &str, name: &str, patch: Value) -> Result<(), Error> {
-        let pods = self.0.namespaced::<Pod>(namespace);
+        let pods = self.0.namespaced::<Pod>(namespace).sole_writer();
         pods.patch_status(name, Patch::Strategic(bytes(&patch))).await.map(|_| ()).map_err(failure)
     }
 
@@ -46,7 +46,7 @@ impl Api for Cluster {
     }
 
     async fn patch_event(&self, namespace: &str, name: &str, patch: Value) -> Result<(), Error> {
-        let events = self.0.namespaced::<Event>(namespace);
+        let events = self.0.namespaced::<Event>(namespace).sole_writer();
         events.patch(name, Patch::Merge(bytes(&patch))).await.map(|_| ()).map_err(failure)
     }
 
@@ -59,7 +59,7 @@ impl Api for Cluster {
     }
 
     async fn patch_node(&self, name: &str, patch: Value, status: bool) -> Result<(), Error> {
-        let nodes = self.0.cluster::<Node>();
+        let nodes = self.0.cluster::<Node>().sole_writer();
         let patch = Patch::Strategic(bytes(&patch));
         let answer = if status { nodes.patch_status(name, patch).await } else { nodes.patch(name, patch).await };
         answer.map(|_| ()).map_err(failure)

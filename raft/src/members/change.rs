@@ -126,13 +126,15 @@ impl Members {
             let applied = status.applied_index.unwrap_or(0);
             (status.member.id, Seen { applied, abstains: status.filling })
         });
+        let state = self.published.state();
         let view = View {
             leader: self.id,
             voters: membership.voter_ids().collect(),
             members: membership.nodes().map(|(id, place)| (*id, place.clone())).collect(),
             last_index,
             seen: seen.collect(),
-            removed: used::removed(&self.published.state()),
+            removed: used::removed(&state),
+            last_id: used::last(&state),
         };
         (membership, view)
     }

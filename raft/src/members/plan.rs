@@ -32,8 +32,10 @@ pub struct View {
     pub last_index: u64,
     /// The members that answered just now, the leader included.
     pub seen: BTreeMap<u64, Seen>,
-    /// Ids that were members once.
+    /// Ids that are marked as removed.
     pub removed: BTreeSet<u64>,
+    /// The highest id that was ever given, as far as it was written down.
+    pub last_id: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -137,7 +139,7 @@ fn promote(view: &View, id: u64) -> Result<Step, Refusal> {
 }
 
 fn remove(view: &View, id: u64) -> Result<Step, Refusal> {
-    if view.removed.contains(&id) && !view.members.contains_key(&id) {
+    if is_out(view, id) {
         return Ok(Step::Done);
     }
     member(view, id)?;
@@ -155,8 +157,14 @@ fn remove(view: &View, id: u64) -> Result<Step, Refusal> {
     }
 }
 
+/// Given once and no member any more. The mark of a removal is written after it, so a leader that changes in between has
+/// only the highest id to go by, which is written before.
+fn is_out(view: &View, id: u64) -> bool {
+    !view.members.contains_key(&id) && (view.removed.contains(&id) || (1..=view.last_id).contains(&id))
+}
+
 fn member(view: &View, id: u64) -> Result<&Place, Refusal> {
-    view.members.get(&id).ok_or_else(|| match view.removed.contains(&id) {
+    view.members.get(&id).ok_or_else(|| match is_out(view, id) {
         true => Refusal::Removed(id),
         false => Refusal::Unknown { id, members: list(view.members.keys()) },
     })

@@ -13,6 +13,7 @@ fn view(voters: &[u64], learners: &[u64], up: &[u64]) -> View {
         last_index: 5000,
         seen: up.iter().map(|id| (*id, Seen { applied: 5000, abstains: false })).collect(),
         removed: BTreeSet::new(),
+        last_id: 0,
     }
 }
 
@@ -78,6 +79,18 @@ fn a_removed_id_stays_removed() {
     assert_eq!(plan(&now, &MemberChange::Promote { id: 3 }), Err(Refusal::Removed(3)));
     let back = MemberChange::Move { id: 3, peer_address: "a:1".into(), client_address: "a:2".into() };
     assert_eq!(plan(&now, &back), Err(Refusal::Removed(3)));
+}
+
+#[test]
+fn a_removal_whose_mark_is_not_written_yet_is_done_when_asked_for_again() {
+    let mut now = view(&[1, 2], &[], &[1, 2]);
+    now.last_id = 3;
+    let remove = |id| plan(&now, &MemberChange::Remove { id });
+    assert_eq!(remove(3), Ok(Step::Done));
+    for never in [0, 4] {
+        assert!(matches!(remove(never), Err(Refusal::Unknown { id, .. }) if id == never), "{never}");
+    }
+    assert_eq!(plan(&now, &MemberChange::Promote { id: 3 }), Err(Refusal::Removed(3)));
 }
 
 #[test]

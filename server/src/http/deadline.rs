@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
 /// As long as HTTP/2's connection preface. What comes later is under hyper's own deadlines and pings.
@@ -20,13 +21,20 @@ pub struct Deadlines<S> {
     stall: Duration,
     /// Runs while a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Given back with the stream, wherever an upgrade may have taken it.
+    _slot: Option<OwnedSemaphorePermit>,
 }
 
 impl<S> Deadlines<S> {
     /// `first`: for the first bytes; `None` sets no deadline. `stall`: for a write that waits.
     pub fn new(stream: S, first: Option<Duration>, stall: Duration) -> Deadlines<S> {
         let first = first.map(|after| (Box::pin(tokio::time::sleep(after)), FIRST_BYTES));
-        Deadlines { stream, first, stall, stalled: None }
+        Deadlines { stream, first, stall, stalled: None, _slot: None }
+    }
+
+    /// The stream takes this slot until it is dropped.
+    pub fn taking(self, slot: OwnedSemaphorePermit) -> Deadlines<S> {
+        Deadlines { _slot: Some(slot), ..self }
     }
 
     /// Lets an outcome through, and times one that is pending.

@@ -14,7 +14,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use proto::gather::Gathered;
 use proto::seam::{Listener, Stream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -79,10 +79,9 @@ pub async fn serve(
         let (acceptor, router, watcher) = (acceptor.clone(), router.clone(), graceful.watcher());
         connections.spawn(async move {
             match handshake(&acceptor, stream).await {
-                Ok((stream, identity)) => connection(stream, identity, router, watcher).await,
+                Ok((stream, identity)) => connection(stream, slot, identity, router, watcher).await,
                 Err(error) => tracing::debug!(%from, %error, "no handshake"),
             }
-            drop(slot);
         });
     }
     drop(listener);
@@ -111,6 +110,7 @@ async fn handshake(
 
 async fn connection(
     stream: TlsStream<Box<dyn Stream>>,
+    slot: OwnedSemaphorePermit,
     identity: Identity,
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
@@ -118,7 +118,7 @@ async fn connection(
     let speaks_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let service = hyper::service::service_fn(move |request| answer(router.clone(), identity.clone(), request));
     // hyper times the head of HTTP/1.1 requests, and nothing before HTTP/2's preface.
-    let stream = Deadlines::new(stream, speaks_h2.then_some(HEAD_DEADLINE), STALL_DEADLINE);
+    let stream = Deadlines::new(stream, speaks_h2.then_some(HEAD_DEADLINE), STALL_DEADLINE).taking(slot);
     let ended = match speaks_h2 {
         true => {
             let (builder, stream) = (builder().http2_only(), TokioIo::new(Gathered::new(stream)));

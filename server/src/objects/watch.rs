@@ -3,25 +3,29 @@
 use std::collections::VecDeque;
 use std::future::pending;
 use std::ops::Bound;
+use std::pin::Pin;
 use std::time::Duration;
 
 use api::Key;
 use api::kinds::Kind;
 use api::status::Status;
 use bytes::Bytes;
-use raft::{Change, Gone, HistoryError, News, Previous, State, Watcher};
-use tokio::time::{Instant, sleep_until};
+use raft::{Change, Gone, HistoryError, News, Previous, State, Store, Watcher};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Event, Object};
 use super::offer::Offer;
-use super::request::{Selection, Watch, WatchStart};
+use super::request::{Freshness, Selection, Watch, WatchStart};
 use super::{Objects, failure};
 
 /// Objects that are there at first are told in steps of so many.
 const INITIAL_STRIDE: usize = 128;
 /// Bookmarks come this often at most, while nothing else happens.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(30);
+/// A leader confirmed this replica so lately, or is asked to: for all watches together, and where nobody reads besides. The
+/// asking has its own deadline.
+const CONFIRMED_MAX: Duration = Duration::from_secs(5);
 
 impl Objects {
     pub async fn watch(&self, request: Watch) -> Result<Events, Status> {
@@ -45,6 +49,8 @@ impl Objects {
                 (None, state.revision(), Some(watcher))
             }
             WatchStart::After(revision) => {
+                // A replica that is cut off has all up to there, and would tell nothing more.
+                self.state(Freshness::Any).await?;
                 self.not_older_than(revision).await?;
                 let watcher = self.store.watch(prefix.clone(), revision);
                 let watcher = watcher.map_err(|gone| queue.push_back(too_old(&gone))).ok();
@@ -65,6 +71,7 @@ impl Objects {
             bookmark_due: now + BOOKMARK_INTERVAL,
             end: timeout.map(|timeout| now + timeout),
             ended: self.store.ended(),
+            cut_off: Box::pin(cut_off(self.store.clone())),
         })
     }
 }
@@ -94,6 +101,8 @@ pub struct Events {
     end: Option<Instant>,
     /// This replica applies nothing any more: the client goes on at another one, from where it is.
     ended: CancellationToken,
+    /// Nor does it hear of anything: the same.
+    cut_off: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 impl Events {
@@ -110,6 +119,7 @@ impl Events {
                 biased;
                 () = at(end) => self.finish(),
                 () = self.ended.cancelled() => self.finish(),
+                () = &mut self.cut_off => self.finish(),
                 () = at(due) => self.bookmark(),
                 news = watcher.next() => match news {
                     Ok(News::Changes(changes)) => changes.iter().for_each(|change| self.changed(change)),
@@ -196,6 +206,18 @@ impl Events {
 
 fn too_old(gone: &Gone) -> Event {
     Event::Error(Box::new(failure::too_old(gone)))
+}
+
+/// Returns when no leader confirms this replica any more. That it follows one tells nothing: it goes on following whom it does
+/// not hear, and a leader that nobody answers goes on leading.
+async fn cut_off(store: Store) {
+    loop {
+        sleep(CONFIRMED_MAX).await;
+        if let Err(why) = store.barrier_within(CONFIRMED_MAX).await {
+            tracing::debug!(%why, "a watch ends");
+            return;
+        }
+    }
 }
 
 async fn at(end: Option<Instant>) {

@@ -32,12 +32,14 @@ async fn upgrade(
         Protocol::WebSocket => {
             let handshake = websocket::Handshake::of(&mut request).await?;
             let tunnel = streams.open_exec(namespace, pod, &options).await?;
-            Ok(handshake.exec(options, tunnel))
+            Ok(handshake.exec(options, tunnel, streams.run.clone()))
         }
         Protocol::Spdy => {
             let handshake = spdy::Handshake::of(&mut request, &spdy::EXEC_PROTOCOLS)?;
             let tunnel = streams.open_exec(namespace, pod, &options).await?;
-            Ok(handshake.accept(|connection, version| spdy::exec(connection, version, options, tunnel)))
+            let run = streams.run.clone();
+            Ok(handshake
+                .accept(run.clone(), |connection, version| spdy::exec(connection, version, options, tunnel, run)))
         }
     }
 }

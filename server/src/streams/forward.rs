@@ -2,24 +2,26 @@
 //! streams, `data` and `error`, which belong together by their request id. Acts.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::Status;
 use axum::extract::Request;
-use axum::extract::ws::{Message, WebSocket};
 use axum::response::Response;
 use bytes::Bytes;
-use futures::{SinkExt as _, StreamExt as _};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use futures::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
+use super::carry::carry;
 use super::exec::{Protocol, protocol};
 use super::open::Streams;
 use super::spdy::{Connection, FORWARD_PROTOCOL, Frame, Handshake, Headers, REFUSED_STREAM, Sender};
-use super::{failure, websocket};
-use crate::sessions::{Ended, Output};
+use super::{failure, over, websocket};
+use crate::sessions::{Ended, Output, Tunnel};
 
 /// kubectl's name for SPDY/3.1 inside a WebSocket.
 const TUNNELLED: &str = "SPDY/3.1+portforward.k8s.io";
@@ -28,7 +30,7 @@ const FORWARDS_MAX: usize = 256;
 /// Pieces that wait for a port to take them.
 const PIECES_MAX: usize = 16;
 const BUFFER_BYTES: usize = 64 << 10;
-/// For the WebSocket's own close.
+/// At the end of the run, for telling the client.
 const LINGER_MAX: Duration = Duration::from_secs(3);
 
 /// Answers the whole request. Needs HTTP/1.1, as every upgrade.
@@ -42,7 +44,8 @@ async fn upgrade(streams: &Streams, namespace: &str, pod: &str, mut request: Req
         Protocol::Spdy => {
             let handshake = Handshake::of(&mut request, &[FORWARD_PROTOCOL])?;
             streams.check_forward(namespace, pod).await?;
-            Ok(handshake.accept(|connection, _| serve(connection, target)))
+            let run = streams.run.clone();
+            Ok(handshake.accept(run.clone(), |connection, _| target.serve(connection, run)))
         }
         Protocol::WebSocket => {
             let offered = websocket::offered(&request);
@@ -51,46 +54,35 @@ async fn upgrade(streams: &Streams, namespace: &str, pod: &str, mut request: Req
             }
             let upgrade = websocket::upgrade(&mut request).await?;
             streams.check_forward(namespace, pod).await?;
-            Ok(upgrade.protocols([TUNNELLED]).on_upgrade(|socket| async move {
+            let run = streams.run.clone();
+            Ok(upgrade.protocols([TUNNELLED]).on_upgrade(|socket| {
                 let (near, far) = tokio::io::duplex(BUFFER_BYTES);
-                tokio::join!(carry(socket, far), serve(Connection::over(near), target));
+                let (sink, messages) = socket.split();
+                let served = target.serve(Connection::over(near), run.clone());
+                over::within(run, async {
+                    tokio::join!(carry(messages, sink, far), served);
+                })
             }))
         }
     }
 }
 
-/// Bytes between a WebSocket's binary messages and a byte stream, until either side ends.
-async fn carry(socket: WebSocket, stream: DuplexStream) {
-    let (mut sink, mut messages) = socket.split();
-    let (mut read, mut write) = tokio::io::split(stream);
-    let inbound = async {
-        while let Some(Ok(message)) = messages.next().await {
-            match message {
-                Message::Binary(bytes) if write.write_all(&bytes).await.is_err() => break,
-                Message::Close(_) => break,
-                _ => {}
-            }
-        }
-        let _ = write.shutdown().await;
-    };
-    let outbound = async {
-        let mut buffer = vec![0; BUFFER_BYTES];
-        while let Ok(length @ 1..) = read.read(&mut buffer).await {
-            let message = Message::Binary(Bytes::copy_from_slice(&buffer[..length]));
-            if sink.send(message).await.is_err() {
-                return;
-            }
-        }
-        let _ = timeout(LINGER_MAX, sink.send(Message::Close(None))).await;
-    };
-    tokio::join!(inbound, outbound);
-}
-
-#[derive(Clone)]
 struct Target {
     streams: Streams,
     namespace: String,
     pod: String,
+}
+
+impl Target {
+    async fn serve(self, connection: Connection, run: CancellationToken) {
+        let target = Arc::new(self);
+        let pod = target.pod.clone();
+        let open = move |port| {
+            let target = target.clone();
+            async move { target.streams.open_port(&target.namespace, &target.pod, port).await }
+        };
+        serve(connection, &pod, open, run).await;
+    }
 }
 
 /// The streams of one connection to a port.
@@ -100,25 +92,44 @@ struct Pair {
     data: Option<u32>,
 }
 
-async fn serve(connection: Connection, target: Target) {
+/// A connection to a port, by the id of its data stream.
+struct Forward {
+    /// `None`: the client's half is closed.
+    pieces: Option<mpsc::Sender<Bytes>>,
+    /// The client has given the connection up.
+    reset: CancellationToken,
+}
+
+/// Until the client is gone, or the run is over. `open`: a connection to this port of the Pod.
+async fn serve<F>(
+    connection: Connection,
+    pod: &str,
+    open: impl Fn(u16) -> F + Clone + Send + 'static,
+    run: CancellationToken,
+) where
+    F: Future<Output = Result<Tunnel, Status>> + Send + 'static,
+{
     let (sender, mut receiver) = connection.split();
     let mut pairs: BTreeMap<(String, u16), Pair> = BTreeMap::new();
-    let mut pieces: BTreeMap<u32, mpsc::Sender<Bytes>> = BTreeMap::new();
-    let mut forwards = JoinSet::new();
+    let mut forwards: BTreeMap<u32, Forward> = BTreeMap::new();
+    let mut tasks = JoinSet::new();
+    let mut last = 0;
     loop {
         let frame = tokio::select! {
+            () = run.cancelled() => break,
             frame = receiver.next() => frame,
-            Some(done) = forwards.join_next() => {
+            Some(done) = tasks.join_next() => {
                 if let Ok(data) = done {
-                    pieces.remove(&data);
+                    forwards.remove(&data);
                 }
                 continue;
             }
         };
         match frame {
             Some(Frame::SynStream { id, headers, .. }) => {
+                last = id;
                 let ready = match read(&headers) {
-                    Some(stream) if forwards.len() < FORWARDS_MAX && pairs.len() < FORWARDS_MAX => {
+                    Some(stream) if tasks.len() < FORWARDS_MAX && pairs.len() < FORWARDS_MAX => {
                         if sender.reply(id).await.is_err() {
                             break;
                         }
@@ -132,37 +143,52 @@ async fn serve(connection: Connection, target: Target) {
                     }
                 };
                 if let Some((port, error, data)) = ready {
-                    let (piece, queue) = mpsc::channel(PIECES_MAX);
-                    pieces.insert(data, piece);
-                    forwards.spawn(forward(target.clone(), port, Ids { error, data }, sender.clone(), queue));
+                    let (piece, pieces) = mpsc::channel(PIECES_MAX);
+                    let reset = CancellationToken::new();
+                    forwards.insert(data, Forward { pieces: Some(piece), reset: reset.clone() });
+                    let (open, sender, run) = (open.clone(), sender.clone(), run.clone());
+                    let forward = Ending { pod: pod.to_owned(), port, error, data, sender: sender.clone(), reset, run };
+                    let tunnelled = async move { tunnel(open(port).await, data, &sender, pieces).await };
+                    tasks.spawn(forward.of(tunnelled));
                 }
             }
             Some(Frame::Data { id, fin, bytes }) => {
+                let Some(forward) = forwards.get_mut(&id) else { continue };
                 // What comes for a connection that has ended is dropped.
-                if let Some(piece) = pieces.get(&id)
-                    && !bytes.is_empty()
-                {
-                    let _ = piece.send(bytes).await;
+                if let Some(pieces) = forward.pieces.as_ref().filter(|_| !bytes.is_empty()) {
+                    let _ = pieces.send(bytes).await;
                 }
                 if fin {
-                    pieces.remove(&id);
+                    forward.pieces = None;
                 }
             }
-            Some(Frame::Reset { id, .. }) => drop(pieces.remove(&id)),
+            Some(Frame::Reset { id, .. }) => {
+                forget(&mut pairs, id);
+                if let Some(forward) = forwards.get(&id) {
+                    forward.reset.cancel();
+                }
+            }
             Some(_) => {}
             None => break,
         }
     }
-    // Dropping the forwards drops their tunnels.
+    if run.is_cancelled() {
+        let goodbye = async {
+            while tasks.join_next().await.is_some() {}
+            let _ = sender.go_away(last).await;
+        };
+        let _ = timeout(LINGER_MAX, goodbye).await;
+    }
+    // Dropping the tasks drops their tunnels.
 }
 
-struct Stream {
+struct Asked {
     request: String,
     port: u16,
     is_error: bool,
 }
 
-fn read(headers: &Headers) -> Option<Stream> {
+fn read(headers: &Headers) -> Option<Asked> {
     let text = |name: &str| headers.get(name).map(String::as_str);
     let port = text("port")?.parse().ok().filter(|&port| port != 0)?;
     let is_error = match text("streamtype")? {
@@ -170,11 +196,11 @@ fn read(headers: &Headers) -> Option<Stream> {
         "data" => false,
         _ => return None,
     };
-    Some(Stream { request: text("requestid").unwrap_or_default().to_owned(), port, is_error })
+    Some(Asked { request: text("requestid").unwrap_or_default().to_owned(), port, is_error })
 }
 
 /// Notes a stream; `Some((port, error, data))` when its pair is complete.
-fn join(pairs: &mut BTreeMap<(String, u16), Pair>, stream: Stream, id: u32) -> Option<(u16, u32, u32)> {
+fn join(pairs: &mut BTreeMap<(String, u16), Pair>, stream: Asked, id: u32) -> Option<(u16, u32, u32)> {
     let key = (stream.request, stream.port);
     let pair = pairs.entry(key.clone()).or_default();
     *(if stream.is_error { &mut pair.error } else { &mut pair.data }) = Some(id);
@@ -183,73 +209,76 @@ fn join(pairs: &mut BTreeMap<(String, u16), Pair>, stream: Stream, id: u32) -> O
     Some((key.1, error, data))
 }
 
-struct Ids {
-    error: u32,
-    data: u32,
+/// Half of a pair that the client has reset waits for no other half.
+fn forget(pairs: &mut BTreeMap<(String, u16), Pair>, id: u32) {
+    pairs.retain(|_, pair| ![pair.error, pair.data].contains(&Some(id)));
 }
 
-/// One connection to a port, to its end. Returns the id of its data stream.
-async fn forward(target: Target, port: u16, ids: Ids, sender: Sender, mut pieces: mpsc::Receiver<Bytes>) -> u32 {
-    let failed = match target.streams.open_port(&target.namespace, &target.pod, port).await {
-        Err(status) => Some(status.message),
-        Ok(tunnel) => {
-            let (input, mut output) = tunnel.split();
-            let inbound = async {
-                while let Some(bytes) = pieces.recv().await {
-                    if input.stdin(bytes).await.is_err() {
-                        break;
-                    }
-                }
-                let _ = input.stdin_end().await;
-                std::future::pending().await
-            };
-            let outbound = async {
-                loop {
-                    match output.next().await {
-                        Some(Output::Stdout(bytes) | Output::Stderr(bytes)) => {
-                            sender.data(ids.data, bytes, false).await.ok()?;
-                        }
-                        Some(Output::End(Ended::Failed(error))) => return Some(error),
-                        Some(Output::End(Ended::Exited(_))) | None => return None,
-                    }
-                }
-            };
-            tokio::select! {
-                failed = outbound => failed,
-                never = inbound => never,
+/// How one connection to a port ends.
+struct Ending {
+    pod: String,
+    port: u16,
+    error: u32,
+    data: u32,
+    sender: Sender,
+    reset: CancellationToken,
+    run: CancellationToken,
+}
+
+impl Ending {
+    /// Of what goes through the tunnel, which says why it failed. Returns the id of the data stream.
+    async fn of(self, tunnelled: impl Future<Output = Option<String>>) -> u32 {
+        let failed = tokio::select! {
+            failed = tunnelled => failed,
+            () = self.run.cancelled() => Some(over::WHY.to_owned()),
+            () = self.reset.cancelled() => None,
+        };
+        let Ending { pod, port, error, data, sender, reset, .. } = self;
+        let told = failed.map(|failed| format!("error forwarding port {port} to pod {pod}: {failed}"));
+        // A client that is gone needs no end, nor does a stream that it has reset.
+        if !reset.is_cancelled() {
+            let _ = sender.data(data, Bytes::new(), true).await;
+        }
+        let _ = sender.data(error, told.unwrap_or_default().into(), true).await;
+        data
+    }
+}
+
+/// Between the client and a port, to the end; then why it failed, if it did.
+async fn tunnel(
+    opened: Result<Tunnel, Status>,
+    data: u32,
+    sender: &Sender,
+    mut pieces: mpsc::Receiver<Bytes>,
+) -> Option<String> {
+    let (input, mut output) = match opened {
+        Ok(tunnel) => tunnel.split(),
+        Err(status) => return Some(status.message),
+    };
+    let inbound = async {
+        while let Some(bytes) = pieces.recv().await {
+            if input.stdin(bytes).await.is_err() {
+                break;
+            }
+        }
+        let _ = input.stdin_end().await;
+        std::future::pending().await
+    };
+    let outbound = async {
+        loop {
+            match output.next().await {
+                Some(Output::Stdout(bytes) | Output::Stderr(bytes)) => sender.data(data, bytes, false).await.ok()?,
+                Some(Output::End(Ended::Failed(error))) => return Some(error),
+                Some(Output::End(Ended::Exited(_))) | None => return None,
             }
         }
     };
-    let told = failed.map(|error| format!("error forwarding port {port} to pod {}: {error}", target.pod));
-    // A client that is gone needs no end.
-    let _ = sender.data(ids.data, Bytes::new(), true).await;
-    let _ = sender.data(ids.error, told.unwrap_or_default().into(), true).await;
-    ids.data
+    tokio::select! {
+        failed = outbound => failed,
+        never = inbound => never,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn stream(kind: &str, request: &str, port: &str) -> Option<Stream> {
-        let pairs = [("streamtype", kind), ("requestid", request), ("port", port)];
-        read(&pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect())
-    }
-
-    #[test]
-    fn streams_pair_up_by_request() {
-        let mut pairs = BTreeMap::new();
-        assert_eq!(join(&mut pairs, stream("error", "0", "80").unwrap(), 1), None);
-        assert_eq!(join(&mut pairs, stream("error", "1", "80").unwrap(), 3), None);
-        assert_eq!(join(&mut pairs, stream("data", "0", "80").unwrap(), 5), Some((80, 1, 5)));
-        assert_eq!(join(&mut pairs, stream("data", "1", "80").unwrap(), 7), Some((80, 3, 7)));
-        assert!(pairs.is_empty());
-    }
-
-    #[test]
-    fn streams_that_make_no_sense_are_refused() {
-        for (kind, port) in [("data", "0"), ("data", "99999"), ("data", ""), ("stdin", "80")] {
-            assert!(stream(kind, "0", port).is_none(), "{kind} {port}");
-        }
-    }
-}
+#[path = "forward_tests.rs"]
+mod tests;

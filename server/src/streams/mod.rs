@@ -4,11 +4,13 @@
 //! - `container`: which container is meant, and can its logs be had (pure);
 //! - `open`: from a Pod to a tunnel, for REST and gRPC alike;
 //! - `ending`: how the end of a command is told (pure);
+//! - `over`: the end of a replica's run;
 //! - `log`, `exec`, `forward`: the handlers of the Pod's subresources;
-//! - `websocket`, `spdy`: the two protocols that kubectl upgrades to.
+//! - `websocket`, `spdy`: the two protocols that kubectl upgrades to; `carry`: the one inside the other.
 //!
 //! Authorization is done before: nothing here asks who the caller is.
 
+mod carry;
 mod container;
 mod ending;
 mod exec;
@@ -16,6 +18,7 @@ mod forward;
 mod log;
 mod open;
 mod options;
+mod over;
 mod spdy;
 mod websocket;
 

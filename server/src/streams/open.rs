@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 use proto::session::open_tunnel::Request;
 use proto::session::{Exec, Logs, PortForward};
 use raft::Store;
+use tokio_util::sync::CancellationToken;
 
 use super::container;
 use super::options::{ExecOptions, LogOptions};
@@ -15,13 +16,15 @@ use crate::sessions::{Sessions, Tunnel};
 pub struct Streams {
     store: Store,
     sessions: Sessions,
+    /// Cancelled at the end of the run that the store and the sessions are of.
+    pub(super) run: CancellationToken,
 }
 
 const PODS: Resource = Resource { group: "", plural: "pods" };
 
 impl Streams {
-    pub fn new(store: Store, sessions: Sessions) -> Streams {
-        Streams { store, sessions }
+    pub fn new(store: Store, sessions: Sessions, run: CancellationToken) -> Streams {
+        Streams { store, sessions, run }
     }
 
     /// `None`: the Pod has no node yet, so its log is empty.

@@ -14,10 +14,11 @@ use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
 use http::header;
 use serde::Deserialize;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
 
-use super::ending;
 use super::options::ExecOptions;
+use super::{ending, over};
 use crate::sessions::{Output, Tunnel, TunnelReceiver, TunnelSender};
 
 const STDIN: u8 = 0;
@@ -73,14 +74,14 @@ impl Handshake {
         Ok(Handshake { upgrade: upgrade(request).await?, dialect })
     }
 
-    /// Answers 101, and runs the stream in a task of its own.
-    pub fn exec(self, options: ExecOptions, tunnel: Tunnel) -> Response {
+    /// Answers 101, and runs the stream in a task of its own, which ends with the `run`.
+    pub fn exec(self, options: ExecOptions, tunnel: Tunnel, run: CancellationToken) -> Response {
         let dialect = self.dialect;
         let upgrade = match dialect.name {
             "" => self.upgrade,
             name => self.upgrade.protocols([name]),
         };
-        upgrade.on_upgrade(move |socket| run(socket, dialect, options, tunnel))
+        upgrade.on_upgrade(move |socket| over::within(run.clone(), serve(socket, dialect, options, tunnel, run)))
     }
 }
 
@@ -99,6 +100,14 @@ pub async fn upgrade(request: &mut Request) -> Result<WebSocketUpgrade, Status> 
     Ok(upgrade.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX))
 }
 
+/// When to ping, the first time after a while.
+pub fn pings() -> Interval {
+    let mut pings = interval(PING_INTERVAL);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pings.reset();
+    pings
+}
+
 fn choose(offered: &[String]) -> Option<Dialect> {
     if offered.is_empty() {
         return Some(NAMELESS);
@@ -106,12 +115,12 @@ fn choose(offered: &[String]) -> Option<Dialect> {
     DIALECTS.into_iter().find(|dialect| offered.iter().any(|name| name == dialect.name))
 }
 
-async fn run(socket: WebSocket, dialect: Dialect, options: ExecOptions, tunnel: Tunnel) {
+async fn serve(socket: WebSocket, dialect: Dialect, options: ExecOptions, tunnel: Tunnel, run: CancellationToken) {
     let (sink, stream) = socket.split();
     let (sender, receiver) = tunnel.split();
     let mut inbound = std::pin::pin!(receive(stream, dialect, options.stdin, sender));
     let told = {
-        let mut outbound = std::pin::pin!(send(sink, dialect, &options, receiver));
+        let mut outbound = std::pin::pin!(send(sink, dialect, &options, receiver, &run));
         tokio::select! {
             sink = &mut outbound => sink,
             // The client is gone: dropping the tunnel tells the agent.
@@ -133,10 +142,9 @@ async fn send(
     dialect: Dialect,
     options: &ExecOptions,
     mut receiver: TunnelReceiver,
+    run: &CancellationToken,
 ) -> Option<SplitSink<WebSocket, Message>> {
-    let mut ping = interval(PING_INTERVAL);
-    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ping.reset();
+    let mut ping = pings();
     let lowest = match options {
         ExecOptions { stdout: true, .. } => STDOUT,
         ExecOptions { stderr: true, .. } => STDERR,
@@ -146,7 +154,7 @@ async fn send(
     sink.send(message(dialect, lowest, &[])).await.ok()?;
     loop {
         let output = tokio::select! {
-            output = receiver.next() => output?,
+            output = over::next(&mut receiver, run) => output?,
             _ = ping.tick() => {
                 sink.send(Message::Ping(Bytes::new())).await.ok()?;
                 continue;

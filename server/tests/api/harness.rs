@@ -75,7 +75,7 @@ impl Replica {
         let shutdown = CancellationToken::new();
         let doors = Doors {
             objects,
-            streams: Streams::new(store.clone(), sessions),
+            streams: Streams::new(store.clone(), sessions, shutdown.clone()),
             store: store.clone(),
             env: env.clone(),
             metrics: Metrics::new(),

@@ -94,6 +94,18 @@ async fn list(objects: &Objects, limit: usize, continue_token: &str, freshness: 
     objects.list(List { target, selection, limit, continue_token: continue_token.into(), freshness, user }).await
 }
 
+fn watch(start: WatchStart) -> Watch {
+    Watch {
+        target: config_maps(),
+        selection: Selection::default(),
+        start,
+        bookmarks: false,
+        initial_end: false,
+        timeout: None,
+        user: Identity::system("test"),
+    }
+}
+
 #[tokio::test]
 async fn a_list_goes_on_at_a_replica_that_is_behind() {
     let replicas = Replicas::start().await;
@@ -145,16 +157,34 @@ async fn a_read_of_any_revision_costs_no_round_and_is_refused_on_a_replica_that_
     tokio::time::sleep_until(confirmed + STALE_MAX).await;
     let refused = names().await.unwrap_err();
     assert_eq!((refused.code, refused.reason.as_str()), (503, "ServiceUnavailable"));
-    let watch = Watch {
-        target: config_maps(),
-        selection: Selection::default(),
-        start: WatchStart::Present(Freshness::Any),
-        bookmarks: false,
-        initial_end: false,
-        timeout: None,
-        user: Identity::system("test"),
-    };
-    assert_eq!(follower.watch(watch).await.err().expect("refused").code, 503);
+    let had = store.state().revision();
+    for start in [WatchStart::Present(Freshness::Any), WatchStart::After(had)] {
+        assert_eq!(follower.watch(watch(start)).await.err().expect("refused").code, 503, "{start:?}");
+    }
+    assert!(list(&follower, 0, "", Freshness::NotOlderThan(had)).await.is_ok(), "a promise about a revision");
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_where_a_leader_confirms_it_and_ends_where_none_does() {
+    let replicas = Replicas::start().await;
+    let (leader, _) = replicas.both();
+    make_namespaces(&leader).await;
+    let store = replicas.follower();
+    let follower = Objects::new(store.clone(), Env::real());
+    let first = list(&follower, 0, "", Freshness::Newest).await.unwrap().revision;
+    let before = store.metrics().barriers.load(Relaxed);
+    let mut events = follower.watch(watch(WatchStart::After(first))).await.unwrap();
+    assert_eq!(store.metrics().barriers.load(Relaxed), before, "a read stands for it");
+    // Longer than it takes to look whether a leader is there.
+    assert!(timeout(Duration::from_secs(6), events.next()).await.is_err(), "nothing happens");
+    create(&leader, "a").await;
+    let event = timeout(DEADLINE, events.next()).await.expect("it is told");
+    assert!(matches!(event, Some(Event::Added(_))), "{event:?}");
+    for other in replicas.stores.iter().filter(|other| other.id() != store.id()) {
+        other.kill().await;
+    }
+    let end = timeout(DEADLINE, events.next()).await.expect("it ends");
+    assert!(end.is_none(), "without an error: {end:?}");
 }
 
 #[tokio::test]
@@ -174,19 +204,10 @@ async fn only_a_replica_that_knows_all_there_is_says_that_a_revision_is_too_larg
     }
     let token = format!(r#"{{"rv":{future},"after":"a"}}"#);
     let token = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(token);
-    let watch = Watch {
-        target: config_maps(),
-        selection: Selection::default(),
-        start: WatchStart::After(future),
-        bookmarks: false,
-        initial_end: false,
-        timeout: None,
-        user: Identity::system("test"),
-    };
     let (listed, gone_on, watched) = tokio::join!(
         list(&follower, 0, "", Freshness::NotOlderThan(future)),
         list(&follower, 1, &token, Freshness::Newest),
-        follower.watch(watch),
+        follower.watch(watch(WatchStart::After(future))),
     );
     for refused in [listed.err(), gone_on.err(), watched.err()] {
         let refused = refused.expect("another may be that far");
@@ -256,16 +277,7 @@ async fn a_watch_whose_client_takes_nothing_gives_up_what_it_began_with() {
     for n in 0..300 {
         create(&objects, &format!("m{n}")).await;
     }
-    let watch = Watch {
-        target: config_maps(),
-        selection: Selection::default(),
-        start: WatchStart::Present(Freshness::Newest),
-        bookmarks: false,
-        initial_end: false,
-        timeout: None,
-        user: Identity::system("test"),
-    };
-    let mut events = objects.watch(watch).await.unwrap();
+    let mut events = objects.watch(watch(WatchStart::Present(Freshness::Newest))).await.unwrap();
     assert!(matches!(events.next().await, Some(Event::Added(_))));
     pause();
     for _ in 0..70 {

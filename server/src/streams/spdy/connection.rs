@@ -1,10 +1,12 @@
 //! Frames over a byte stream. Acts: one task writes, the holder of the receiver reads.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use super::frame::{Decoder, Encoder, Frame};
 use super::headers::Headers;
@@ -14,6 +16,9 @@ const FRAMES_MAX: usize = 16;
 /// A data frame of ours carries at most this much.
 const DATA_BYTES_MAX: usize = 32 << 10;
 const READ_BYTES: usize = 32 << 10;
+/// Keeps what stands between from taking a silent connection for dead, and the kernel from waiting for a client that has
+/// vanished.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The server's side of a connection.
 pub struct Connection {
@@ -58,7 +63,16 @@ impl Connection {
 
 async fn write_all(mut write: impl AsyncWrite + Unpin, mut frames: mpsc::Receiver<Frame>) -> io::Result<()> {
     let (mut encoder, mut out, mut batch) = (Encoder::default(), Vec::new(), Vec::new());
-    while frames.recv_many(&mut batch, FRAMES_MAX).await > 0 {
+    let mut ping = 0u32;
+    loop {
+        tokio::select! {
+            received = frames.recv_many(&mut batch, FRAMES_MAX) => if received == 0 { break },
+            () = sleep(PING_INTERVAL) => {
+                // The server's are even.
+                ping = ping.wrapping_add(2);
+                batch.push(Frame::Ping(ping));
+            }
+        }
         out.clear();
         for frame in batch.drain(..) {
             encoder.encode(&frame, &mut out);
@@ -125,5 +139,23 @@ impl Receiver {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_connection_is_pinged() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let connection = Connection::over(server);
+        let mut decoder = Decoder::default();
+        for id in [2, 4] {
+            client.read_buf(decoder.buffer()).await.unwrap();
+            assert_eq!(decoder.next(), Ok(Some(Frame::Ping(id))));
+        }
+        drop(connection);
+        assert_eq!(client.read_buf(decoder.buffer()).await.unwrap(), 0, "it is closed");
     }
 }

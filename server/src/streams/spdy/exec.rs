@@ -5,13 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::connection::{Closed, Connection, Receiver, Sender};
 use super::frame::{Frame, REFUSED_STREAM};
 use crate::sessions::{Output, Tunnel, TunnelReceiver, TunnelSender};
-use crate::streams::ending;
 use crate::streams::options::ExecOptions;
 use crate::streams::websocket::TerminalSize;
+use crate::streams::{ending, over};
 
 /// For the client to make its streams.
 const STREAMS_MAX: Duration = Duration::from_secs(30);
@@ -52,14 +53,20 @@ impl Ids {
     }
 }
 
-/// Runs to the end. `version`: the sub-protocol that was agreed on.
-pub async fn exec(connection: Connection, version: &'static str, options: ExecOptions, tunnel: Tunnel) {
+/// Runs to the end, or to that of the `run`. `version`: the sub-protocol that was agreed on.
+pub async fn exec(
+    connection: Connection,
+    version: &'static str,
+    options: ExecOptions,
+    tunnel: Tunnel,
+    run: CancellationToken,
+) {
     let (sender, receiver) = connection.split();
     let (input, output) = tunnel.split();
     let (ids, known) = watch::channel(Ids::default());
     let mut inbound = std::pin::pin!(receive(receiver, sender.clone(), ids, &options, input));
     let told = {
-        let mut outbound = std::pin::pin!(send(&sender, known, version, &options, output));
+        let mut outbound = std::pin::pin!(send(&sender, known, version, &options, output, &run));
         tokio::select! {
             told = &mut outbound => told,
             // The client is gone: dropping the tunnel tells the agent.
@@ -79,9 +86,10 @@ async fn send(
     version: &str,
     options: &ExecOptions,
     mut output: TunnelReceiver,
+    run: &CancellationToken,
 ) -> Result<u32, Closed> {
     let ids = complete(&mut known, options).await?;
-    while let Some(next) = output.next().await {
+    while let Some(next) = over::next(&mut output, run).await {
         match (next, ids) {
             (Output::Stdout(bytes), Ids { stdout: Some(id), .. }) => sender.data(id, bytes, false).await?,
             (Output::Stderr(bytes), Ids { stderr: Some(id), .. }) => sender.data(id, bytes, false).await?,
@@ -92,8 +100,9 @@ async fn send(
                 }
                 let last = if version.starts_with("v4") { ending::status(&ended) } else { ending::text(&ended) };
                 sender.data(id, last.into(), true).await?;
+                break;
             }
-            (Output::End(_), _) => {}
+            (Output::End(_), _) => break,
         }
     }
     Ok(ids.last)

@@ -11,8 +11,10 @@ use http::{HeaderValue, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
+use crate::streams::over;
 
 /// Exec and attach, newest first. A client that names none speaks the oldest.
 pub const EXEC_PROTOCOLS: [&str; 4] = ["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"];
@@ -52,19 +54,23 @@ impl Handshake {
         Ok(Handshake { upgrade: hyper::upgrade::on(request), protocol })
     }
 
-    /// Answers 101, and runs what `serve` makes in a task of its own.
-    pub fn accept<F>(self, serve: impl FnOnce(Connection, &'static str) -> F + Send + 'static) -> Response
+    /// Answers 101, and runs what `serve` makes in a task of its own, which ends with the `run`.
+    pub fn accept<F>(
+        self,
+        run: CancellationToken,
+        serve: impl FnOnce(Connection, &'static str) -> F + Send + 'static,
+    ) -> Response
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let Handshake { upgrade, protocol } = self;
-        tokio::spawn(async move {
+        tokio::spawn(over::within(run, async move {
             match timeout(UPGRADE_MAX, upgrade).await {
                 Ok(Ok(upgraded)) => serve(Connection::over(TokioIo::new(upgraded)), protocol).await,
                 Ok(Err(error)) => tracing::debug!(%error, "an upgrade to SPDY/3.1 failed"),
                 Err(_) => tracing::debug!("an upgrade to SPDY/3.1 did not come about in time"),
             }
-        });
+        }));
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();

@@ -18,6 +18,8 @@ mod headers;
 
 pub use connection::{Connection, Sender};
 pub use exec::exec;
+#[cfg(test)]
+pub use frame::{Decoder, Encoder};
 pub use frame::{Frame, REFUSED_STREAM};
 pub use handshake::{EXEC_PROTOCOLS, FORWARD_PROTOCOL, Handshake};
 pub use headers::Headers;

@@ -1,0 +1,115 @@
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+use super::*;
+use crate::streams::spdy::{Decoder, Encoder};
+
+/// The client's side.
+struct Client {
+    stream: DuplexStream,
+    encoder: Encoder,
+    decoder: Decoder,
+}
+
+impl Client {
+    async fn send(&mut self, frame: Frame) {
+        let mut out = Vec::new();
+        self.encoder.encode(&frame, &mut out);
+        self.stream.write_all(&out).await.unwrap();
+    }
+
+    /// A stream of a pair, once it is accepted.
+    async fn open(&mut self, id: u32, kind: &str, request: &str) {
+        self.send(Frame::SynStream { id, fin: false, headers: headers(kind, request, "80") }).await;
+        let answer = self.next().await.expect("an answer");
+        assert!(matches!(answer, Frame::SynReply { id: accepted, .. } if accepted == id), "{answer:?}");
+    }
+
+    /// `None`: the server has closed.
+    async fn next(&mut self) -> Option<Frame> {
+        loop {
+            match self.decoder.next().unwrap() {
+                Some(Frame::Ping(_)) => {}
+                Some(frame) => return Some(frame),
+                None => match self.stream.read_buf(self.decoder.buffer()).await.unwrap() {
+                    0 => return None,
+                    _ => continue,
+                },
+            }
+        }
+    }
+}
+
+/// A client of a server whose ports are never reached.
+fn begun(run: &CancellationToken) -> (Client, tokio::task::JoinHandle<()>) {
+    let (near, far) = tokio::io::duplex(BUFFER_BYTES);
+    let run = run.clone();
+    let open = |_| std::future::pending::<Result<Tunnel, Status>>();
+    let served = tokio::spawn(async move { serve(Connection::over(far), "web", open, run).await });
+    (Client { stream: near, encoder: Encoder::default(), decoder: Decoder::default() }, served)
+}
+
+fn fin(id: u32, text: &str) -> Option<Frame> {
+    Some(Frame::Data { id, fin: true, bytes: text.to_owned().into() })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_ends_when_its_data_stream_is_reset() {
+    let run = CancellationToken::new();
+    let (mut client, _served) = begun(&run);
+    client.open(1, "error", "0").await;
+    client.open(3, "data", "0").await;
+    client.send(Frame::Data { id: 3, fin: true, bytes: "hello".into() }).await;
+    client.send(Frame::Reset { id: 3, status: 5 }).await;
+    assert_eq!(client.next().await, fin(1, ""), "the client waits for that");
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_pairs_that_were_reset_take_no_room() {
+    let run = CancellationToken::new();
+    let (mut client, _served) = begun(&run);
+    for n in 0..=FORWARDS_MAX as u32 {
+        client.open(2 * n + 1, "error", &n.to_string()).await;
+        client.send(Frame::Reset { id: 2 * n + 1, status: 5 }).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_is_told_and_ended_at_the_end_of_the_run() {
+    let run = CancellationToken::new();
+    let (mut client, served) = begun(&run);
+    client.open(1, "error", "0").await;
+    client.open(3, "data", "0").await;
+    run.cancel();
+    assert_eq!(client.next().await, fin(3, ""));
+    let why = "error forwarding port 80 to pod web: the replica that the stream went through ends its run";
+    assert_eq!(client.next().await, fin(1, why));
+    assert_eq!(client.next().await, Some(Frame::GoAway { last: 3 }));
+    assert_eq!(client.next().await, None);
+    served.await.unwrap();
+}
+
+fn stream(kind: &str, request: &str, port: &str) -> Option<Asked> {
+    read(&headers(kind, request, port))
+}
+
+fn headers(kind: &str, request: &str, port: &str) -> Headers {
+    let pairs = [("streamtype", kind), ("requestid", request), ("port", port)];
+    pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
+#[test]
+fn streams_pair_up_by_request() {
+    let mut pairs = BTreeMap::new();
+    assert_eq!(join(&mut pairs, stream("error", "0", "80").unwrap(), 1), None);
+    assert_eq!(join(&mut pairs, stream("error", "1", "80").unwrap(), 3), None);
+    assert_eq!(join(&mut pairs, stream("data", "0", "80").unwrap(), 5), Some((80, 1, 5)));
+    assert_eq!(join(&mut pairs, stream("data", "1", "80").unwrap(), 7), Some((80, 3, 7)));
+    assert!(pairs.is_empty());
+}
+
+#[test]
+fn streams_that_make_no_sense_are_refused() {
+    for (kind, port) in [("data", "0"), ("data", "99999"), ("data", ""), ("stdin", "80")] {
+        assert!(stream(kind, "0", port).is_none(), "{kind} {port}");
+    }
+}
