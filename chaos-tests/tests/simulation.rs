@@ -99,7 +99,7 @@ fn a_replica_that_is_filled_by_a_snapshot_goes_on_from_there() {
 /// Docs/chaos.md tells what each of them found.
 #[test]
 fn other_seeds_that_once_found_a_bug_find_none() {
-    [401, 10345, 21327, 140083, 141071, 201781].map(|seed| pinned(Subject::Store, seed));
+    [401, 10345, 21327, 140083, 141071, 201781].into_iter().for_each(|seed| pinned(Subject::Store, seed));
 }
 
 /// Seed 6: a node was called silent just as its agent was back; its Pod stayed unready though it ran.

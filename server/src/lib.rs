@@ -26,4 +26,4 @@ pub mod sessions;
 pub mod streams;
 
 pub use config::{Config, Member};
-pub use run::{End, Error, run, run_with};
+pub use run::{Error, run, run_on};

@@ -55,8 +55,7 @@ const TAKEN_PAUSE: Duration = Duration::from_secs(1);
 const TOLD_MAX: Duration = Duration::from_secs(1);
 
 /// Why a run of a replica has ended.
-#[derive(Debug, PartialEq, Eq)]
-pub enum End {
+enum End {
     /// It was told to.
     Told,
     /// It has found this damage in its data, and is to be run again at once.
@@ -66,10 +65,20 @@ pub enum End {
 /// Runs one replica until `shutdown`, or until it cannot begin. A leader hands the leadership over before it ends. One
 /// that finds damage in its data begins anew, as after a restart.
 pub async fn run(config: Config, env: Env, shutdown: CancellationToken) -> Result<(), Error> {
+    run_on(config, env, shutdown, Store::open).await
+}
+
+/// The same with the stores that `open` opens, one for each run: on another disk.
+pub async fn run_on<F: Future<Output = Result<Store, OpenError>>>(
+    config: Config,
+    env: Env,
+    shutdown: CancellationToken,
+    open: impl Fn(raft::Config, Env) -> F,
+) -> Result<(), Error> {
     let (mut renewals, mut ended) = (Renewals::default(), None);
     loop {
         let stop = shutdown.child_token();
-        match run_with(config.clone(), renewals.clone(), env.clone(), stop, Store::open).await {
+        match once(config.clone(), renewals.clone(), env.clone(), stop, &open).await {
             Ok(End::Told) => return Ok(()),
             Ok(End::Damaged(_)) if shutdown.is_cancelled() => return Ok(()),
             Ok(End::Damaged(damage)) => {
@@ -87,13 +96,13 @@ pub async fn run(config: Config, env: Env, shutdown: CancellationToken) -> Resul
     }
 }
 
-/// One run, with a store that `open` opens: on another disk. `renewals`: what became of earlier ones.
-pub async fn run_with<F: Future<Output = Result<Store, OpenError>>>(
+/// One run. `renewals`: what became of earlier ones.
+async fn once<F: Future<Output = Result<Store, OpenError>>>(
     config: Config,
     renewals: Renewals,
     env: Env,
     shutdown: CancellationToken,
-    open: impl FnOnce(raft::Config, Env) -> F,
+    open: &impl Fn(raft::Config, Env) -> F,
 ) -> Result<End, Error> {
     let identity = |name: &str, authority: &str| {
         let dir = config.pki.display().to_string();

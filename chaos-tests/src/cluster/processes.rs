@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use node::runtime::fake::Fake;
 use proto::seam::Env;
-use raft::{Renewals, Store};
-use server::End;
+use raft::{OpenError, Store};
 
 use super::seen::Shared;
 use super::setting;
@@ -21,47 +20,42 @@ const RESTART: Duration = Duration::from_secs(1);
 pub async fn replica(dir: PathBuf, host: HostId, platters: Platters, env: Env, shared: Shared) {
     let env = setting::marked(env, host);
     supervise(&dir, host, &shared, || async {
-        let mut renewals = Renewals::default();
-        // As `server::run` does it.
-        loop {
-            match run(&dir, host, renewals.clone(), &platters, &env, &shared).await? {
-                End::Told => return Ok::<_, server::Error>(()),
-                End::Damaged(damage) => {
-                    shared.note(format_args!("host {host} begins anew: {damage}"));
-                    shared.lock().renewals += 1;
-                    renewals.begin(damage);
-                }
-            }
-        }
+        let open = |config, env| open(host, platters.clone(), config, env, shared.clone());
+        let (config, stop) = (setting::replica(&dir, host), shared.stop.child_token());
+        let ended = server::run_on(config, env.clone(), stop, open).await;
+        take_leave(host, &shared);
+        ended
     })
     .await;
 }
 
-async fn run(
-    dir: &Path,
+/// The store of one run, after that of the one before where the replica begins anew.
+async fn open(
     host: HostId,
-    renewals: Renewals,
-    platters: &Platters,
-    env: &Env,
-    shared: &Shared,
-) -> Result<End, server::Error> {
+    platters: Platters,
+    mut config: raft::Config,
+    env: Env,
+    shared: Shared,
+) -> Result<Store, OpenError> {
+    take_leave(host, &shared);
+    if config.renewals.count > 0 {
+        shared.note(format_args!("host {host} begins anew"));
+        shared.lock().renewals += 1;
+    }
+    if shared.rots {
+        config.timing.scrub = SCRUB;
+    }
     // As in a crash, of what the run before has not synced only a beginning is there.
     platters.crash();
-    let (disk, opened) = (platters.open(), shared.clone());
-    let open = move |mut config: raft::Config, env| async move {
-        if opened.rots {
-            config.timing.scrub = SCRUB;
-        }
-        let store = Store::open_on(disk, config, env).await?;
-        opened.lock().stores.insert(host, store.clone());
-        Ok(store)
-    };
-    let (config, stop) = (setting::replica(dir, host), shared.stop.child_token());
-    let ended = server::run_with(config, renewals, env.clone(), stop, open).await;
+    let store = Store::open_on(platters.open(), config, env).await?;
+    shared.lock().stores.insert(host, store.clone());
+    Ok(store)
+}
+
+/// One that begins anew to be rid of damage has told nobody yet.
+fn take_leave(host: HostId, shared: &Shared) {
     let store = shared.lock().stores.remove(&host);
-    // One that begins anew to be rid of damage has told nobody yet.
     store.iter().for_each(|store| shared.hear_diagnosis(store));
-    ended
 }
 
 pub async fn agent(dir: PathBuf, host: HostId, engine: Fake, env: Env, shared: Shared) {

@@ -110,7 +110,7 @@ mod tests {
         let config = sessions::Config { cluster_id: "test".into(), epoch: 0, roster, standing };
         let doors = Doors {
             objects: Objects::new(store.clone(), env.clone()),
-            streams: Streams::new(store.clone(), Sessions::new(config, env.clone())),
+            streams: Streams::new(store.clone(), Sessions::new(config, env.clone()), CancellationToken::new()),
             store: store.clone(),
             env,
             metrics: Metrics::default(),
