@@ -20,7 +20,7 @@ say "Known bugs"
 cargo build --locked -q --workspace --features kontiki-chaos-tests/mutants --bin chaos
 "$CARGO_TARGET_DIR/debug/chaos" --mutants --seeds 60 --except VoteBeforeSync,TwoAreAMajority,SnapshotMetaBeforeData,\
 PurgedUnderReader,TruncationForgotten,MarkIgnored,ForgetfulVotes,ForgetfulFounds,UncommittedMembersShown,OvertakenStreamGoesOn,\
-ReliedGoesBack,OddServes,BeginsAnewUnasked
+ReliedGoesBack,OddServes,BeginsAnewUnasked,DamagedWaitForEachOther
 
 say "Tests"
 cargo nextest run --workspace --locked -E 'not binary(e2e)'

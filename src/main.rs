@@ -54,6 +54,9 @@ struct ConfigFile {
     config: PathBuf,
 }
 
+/// What a shell shows of a process that the signal ended.
+const SIGPIPE_EXIT: i32 = 128 + 13;
+
 type Failure = Box<dyn std::error::Error>;
 
 /// Takes less of a busy replica's processor time than glibc's, and 1 to 2 MiB more when idle (ADR 16).
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
     if is_pause(std::env::args_os().skip(1)) {
         return finish(pause::run().map_err(Failure::from));
     }
+    end_where_nobody_reads();
     proto::tls::install_provider();
     let outcome = match Command::parse().verb {
         Verb::Client(verb) => return client::cli::run(verb),
@@ -78,6 +82,18 @@ fn main() -> ExitCode {
         Verb::DemoWeb(args) => demo_web::run(args).map_err(Failure::from),
     };
     finish(outcome)
+}
+
+/// `kontiki … | head`: who has read enough is gone, and no panic of ours has to be told of it.
+fn end_where_nobody_reads() {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let why = panic.payload_as_str().unwrap_or_default();
+        if why.starts_with("failed printing to stdout") && why.contains("Broken pipe") {
+            std::process::exit(SIGPIPE_EXIT);
+        }
+        told(panic);
+    }));
 }
 
 fn is_pause(arguments: impl Iterator<Item = std::ffi::OsString>) -> bool {

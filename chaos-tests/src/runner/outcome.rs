@@ -87,6 +87,11 @@ impl Totals {
         let mut other = other.clone();
         self.fields().into_iter().zip(other.fields()).for_each(|(sum, more)| *sum += *more);
     }
+
+    /// What follows from all changes is judged only where all are known, and that was in too few of many runs.
+    pub fn is_hollow(&self) -> bool {
+        self.runs >= 10 && self.whole * 10 < self.runs * 9
+    }
 }
 
 impl Outcome {
