@@ -26,6 +26,8 @@ impl Client {
 
     /// `None`: the server has closed.
     async fn next(&mut self) -> Option<Frame> {
+        // Data comes out in pieces where the buffer has no room for all of it.
+        self.decoder.buffer().reserve(BUFFER_BYTES);
         loop {
             match self.decoder.next().unwrap() {
                 Some(Frame::Ping(_)) => {}
