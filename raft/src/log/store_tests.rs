@@ -15,7 +15,7 @@ use crate::disk::Disk;
 use crate::disk::faulty::Faulty;
 use crate::disk::rocks::Rocks;
 use crate::log::ends::CACHE_BYTES;
-use crate::log::rows::kept_vote;
+use crate::log::rows::{self, kept_vote};
 use crate::machine::Machine;
 use crate::machine::history::since;
 use crate::store::HistoryWindow;
@@ -138,6 +138,19 @@ async fn what_was_overruled_and_is_there_all_the_same_is_damage() {
     assert_eq!(error.to_string(), "log entry 2 is of term 1, but the one before of 2");
     log.truncate_after(Some(log_id(2, 1))).await.unwrap();
     assert_eq!(kept(&rocks).unwrap().last(), Some(log_id(2, 1)));
+}
+
+#[tokio::test]
+async fn the_value_of_a_change_is_not_taken_from_an_entry_that_was_overruled() {
+    let dir = tempfile::tempdir().unwrap();
+    let rocks = Rocks::open(dir.path()).unwrap();
+    let command = Command { fence: None, proposed_at_ms: 1, author: "test".into(), ops: Vec::new() };
+    let overruled = Entry { log_id: log_id(1, 7), payload: EntryPayload::Normal(Proposal(command.encode())) };
+    let mut batch = Batch::default();
+    batch.put(Table::Log, key(7), row(&overruled));
+    rocks.write(&batch).unwrap();
+    assert!(rows::command(&rocks, log_id(1, 7)).unwrap().is_some());
+    assert!(rows::command(&rocks, log_id(2, 7)).unwrap().is_none());
 }
 
 #[tokio::test]
