@@ -4,7 +4,8 @@
 //! - [`channels`]: the connections to the others, by purpose;
 //! - [`line`]: questions on one stream;
 //! - [`network`]: what openraft sends through them;
-//! - [`outgoing`] and [`piggyback`]: which of its entries and words go onto the wire;
+//! - [`outgoing`] and [`piggyback`]: which of its entries and words go onto the wire; [`lent`]: for as long as somebody awaits the
+//!   answers;
 //! - [`listener`], [`door`] and [`server`]: what comes in;
 //! - [`entries`]: what of it a leader sends;
 //! - [`describe`]: what a replica tells of itself;
