@@ -2,7 +2,7 @@
 
 mod handle;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -58,8 +58,9 @@ struct Inner {
     stray: Option<Batch>,
     /// The record of which a bit turned over last, and what stands there since.
     rotten: Option<(Table, Bytes, Bytes)>,
-    /// When a read failed last.
+    /// When a read failed last, and where one ever did.
     read_failed: Duration,
+    unread: BTreeSet<(Table, Bytes)>,
     /// A sync has failed: the kernel forgot which pages were dirty, so later syncs succeed and make nothing durable.
     forgetful: bool,
 }

@@ -6,6 +6,7 @@ use std::sync::MutexGuard;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use raft::{Batch, Disk, Free, Note, Row, Table};
 
 use super::{Faults, Inner, Platters, Tables, slot};
@@ -13,7 +14,7 @@ use crate::sim::os;
 
 /// Of an amply sized file system, when there is little room on it.
 const ROOM: Free = Free { bytes: 1 << 20, total_bytes: 1 << 33 };
-/// One read of so many fails, and none for so long after that: a place that cannot be read for longer is lost.
+/// One read of so many fails, but none for so long after that, and none twice at one place: what cannot be read again and again is lost.
 const READS_FAIL_EVERY: u64 = 4;
 const READS_WORK: Duration = Duration::from_millis(350);
 
@@ -35,12 +36,13 @@ impl Handle {
         }
     }
 
-    fn to_read(&self) -> io::Result<MutexGuard<'_, Inner>> {
+    fn to_read(&self, table: Table, from: &[u8]) -> io::Result<MutexGuard<'_, Inner>> {
         let mut inner = self.opened()?;
         let now = os::now();
         if inner.faults.fail_reads
             && now >= inner.read_failed + READS_WORK
             && self.platters.random.below(READS_FAIL_EVERY) == 0
+            && inner.unread.insert((table, Bytes::copy_from_slice(from)))
         {
             inner.read_failed = now;
             return Err(io::Error::other("the simulated disk cannot read"));
@@ -140,11 +142,11 @@ impl Disk for Handle {
     }
 
     fn get(&self, table: Table, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.to_read()?.newest()[slot(table)].get(key).map(|value| value.to_vec()))
+        Ok(self.to_read(table, key)?.newest()[slot(table)].get(key).map(|value| value.to_vec()))
     }
 
     fn scan(&self, table: Table, from: &[u8], to: &[u8], bytes_max: usize) -> io::Result<Vec<Row>> {
-        let inner = self.to_read()?;
+        let inner = self.to_read(table, from)?;
         let (mut rows, mut bytes) = (Vec::new(), 0);
         if from >= to {
             return Ok(rows);
