@@ -183,7 +183,9 @@ fn many(args: &Args) -> Result<ExitCode, String> {
     println!("{took:.1} s, {jobs} at once: {:.0} simulated seconds per core-second", simulated / took / jobs as f64);
     failed.iter().for_each(|outcome| println!("\n{}", runner.explain(outcome)));
     if totals.is_hollow() {
-        println!("FAILED: all changes are known in too few of them, and what follows from all changes is judged only there");
+        println!(
+            "FAILED: all changes are known in too few of them, and what follows from all changes is judged only there"
+        );
     }
     Ok(if failed.is_empty() && !totals.is_hollow() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
