@@ -9,6 +9,7 @@
 
 pub mod channel;
 pub mod gather;
+pub mod mutants;
 pub mod pki;
 pub mod seam;
 pub mod tls;

@@ -17,7 +17,6 @@ use crate::disk::flusher::{Flusher, SYNC_DEADLINE};
 use crate::disk::room::Room;
 use crate::disk::{Batch, Disk, Table};
 use crate::identity::{IDENTITY, Identity};
-use crate::mutants::{self, Mutant};
 use crate::peer::channels::{Channels, Lane};
 use crate::peer::ear::Ear;
 use crate::propose::Proposer;
@@ -25,6 +24,7 @@ use crate::read::Reader;
 use crate::recall::{self, Recall};
 use crate::record;
 use crate::types::{Place, Raft};
+use proto::mutants::{self, Mutant};
 
 const ASK: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_millis(200);

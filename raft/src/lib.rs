@@ -28,7 +28,6 @@ mod machine;
 pub mod members;
 mod mend;
 pub mod metrics;
-pub mod mutants;
 pub mod offline;
 mod open;
 mod past;

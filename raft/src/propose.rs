@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use crate::admission::{Admission, Answer};
 use crate::command::{Command, Outcome};
 use crate::metrics::Metrics;
-use crate::mutants::{self, Mutant};
 use crate::peer::ear::Ear;
 use crate::peer::forward::Forwarder;
 use crate::standing::Standing;
 use crate::types::Raft;
+use proto::mutants::{self, Mutant};
 
 /// A command that is larger is refused: it would hold up all others on the way.
 pub const COMMAND_BYTES_MAX: usize = 8 << 20;

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use self::rounds::{QUEUE, Rounds, Waiter};
 use crate::accord::guard::Guard;
 use crate::metrics::Metrics;
-use crate::mutants::{self, Mutant};
 use crate::types::LogId;
+use proto::mutants::{self, Mutant};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {

@@ -20,8 +20,8 @@ use crate::log::rows;
 use crate::members::plan::LAG_MAX;
 use crate::members::{MemberStatus, Members};
 use crate::metrics::Metrics;
-use crate::mutants::{self, Mutant};
 use crate::standing::Role;
+use proto::mutants::{self, Mutant};
 
 /// Between two looks at the others.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -124,6 +124,8 @@ pub(crate) struct View {
     pub applied: u64,
     pub serves: bool,
     pub leads: bool,
+    /// Nothing hinders it but the others.
+    pub may_go: bool,
     /// This one included, if it is one.
     pub voters: BTreeSet<u64>,
     pub others: BTreeMap<u64, Other>,
@@ -145,7 +147,8 @@ pub(crate) enum Decision {
 
 /// May this replica, whose data is damaged, begin anew? Not while another one is away or may be, and only if the others
 /// are a majority that goes on, one of them with sound data. Of several that want to, first goes who serves no more, which costs
-/// nothing and without whom the rest may be no majority; then who leads; then the lower id.
+/// nothing and without whom the rest may be no majority; then who leads; then the lower id. One that is hindered itself is first for
+/// nobody, and leads for nobody who wants to.
 pub(crate) fn decide(view: &View) -> Decision {
     let others = view.others.iter().filter(|(id, _)| **id != view.id && view.voters.contains(*id));
     let (mut able, mut ahead): (Vec<(u64, u64, bool)>, Option<u64>) = Default::default();
@@ -155,7 +158,7 @@ pub(crate) fn decide(view: &View) -> Decision {
         if fills || repair == Repair::Goes {
             return Decision::Wait(waits_for(*id));
         }
-        let is_first = (serves, !leads, *id) < (view.serves, !view.leads, view.id);
+        let is_first = !view.may_go || (serves, !leads, *id) < (view.serves, !view.leads, view.id);
         if repair == Repair::Wants && (is_first || mutants::on(Mutant::DamagedWaitForEachOther)) {
             ahead = ahead.or(Some(*id));
         }
@@ -168,6 +171,7 @@ pub(crate) fn decide(view: &View) -> Decision {
     match (ahead, heir) {
         (Some(id), Some((heir, ..))) if view.leads => return Decision::Yield { heir: *heir, why: waits_for(id) },
         (Some(id), _) => return Decision::Wait(waits_for(id)),
+        (None, _) if !view.may_go => return Decision::Wait("it may not go itself".into()),
         (None, _) => {}
     }
     let needed = view.voters.len() / 2 + 1;
@@ -234,6 +238,8 @@ impl Renewal {
     async fn attempt(&self, silent: &mut BTreeMap<u64, Instant>) -> Result<(), String> {
         if let Some(why) = self.hindered() {
             self.shown.set(Repair::Waits);
+            // Who is not hindered may need another leader.
+            let _ = self.decided(silent, false).await;
             return Err(why);
         }
         if mutants::on(Mutant::BeginsAnewUnasked) {
@@ -242,9 +248,9 @@ impl Renewal {
         // Shown before the others are asked: of two that go at once, one at least sees the other (ADR 18).
         self.shown.set(Repair::Wants);
         let tried = async {
-            self.decided(silent).await?;
+            self.decided(silent, true).await?;
             self.shown.set(Repair::Goes);
-            let heir = self.decided(silent).await?;
+            let heir = self.decided(silent, true).await?;
             match self.members.hand_over(Some(heir)).await {
                 true => Ok(()),
                 false => Err(format!("replica {heir} did not take the leadership over")),
@@ -282,8 +288,8 @@ impl Renewal {
         })
     }
 
-    async fn decided(&self, silent: &mut BTreeMap<u64, Instant>) -> Result<u64, String> {
-        let view = self.view(silent).await;
+    async fn decided(&self, silent: &mut BTreeMap<u64, Instant>, may_go: bool) -> Result<u64, String> {
+        let view = self.view(silent, may_go).await;
         match decide(&view) {
             Decision::Go { heir } => Ok(heir),
             Decision::Wait(why) => Err(why),
@@ -294,7 +300,7 @@ impl Renewal {
         }
     }
 
-    async fn view(&self, silent: &mut BTreeMap<u64, Instant>) -> View {
+    async fn view(&self, silent: &mut BTreeMap<u64, Instant>, may_go: bool) -> View {
         let answers = self.members.ask(ASK).await;
         let standing = self.members.standing.borrow().clone();
         let voters: BTreeSet<u64> = {
@@ -315,7 +321,7 @@ impl Renewal {
         let others = answers.iter().filter(|answer| answer.member.id != self.members.id);
         let others = others.map(|answer| (answer.member.id, other(answer))).collect();
         let (id, applied, leads) = (self.members.id, standing.applied_index, standing.role == Role::Leader);
-        View { id, applied, serves: self.members.trouble.serves(), leads, voters, others }
+        View { id, applied, serves: self.members.trouble.serves(), leads, may_go, voters, others }
     }
 }
 

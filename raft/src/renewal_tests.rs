@@ -20,7 +20,15 @@ const LOST: Other = Other::Silent(SILENCE);
 /// Replica `id` of as many as there are.
 fn of(id: u64, others: &[(u64, Other)]) -> View {
     let voters = others.iter().map(|(other, _)| *other).chain([id]).collect();
-    View { id, applied: 100, serves: true, leads: false, voters, others: others.iter().copied().collect() }
+    View {
+        id,
+        applied: 100,
+        serves: true,
+        leads: false,
+        may_go: true,
+        voters,
+        others: others.iter().copied().collect(),
+    }
 }
 
 fn waits(view: &View) -> String {
@@ -97,6 +105,23 @@ fn of_two_that_are_damaged_one_that_serves_no_more_goes_first() {
         matches!(yields, Decision::Yield { heir: 2, .. }),
         "or 3 waits for ever for a leader that is well: {yields:?}"
     );
+}
+
+#[test]
+fn a_leader_that_is_hindered_itself_keeps_nobody_from_it() {
+    let ended = Other::Answers { applied: 100, serves: false, fills: false, leads: false, repair: Repair::Wants };
+    let hindered = |others: &[(u64, Other)]| View { leads: true, may_go: false, ..of(1, others) };
+    for wants in [ended, damaged(Repair::Wants)] {
+        let yields = decide(&hindered(&[(2, well(100)), (3, wants)]));
+        assert!(matches!(yields, Decision::Yield { heir: 2, .. }), "{yields:?}");
+    }
+    assert_eq!(waits(&hindered(&[(2, well(100)), (3, well(100))])), "it may not go itself");
+    assert!(
+        waits(&hindered(&[(2, damaged(Repair::Wants)), (3, ended)])).contains("is first"),
+        "nobody could lead instead"
+    );
+    let follows = View { may_go: false, ..of(1, &[(2, leader(100)), (3, ended)]) };
+    assert!(waits(&follows).contains("is first"));
 }
 
 #[test]

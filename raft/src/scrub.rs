@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use crate::disk::patience::{TRIES, lost};
 use crate::disk::{Disk, Table, apart};
 use crate::metrics::Metrics;
-use crate::mutants::{self, Mutant};
 use crate::record;
 use crate::rhythm::Rhythm;
+use proto::mutants::{self, Mutant};
 
 /// Once a second: a small share of any disk and processor, and a full history window in little over an hour.
 const PIECE_BYTES: usize = 64 << 10;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use openraft::RaftMetrics;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use proto::seam::Clock;
 use tokio::time::Instant;
@@ -163,15 +164,20 @@ pub async fn bound_log(raft: Raft, log: LogStore, metrics: Arc<Metrics>, rhythm:
         Metrics::set(&metrics.log_bytes, bytes);
         let total = metrics.disk_total_bytes.load(Relaxed);
         let max = |times| log.bytes_max().map_or_else(|| log_bytes_max(total, times), |bytes| bytes * times);
-        let Some(upto) = log.before(max(1) / 2) else { continue };
+        // What is not applied stays, however much that is.
+        let Some(upto) = log.before(max(1) / 2).min(applied(&raft)) else { continue };
         let times = if is_needed(&raft, upto) { LOG_NEEDED_MAX } else { 1 };
-        if bytes > max(times) {
+        if bytes > max(times) && is_covered(&raft, upto).await {
             // openraft keeps what a follower that acknowledges, however slowly, is still to be sent.
             log.leave_behind(upto);
-            purge(&raft, upto).await;
+            drop_log(&raft, upto).await;
             log.leave_behind(0);
         }
     }
+}
+
+fn applied(raft: &Raft) -> Option<u64> {
+    raft.metrics().borrow_watched().last_applied.map(|at| at.index)
 }
 
 /// Does this replica lead, and somebody not have all of the log up to there?
@@ -192,15 +198,25 @@ fn log_bytes_max(total: u64, times: u64) -> u64 {
 
 /// The applied entries up to `upto` go, and a snapshot stands for them. Returns once they are gone, or after a while.
 pub async fn purge(raft: &Raft, upto: u64) {
-    if raft.trigger().snapshot().await.is_err() {
-        return;
+    if is_covered(raft, upto).await {
+        drop_log(raft, upto).await;
     }
-    let wait = raft.wait(Some(SNAPSHOT_MAX));
-    let made = wait.metrics(|metrics| metrics.snapshot.is_some_and(|at| at.index >= upto), "a snapshot").await;
-    if made.is_ok() && raft.trigger().purge_log(upto).await.is_ok() {
-        // A leader waits for the end of a transfer that may need the entries.
-        let purged = |metrics: &openraft::RaftMetrics<_>| metrics.purged.is_some_and(|at| at.index >= upto);
-        let _ = wait.metrics(purged, "the purge").await;
+}
+
+/// Has a snapshot made that stands for them.
+async fn is_covered(raft: &Raft, upto: u64) -> bool {
+    if raft.trigger().snapshot().await.is_err() {
+        return false;
+    }
+    let made = |metrics: &RaftMetrics<_>| metrics.snapshot.is_some_and(|at| at.index >= upto);
+    raft.wait(Some(SNAPSHOT_MAX)).metrics(made, "a snapshot").await.is_ok()
+}
+
+/// A leader waits for the end of a transfer that may need the entries.
+async fn drop_log(raft: &Raft, upto: u64) {
+    if raft.trigger().purge_log(upto).await.is_ok() {
+        let purged = |metrics: &RaftMetrics<_>| metrics.purged.is_some_and(|at| at.index >= upto);
+        let _ = raft.wait(Some(SNAPSHOT_MAX)).metrics(purged, "the purge").await;
     }
 }
 

@@ -13,8 +13,8 @@ use crate::command::{Change, Revision};
 use crate::machine::history::{self, Stretch};
 use crate::machine::published::Published;
 use crate::metrics::Metrics;
-use crate::mutants::{self, Mutant};
 use crate::store::{Gone, HistoryError, Untold};
+use proto::mutants::{self, Mutant};
 
 /// A watcher that nothing concerns hears this often how far it is, while other keys change.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);

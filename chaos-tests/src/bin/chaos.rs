@@ -192,12 +192,12 @@ fn many(args: &Args) -> Result<ExitCode, String> {
 
 #[cfg(feature = "mutants")]
 fn switch(name: Option<&str>) -> Result<impl FnOnce() + Send + 'static, String> {
-    let all = raft::mutants::Mutant::ALL;
+    let all = proto::mutants::Mutant::ALL;
     let mutant = match name {
         None => None,
         Some(name) => Some(all.iter().find(|known| known.1 == name).ok_or(format!("no mutant is called {name:?}"))?.0),
     };
-    Ok(move || mutant.into_iter().for_each(raft::mutants::switch_on))
+    Ok(move || mutant.into_iter().for_each(proto::mutants::switch_on))
 }
 
 #[cfg(not(feature = "mutants"))]
@@ -210,8 +210,8 @@ fn switch(name: Option<&str>) -> Result<impl FnOnce() + Send + 'static, String> 
 
 /// A table of all known bugs, with the seed that finds each. Without the bug that seed must find nothing.
 fn all_mutants(args: &Args) -> Result<ExitCode, String> {
-    let _available = switch(Some(raft::mutants::Mutant::ALL[0].1))?;
-    let all = raft::mutants::Mutant::ALL;
+    let _available = switch(Some(proto::mutants::Mutant::ALL[0].1))?;
+    let all = proto::mutants::Mutant::ALL;
     if let Some(unknown) = args.except.iter().find(|except| !all.iter().any(|(_, name, _)| name == except)) {
         return Err(format!("--except: no mutant is called {unknown:?}"));
     }

@@ -67,6 +67,9 @@ const ENDS_MS: u64 = 30_000;
 const FAULTS: (u64, u64) = (3, 9);
 /// One of so many seeds has a disk that rots.
 const DECAY_EVERY: u64 = 4;
+/// One of so many seeds keeps so little of the log: a dozen seconds of a Deployment that rolls.
+const SHORT_LOG_EVERY: u64 = 4;
+const SHORT_LOG_BYTES: u64 = 64 << 10;
 /// On top of those, of the kinds that break links and disks.
 const BREAKS: (u64, u64) = (0, 4);
 
@@ -86,6 +89,11 @@ impl Plan {
     /// A disk rots, and no damage may be left.
     pub fn decays(&self) -> bool {
         self.faults.iter().any(|fault| matches!(fault.kind, Kind::Decay(_)))
+    }
+
+    /// How much of the log is kept for those who lag, if that is little: whoever was away for a while is filled by a snapshot.
+    pub fn log_bytes(&self) -> Option<u64> {
+        (self.seed % SHORT_LOG_EVERY == 3).then_some(SHORT_LOG_BYTES)
     }
 
     /// Only the faults with these numbers.

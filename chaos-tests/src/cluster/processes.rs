@@ -1,8 +1,10 @@
 //! What runs on each host: the replicas and agents of production, started anew by a supervisor when they end. Acts.
 
 use std::fmt::Debug;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use node::runtime::fake::Fake;
@@ -20,24 +22,41 @@ const RESTART: Duration = Duration::from_secs(1);
 pub async fn replica(dir: PathBuf, host: HostId, platters: Platters, env: Env, shared: Shared) {
     let env = setting::marked(env, host);
     supervise(&dir, host, &shared, || async {
-        let open = |config, env| open(host, platters.clone(), config, env, shared.clone());
+        let held = AtomicU64::new(0);
+        let open = |config: raft::Config, env| {
+            let is_held = config.renewals.count > held.swap(config.renewals.count, Relaxed);
+            open(host, platters.clone(), is_held, config, env, shared.clone())
+        };
         let (config, stop) = (setting::replica(&dir, host), shared.stop.child_token());
         let ended = server::run_on(config, env.clone(), stop, open).await;
         take_leave(host, &shared);
+        if let Err(server::Error::Store(why)) = &ended
+            && why.is_taken()
+        {
+            shared.violated(format!(
+                "host {host} left it to its supervisor to wait until the run before was gone: {why}"
+            ));
+        }
         ended
     })
     .await;
 }
 
-/// The store of one run, after that of the one before where the replica begins anew.
+/// The store of one run, after that of the one before where the replica begins anew. `is_held`: that one, whose disk is slow, holds
+/// what is needed still.
 async fn open(
     host: HostId,
     platters: Platters,
+    is_held: bool,
     mut config: raft::Config,
     env: Env,
     shared: Shared,
 ) -> Result<Store, OpenError> {
     take_leave(host, &shared);
+    if is_held {
+        shared.note(format_args!("host {host} is to begin anew, and cannot yet"));
+        return Err(OpenError::Listen { address: config.peer_listen, source: ErrorKind::AddrInUse.into() });
+    }
     if config.renewals.count > 0 {
         shared.note(format_args!("host {host} begins anew"));
         shared.lock().renewals += 1;
@@ -48,6 +67,7 @@ async fn open(
     // As in a crash, of what the run before has not synced only a beginning is there.
     platters.crash();
     let store = Store::open_on(platters.open(), config, env).await?;
+    shared.log_bytes.into_iter().for_each(|bytes| store.bound_log(bytes));
     shared.lock().stores.insert(host, store.clone());
     Ok(store)
 }

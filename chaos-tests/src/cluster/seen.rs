@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use raft::{Change, Store};
 use tokio_util::sync::CancellationToken;
 
+use super::plan::Plan;
 use crate::check::changes::Told;
 use crate::check::diagnosis::Diagnosis;
 use crate::check::settled::Wish;
@@ -26,6 +27,8 @@ pub struct Shared {
     pub stop: CancellationToken,
     /// A record on some disk rots.
     pub rots: bool,
+    /// How much of the log each replica keeps for those who lag, if not as much as in production.
+    pub log_bytes: Option<u64>,
 }
 
 #[derive(Default)]
@@ -46,9 +49,9 @@ pub struct Seen {
 }
 
 impl Shared {
-    pub fn new(trace: Arc<Mutex<Trace>>, rots: bool) -> Shared {
+    pub fn new(trace: Arc<Mutex<Trace>>, plan: &Plan) -> Shared {
         let (inner, quiet, stop) = Default::default();
-        Shared { inner, trace, quiet, stop, rots }
+        Shared { inner, trace, quiet, stop, rots: plan.decays(), log_bytes: plan.log_bytes() }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Seen> {

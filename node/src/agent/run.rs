@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use proto::mutants::{self, Mutant};
 use proto::seam::Env;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -192,7 +193,8 @@ impl Agent {
     }
 
     fn decide_dirty(&mut self) {
-        if !self.listed || self.work.is_none() {
+        let has_seen = self.listed || mutants::on(Mutant::AgentActsBlindly);
+        if !has_seen || self.work.is_none() {
             return;
         }
         for uid in std::mem::take(&mut self.dirty) {

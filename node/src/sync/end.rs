@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Container as Definition;
+use proto::mutants::{self, Mutant};
 
 use super::memory::{Memory, Removal, Slot};
 use super::step::{Note, Step};
@@ -25,6 +26,9 @@ pub fn deleted(input: &Input<'_>, view: &View<'_>, memory: &mut Memory, decision
             return;
         }
         Removal::Cleaning | Removal::NotBegun => {}
+    }
+    if mutants::on(Mutant::NameGivenBackEarly) {
+        delete_object(input, memory, decision);
     }
     let deadline = deadline(input, memory);
     if end_all(input, view, memory, deadline, decision) && memory.is_free(&Slot::Sandbox) {

@@ -12,8 +12,8 @@ use crate::disk::room::Room;
 use crate::disk::{Batch, Disk, Table};
 use crate::handover::{Handover, Wish};
 use crate::metrics::Metrics;
-use crate::mutants::{self, Mutant};
 use crate::record;
+use proto::mutants::{self, Mutant};
 
 const FENCED: Bytes = Bytes::from_static(b"fenced");
 

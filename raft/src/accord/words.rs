@@ -116,7 +116,7 @@ impl Words {
             }
             self.is_clear = false;
             conclusion.doubt = Doubt::Begins(why);
-        } else if over && took_part.len() * 2 > voters.len() {
+        } else if over && took_part.intersection(voters).count() * 2 > voters.len() {
             // A doubt is not over because those fall silent who had other states; nor is theirs, until they answer.
             self.words.retain(|id, word| matches!(word, Word::Odd { .. }) || !took_part.contains(id));
             self.is_clear = true;
@@ -190,6 +190,9 @@ mod tests {
         assert!(matches!(doubt, Doubt::Begins(_)) && matches!(words.of(2), Some(Word::Doubt(_))));
         assert_eq!(concluded(&mut words, &[(11, &[(1, 7)])]).doubt, Doubt::AsBefore, "the other fell silent");
         assert!(words.of(2).is_some() && !words.is_clear());
+        let beside = concluded(&mut words, &[(11, &[(1, 7), (9, 7)])]).doubt;
+        assert_eq!(beside, Doubt::AsBefore, "a learner that this one has filled says nothing new");
+        assert!(!words.is_clear());
         assert_eq!(concluded(&mut words, &[(12, &[(1, 7), (3, 7)])]).doubt, Doubt::Ends);
         assert!(words.of(2).is_some() && words.is_clear(), "it has not answered since");
         concluded(&mut words, &[(13, &[(1, 7), (2, 7), (3, 7)])]);

@@ -23,6 +23,8 @@ pub struct Faulty {
     /// So many of the next scans fail; so many of those after them find no room.
     pub fail_scans: AtomicU64,
     pub full_scans: AtomicU64,
+    /// The next scan panics.
+    pub panic_scan: AtomicBool,
     /// Of the file system, the reserve not counted.
     pub free: Mutex<u64>,
     /// It does not tell how much is free.
@@ -33,8 +35,20 @@ pub struct Faulty {
     pub sick: AtomicBool,
     pub heals: AtomicU64,
     pub reclaims: AtomicU64,
-    /// The next note: the one is told before it is saved, which then waits until the other is told.
-    pub hold_note: Mutex<Option<(oneshot::Sender<()>, mpsc::Receiver<()>)>>,
+    /// The next note, and the next scan: the one is told before it is saved, or read, which then waits until the other is told.
+    pub hold_note: Hold,
+    pub hold_scan: Hold,
+}
+
+type Hold = Mutex<Option<(oneshot::Sender<()>, mpsc::Receiver<()>)>>;
+
+fn wait_for(hold: &Hold) {
+    // Not in one with what follows, which would hold up the others as well.
+    let held = hold.lock().unwrap().take();
+    if let Some((begun, end)) = held {
+        let _ = begun.send(());
+        let _ = end.recv_timeout(HELD_MAX);
+    }
 }
 
 const MIB: u64 = 1 << 20;
@@ -51,6 +65,7 @@ impl Faulty {
             panic_write: false.into(),
             fail_scans: 0.into(),
             full_scans: 0.into(),
+            panic_scan: false.into(),
             free: Mutex::new(total),
             silent: AtomicBool::new(false),
             total,
@@ -59,6 +74,7 @@ impl Faulty {
             heals: AtomicU64::new(0),
             reclaims: AtomicU64::new(0),
             hold_note: Mutex::default(),
+            hold_scan: Mutex::default(),
         })
     }
 
@@ -129,12 +145,7 @@ impl Disk for Faulty {
     }
 
     fn save_note(&self, note: Note, bytes: &[u8], durable: bool) -> io::Result<()> {
-        // Not in one with what follows, which would hold up the others as well.
-        let held = self.hold_note.lock().unwrap().take();
-        if let Some((begun, end)) = held {
-            let _ = begun.send(());
-            let _ = end.recv_timeout(HELD_MAX);
-        }
+        wait_for(&self.hold_note);
         self.below.save_note(note, bytes, durable)
     }
 
@@ -147,6 +158,8 @@ impl Disk for Faulty {
     }
 
     fn scan(&self, table: Table, from: &[u8], to: &[u8], bytes_max: usize) -> io::Result<Vec<Row>> {
+        wait_for(&self.hold_scan);
+        assert!(!self.panic_scan.swap(false, Relaxed), "a bug, says the test");
         let one_of = |count: &AtomicU64| count.fetch_update(Relaxed, Relaxed, |count| count.checked_sub(1)).is_ok();
         match () {
             () if one_of(&self.fail_scans) => Err(io::Error::other("the sector is gone, says the test")),

@@ -12,8 +12,8 @@ use super::room::Room;
 use super::space::Level;
 use crate::log::mark::Mark;
 use crate::metrics::Metrics;
-use crate::mutants::{self, Mutant};
 use crate::types::{LogId, Types};
+use proto::mutants::{self, Mutant};
 
 /// Waits for a sync that begins after now.
 struct Waiter {

@@ -191,7 +191,7 @@ pub trait Disk: Send + Sync + 'static {
     fn close(&self);
 }
 
-/// Runs what may take long, where it holds up nobody.
+/// Runs what may take long, where it holds up nobody. What panics there panics here: that is no failure of the disk.
 pub async fn apart<T: Send + 'static>(
     disk: &Arc<dyn Disk>,
     run: impl FnOnce(&dyn Disk) -> io::Result<T> + Send + 'static,
@@ -200,5 +200,9 @@ pub async fn apart<T: Send + 'static>(
         return run(&**disk);
     }
     let disk = disk.clone();
-    tokio::task::spawn_blocking(move || run(&*disk)).await.map_err(io::Error::other)?
+    match tokio::task::spawn_blocking(move || run(&*disk)).await {
+        Ok(done) => done,
+        Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+        Err(ended) => Err(io::Error::new(io::ErrorKind::NotConnected, ended)),
+    }
 }

@@ -24,7 +24,7 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 
 pub struct Rocks {
     path: PathBuf,
-    /// `None` after [`Disk::close`]. One that could not be opened anew for lack of room can be read only.
+    /// `None` after [`Disk::close`], and where it can neither be opened anew nor read. One that could not be opened anew for lack of room can be read only.
     db: Arc<RwLock<Option<DB>>>,
     closed: AtomicBool,
     /// A write found no room: no other is tried until the database was opened anew.
@@ -46,7 +46,7 @@ impl Rocks {
         }
         match &*read(&self.db) {
             Some(db) => run(db).map_err(|error| self.explain(error)),
-            None => Err(closed()),
+            None => Err(absent(&self.full)),
         }
     }
 
@@ -110,6 +110,14 @@ fn full(message: impl Into<String>) -> io::Error {
 
 fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the database is closed")
+}
+
+/// There is no database: it is closed, unless it waits for room to be opened anew and cannot even be read meanwhile.
+fn absent(is_full: &AtomicBool) -> io::Error {
+    match is_full.load(SeqCst) {
+        true => full("the database waits for room to be opened again"),
+        false => closed(),
+    }
 }
 
 /// The note in a directory whose database is not open.
@@ -178,7 +186,7 @@ impl Disk for Rocks {
             (self.db.clone(), self.full.clone(), self.path.clone(), self.leftovers.clone());
         let sync = move || {
             let db = read(&db);
-            let Some(db) = &*db else { return Err(closed()) };
+            let Some(db) = &*db else { return Err(absent(&full)) };
             let forgotten = lock(&leftovers).forgotten();
             let Err(error) = db.flush_wal(true) else {
                 lock(&leftovers).synced(forgotten);

@@ -13,6 +13,21 @@ fn flush(rocks: &Rocks) {
     rocks.with(|db| Table::ALL.iter().try_for_each(|table| db.flush_cf(family(db, *table)))).unwrap();
 }
 
+#[test]
+fn a_database_that_waits_for_room_is_not_taken_for_a_closed_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let rocks = Rocks::open(dir.path()).unwrap();
+    let reading = || rocks.get(Table::Log, b"a").unwrap_err().kind();
+    // As after a heal that failed, when it could not even be read.
+    rocks.full.store(true, SeqCst);
+    super::write(&rocks.db).take();
+    assert_eq!(reading(), io::ErrorKind::StorageFull);
+    rocks.heal().unwrap();
+    assert_eq!(rocks.get(Table::Log, b"a").unwrap(), None);
+    rocks.close();
+    assert_eq!(reading(), io::ErrorKind::NotConnected);
+}
+
 fn write(rocks: &Rocks, fill: impl FnOnce(&mut Batch)) {
     let mut batch = Batch::default();
     fill(&mut batch);

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use crate::disk::Note;
 use crate::disk::room::Room;
 use crate::metrics::Metrics;
-use crate::mutants::{self, Mutant};
 use crate::record;
 use crate::types::{LogId, log_id, term_of};
+use proto::mutants::{self, Mutant};
 
 /// A raised mark reaches the platter no later than this, plus one sync, while more is written. Until then it outlives the
 /// process, but not a loss of power: at most so much less of the log is vouched for then.

@@ -1,11 +1,11 @@
 //! The raft log on the disk, with the newest entries also in memory, and the vote. Acts.
 
 use std::fmt::Debug;
-use std::future::ready;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use futures::Stream;
 use openraft::OptionalSend;
@@ -21,12 +21,14 @@ use crate::log::votes::Votes;
 use crate::machine::INSTALL_DEADLINE;
 use crate::machine::reach::Reach;
 use crate::metrics::Metrics;
-use crate::mutants::{self, Mutant};
 use crate::record;
 use crate::types::{Entry, LogId, Types, Vote, log_id, term_of};
+use proto::mutants::{self, Mutant};
 
 /// What one append request carries at most, beyond its first entry.
 const REQUEST_BYTES: usize = 1 << 20;
+/// Between two looks whether there is room again.
+const ROOM_PAUSE: Duration = Duration::from_millis(200);
 
 /// Clones share one log.
 #[derive(Clone)]
@@ -143,12 +145,20 @@ impl LogStore {
     }
 
     /// Entries of `start..end` in order, up to `bytes_max` of payload beyond the first. Fewer only at that limit.
+    /// While the disk waits for room nothing may be there to be read, and that is waited for.
     async fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
-        let read = patiently(&self.room.stop, || ready(self.read_at_once(start, end, bytes_max))).await;
-        read.inspect_err(|error| self.metrics.damage_found(error))
+        loop {
+            let error = match patiently(&self.room.stop, || self.read_once(start, end, bytes_max)).await {
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => error,
+                done => return done.inspect_err(|error| self.metrics.damage_found(error)),
+            };
+            if self.room.stop.run_until_cancelled(tokio::time::sleep(ROOM_PAUSE)).await.is_none() {
+                return Err(error);
+            }
+        }
     }
 
-    fn read_at_once(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
+    async fn read_once(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let (start, cached) = {
             let ends = self.ends();
             let start = start.max(ends.purged.map_or(0, |at| at.index + 1));
@@ -156,7 +166,7 @@ impl LogStore {
         };
         match cached {
             Some(entries) => Ok(entries),
-            None => read_entries(&*self.room.disk, start, end, bytes_max),
+            None => apart(&self.room.disk, move |disk| read_entries(disk, start, end, bytes_max)).await,
         }
     }
 

@@ -232,6 +232,36 @@ async fn an_entry_that_cannot_be_read_is_tried_again_and_is_damage_at_the_third_
     assert!(log.metrics.rot().unwrap().ends_with("(3 times in a row)"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_read_waits_until_there_is_room_to_open_the_database_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
+    let (mut log, _) = open(&disk);
+    log.cache_at_most(0);
+    log.blocking_append((0..4).map(|index| entry(1, index, 9))).await.unwrap();
+    disk.full_scans.store(100, Relaxed);
+    assert_eq!(log.limited_get_log_entries(0, 2).await.unwrap().len(), 2);
+    assert_eq!((disk.full_scans.load(Relaxed), log.metrics.rot()), (0, None));
+}
+
+#[tokio::test]
+async fn a_read_that_takes_long_holds_up_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
+    let (mut log, _) = open(&disk);
+    log.cache_at_most(0);
+    log.blocking_append((0..4).map(|index| entry(1, index, 9))).await.unwrap();
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let (end, ends) = std::sync::mpsc::channel();
+    *disk.hold_scan.lock().unwrap() = Some((begun, ends));
+    let reading = tokio::spawn(async move { log.limited_get_log_entries(0, 2).await });
+    // On the one thread that there is.
+    has_begun.await.unwrap();
+    assert!(!reading.is_finished());
+    end.send(()).unwrap();
+    assert_eq!(reading.await.unwrap().unwrap().len(), 2);
+}
+
 #[tokio::test]
 async fn a_damaged_entry_is_named_at_start() {
     let dir = tempfile::tempdir().unwrap();

@@ -11,9 +11,9 @@ use crate::identity::Identity;
 use crate::log::keepsake::Keepsake;
 use crate::log::rows::{VOTE, kept_vote, read_meta};
 use crate::metrics::Metrics;
-use crate::mutants::{self, Mutant};
 use crate::record;
 use crate::types::Vote;
+use proto::mutants::{self, Mutant};
 
 pub struct Votes {
     room: Arc<Room>,

@@ -19,10 +19,10 @@ use crate::command::{Change, Previous, Revision};
 use crate::disk::patience::patiently;
 use crate::disk::{Batch, Disk, Table, apart};
 use crate::metrics::Metrics;
-use crate::mutants::{self, Mutant};
 use crate::record;
 use crate::store::{Gone, HistoryError, HistoryWindow, Untold};
 use crate::types::LogId;
+use proto::mutants::{self, Mutant};
 
 /// So small a part of the window, and no more than the ring, may lie between a row and the near one that it relies on.
 const NEAR_PART: u64 = 16;

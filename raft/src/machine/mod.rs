@@ -36,10 +36,10 @@ use crate::disk::flusher::Flusher;
 use crate::disk::room::Room;
 use crate::disk::{Batch, Table};
 use crate::metrics::Metrics;
-use crate::mutants::{self, Mutant};
 use crate::state::State;
 use crate::store::HistoryWindow;
 use crate::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types, log_id, term_of};
+use proto::mutants::{self, Mutant};
 
 /// A disk that cannot sync an installed snapshot within this is broken.
 pub const INSTALL_DEADLINE: Duration = Duration::from_secs(60);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::history::Stretch;
 use super::rows;
 use crate::command::{Change, Revision};
-use crate::mutants::{self, Mutant};
+use proto::mutants::{self, Mutant};
 
 /// Beyond this the oldest changes are only on the disk, once they are there.
 pub const BYTES_MAX: usize = 4 << 20;

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::unsaved::Unsaved;
 use super::{Machine, objects};
 use crate::disk::{Batch, Disk, Table};
-use crate::mutants::{self, Mutant};
 use crate::record;
 use crate::state::State;
 use crate::types::{StoredMembership, term_of};
+use proto::mutants::{self, Mutant};
 
 const SAVED: Bytes = Bytes::from_static(b"state");
 

@@ -209,6 +209,11 @@ async fn a_read_of_the_history_is_tried_again_and_only_damage_makes_it_gone() {
     assert_eq!(read().await.unwrap().1, 2);
     assert!(!damaged());
 
+    disk.panic_scan.store(true, Relaxed);
+    let there = published.clone();
+    let panicked = tokio::spawn(async move { drop(since(&there, 0, 2, &Bytes::new()).await) }).await;
+    assert!(panicked.unwrap_err().is_panic() && !damaged(), "a bug is no damage");
+
     disk.fail_scans.store(3, Relaxed);
     assert!(matches!(read().await, Err(HistoryError::Gone(_))), "three in a row are damage");
     assert!(damaged());

@@ -16,10 +16,10 @@ use super::wire::{Answered, out};
 use super::{Members, used};
 use crate::admission::Answer;
 use crate::command::{Command, Op, Outcome};
-use crate::mutants::{self, Mutant};
 use crate::peer::channels::Lane;
 use crate::propose::leader;
 use crate::types::{Membership, Place, StoredMembership, Types};
+use proto::mutants::{self, Mutant};
 
 /// How long the members get to answer before a change is decided.
 const ASK: Duration = Duration::from_millis(700);

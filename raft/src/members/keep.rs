@@ -15,11 +15,11 @@ use super::plan::MemberChange;
 use super::wire::out;
 use super::{Member, Members, Roster};
 use crate::log::LogStore;
-use crate::mutants::{self, Mutant};
 use crate::peer::channels::Lane;
 use crate::peer::door;
 use crate::rhythm::Rhythm;
 use crate::types::Raft;
+use proto::mutants::{self, Mutant};
 
 const EVERY: Duration = Duration::from_secs(1);
 const ASK: Duration = Duration::from_millis(700);

@@ -10,9 +10,9 @@ use tonic::{Status, Streaming};
 use super::ear::Ear;
 use super::server::{Server, believes, own, stopped};
 use super::wire;
-use crate::mutants::{self, Mutant};
 use crate::recall::Recall;
 use crate::types::Types;
+use proto::mutants::{self, Mutant};
 
 impl Server {
     /// Until this replica may no longer take any, or has no room for them.

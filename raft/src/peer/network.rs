@@ -28,8 +28,8 @@ use crate::accord::guard::Guard;
 use crate::log::LogStore;
 use crate::machine::image::Image;
 use crate::metrics::Metrics;
-use crate::mutants::{self, Mutant};
 use crate::types::{Place, Snapshot, Types, Vote};
+use proto::mutants::{self, Mutant};
 
 type RpcResult<T> = Result<T, RPCError<Types>>;
 

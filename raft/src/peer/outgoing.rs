@@ -8,8 +8,8 @@ use openraft::raft::AppendEntriesRequest;
 
 use super::piggyback::piggyback;
 use super::wire;
-use crate::mutants::{self, Mutant};
 use crate::types::{LogId, Types};
+use proto::mutants::{self, Mutant};
 
 /// Counts in `owed` what is to be answered.
 pub fn outgoing(

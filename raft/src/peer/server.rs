@@ -32,12 +32,12 @@ use crate::log::LogStore;
 use crate::machine::objects::Generations;
 use crate::members::plan::MemberChange;
 use crate::members::{self, Members};
-use crate::mutants::{self, Mutant};
 use crate::read::Reader;
 use crate::read::leads::Leads;
 use crate::recall::Recall;
 use crate::trouble::Trouble;
 use crate::types::{Raft, Types, Vote};
+use proto::mutants::{self, Mutant};
 
 /// Cheap to clone.
 #[derive(Clone)]

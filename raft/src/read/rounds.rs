@@ -13,13 +13,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::leads::Leads;
 use crate::log::LogStore;
 use crate::metrics::Metrics;
-use crate::mutants::{self, Mutant};
 use crate::peer::channels::{Channels, Lane};
 use crate::peer::line::{Line, Wants};
 use crate::peer::wire;
 use crate::propose::leader;
 use crate::standing::Standing;
 use crate::types::{Raft, Vote};
+use proto::mutants::{self, Mutant};
 
 /// One round's deadline; it is tried again while somebody waits.
 const ROUND: Duration = Duration::from_secs(1);

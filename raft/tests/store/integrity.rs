@@ -214,14 +214,18 @@ async fn who_doubts_its_state_fills_nobody_with_it() {
     let right = cluster.follower().await;
     odd.poison();
     write(&odd, "poisoned", "x").await;
-    eventually("the doubt", async || odd.health().err()).await;
+    for store in [&odd, &right] {
+        let why = eventually("the doubt", async || store.health().err()).await.to_string();
+        assert!(why.contains("no majority agrees"), "{why}");
+    }
     // Who was away can only be filled by a snapshot now.
     odd.compact_log().await;
     let back = start_on(&mut cluster, &disks, absent).await.unwrap();
     for _ in 0..20 {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let why = right.health().unwrap_err().to_string();
-        assert!(why.contains("no majority agrees"), "{why}");
+        // On a machine that is slow enough the right one is elected meanwhile, which decides it too: it still has its log.
+        let leads = right.standing().borrow().leads_in_term.is_some();
+        assert!(leads || right.health().is_err(), "the doubt ended while the odd one leads");
     }
     assert_eq!(back.metrics().snapshots_installed.load(Relaxed), 0);
     // A person ends it: the right one still has its log.

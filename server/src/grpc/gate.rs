@@ -1,5 +1,5 @@
-//! What holds for every call: who is there is known before anything is read, what is asked must arrive in time, and only so
-//! much is done at once. Acts.
+//! What holds for every call: who is there is known before anything is read, what is asked must arrive in time, only so much is
+//! done at once, and only so much is kept for those who do not take it. Acts.
 
 use std::sync::Arc;
 
@@ -10,9 +10,10 @@ use axum::middleware::Next;
 use http::Response;
 use tokio::sync::Semaphore;
 
-use super::{REQUEST_BYTES_MAX, convert};
+use super::{REQUEST_BYTES_MAX, convert, reply};
 use crate::arrival::{Arrivals, Refused};
 use crate::auth::{self, Identity};
+use crate::objects::room::Room;
 
 /// Calls that have arrived whole, and whose answer has not begun: some times as many as there are clients that write without a
 /// pause. What their bodies hold together is bounded besides.
@@ -21,22 +22,31 @@ const IN_FLIGHT_MAX: usize = 4096;
 const PREFIX_BYTES: usize = 5;
 /// A ping says nothing.
 const PING_BYTES_MAX: usize = 1 << 10;
+/// What large replies that are under way hold together.
+const REPLY_BYTES_MAX: u32 = 256 << 20;
 const RETRY_AFTER_SECONDS: u32 = 1;
 
 const PING: &str = "/kontiki.v1.Api/Ping";
 /// Calls whose client goes on to talk: each has a deadline of its own for the first message, and takes no place.
 const STREAMS: [&str; 3] = ["/kontiki.v1.Api/Exec", "/kontiki.node.v1.Node/Session", "/kontiki.node.v1.Node/Tunnel"];
+/// Calls whose replies may be large, and can be refused when they are made, since nothing was changed.
+const READS: [&str; 3] = ["/kontiki.v1.Api/Get", "/kontiki.v1.Api/List", "/kontiki.v1.Api/History"];
 
 /// Cheap to clone; clones share.
 #[derive(Clone)]
 pub struct Gate {
     slots: Arc<Semaphore>,
     arrivals: Arrivals,
+    replies: Room,
 }
 
 impl Default for Gate {
     fn default() -> Gate {
-        Gate { slots: Arc::new(Semaphore::new(IN_FLIGHT_MAX)), arrivals: Arrivals::default() }
+        Gate {
+            slots: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            arrivals: Arrivals::default(),
+            replies: Room::new("the replies that are under way", REPLY_BYTES_MAX),
+        }
     }
 }
 
@@ -64,7 +74,12 @@ pub async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Res
         let why = "too many calls are in flight, please try again later";
         return convert::failure(Status::too_many_requests(why, RETRY_AFTER_SECONDS)).into_http();
     };
-    next.run(request).await
+    let reads = READS.contains(&request.uri().path());
+    let response = next.run(request).await;
+    if !reads {
+        return response;
+    }
+    reply::bounded(response, &gate.replies).await.unwrap_or_else(|status| convert::failure(status).into_http())
 }
 
 #[cfg(test)]
@@ -93,10 +108,14 @@ mod tests {
         Router::new().fallback(async |request: Request| request.into_body()).layer(from_fn_with_state(gate, pass))
     }
 
-    async fn call(router: Router, path: &str, user: Option<Identity>, body: Body) -> Code {
+    async fn answer(router: Router, path: &str, user: Option<Identity>, body: Body) -> Response<Body> {
         let mut request = Request::post(path).body(body).expect("a request");
         user.map(|user| request.extensions_mut().insert(user));
-        let answer = router.oneshot(request).await.expect("an answer");
+        router.oneshot(request).await.expect("an answer")
+    }
+
+    async fn call(router: Router, path: &str, user: Option<Identity>, body: Body) -> Code {
+        let answer = answer(router, path, user, body).await;
         tonic::Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code())
     }
 
@@ -113,6 +132,7 @@ mod tests {
         let (api, node) = (ApiServer::<Door>::NAME, NodeServer::<Sessions>::NAME);
         assert_eq!(PING, format!("/{api}/Ping"));
         assert_eq!(STREAMS, [format!("/{api}/Exec"), format!("/{node}/Session"), format!("/{node}/Tunnel")]);
+        assert_eq!(READS, ["Get", "List", "History"].map(|verb| format!("/{api}/{verb}")));
     }
 
     #[tokio::test(start_paused = true)]
@@ -135,6 +155,24 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(call(router.clone(), GET, jane(), Body::from("....")).await, Code::Ok);
         assert_eq!(slow.await.expect("no panic"), Code::DeadlineExceeded);
+    }
+
+    #[tokio::test]
+    async fn a_large_answer_to_a_read_takes_room_and_no_other_does() {
+        let gate = Gate { replies: Room::new("the replies", 100 << 10), ..Gate::default() };
+        let router =
+            Router::new().fallback(async |request: Request| request.into_body()).layer(from_fn_with_state(gate, pass));
+        let large = || Body::from(vec![0; 80 << 10]);
+        let held = answer(router.clone(), GET, jane(), large()).await;
+        assert_eq!(call(router.clone(), GET, jane(), large()).await, Code::ResourceExhausted);
+        assert_eq!(call(router.clone(), GET, jane(), Body::from("....")).await, Code::Ok);
+        assert_eq!(
+            call(router.clone(), "/kontiki.v1.Api/Update", jane(), large()).await,
+            Code::Ok,
+            "it has taken effect"
+        );
+        drop(held);
+        assert_eq!(call(router, GET, jane(), large()).await, Code::Ok);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ mod admin;
 mod convert;
 mod gate;
 mod objects;
+mod reply;
 mod status;
 mod streams;
 

@@ -15,10 +15,9 @@ use super::resources::Asked;
 use super::shapes::View;
 use super::{Doors, respond};
 use crate::objects::offer::Offer;
+use crate::objects::room::LENT_MAX;
 use crate::objects::{List, Page, Target};
 
-/// What was lent to a page is not lent for longer, however much of it is taken: other lists wait for it.
-const LENT_MAX: Duration = Duration::from_secs(300);
 /// Smaller responses are not worth compressing. Kubernetes draws the line at the same size.
 const COMPRESSED_BYTES_MIN: u64 = 128 << 10;
 

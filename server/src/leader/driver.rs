@@ -8,8 +8,8 @@ use api::Key;
 use bytes::Bytes;
 use control::{Controller, Note, Plan, View, Write};
 use jiff::Timestamp;
-use raft::mutants::{self, Mutant};
-use raft::{Change, Command, HistoryError, News, Outcome, ProposeError, Watcher};
+use proto::mutants::{self, Mutant};
+use raft::{Change, Command, HistoryError, News, Outcome, Precondition, ProposeError, Watcher};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -286,6 +286,12 @@ impl Driver {
         command.ops.extend(released.iter().map(command::release));
         if mutants::on(Mutant::ControllerOutlivesTerm) {
             command.fence = None;
+        }
+        if mutants::on(Mutant::DecidedByTheOld) {
+            let insists = command.ops.iter_mut().map(|op| &mut op.precondition);
+            insists
+                .filter(|insists| **insists != Precondition::Absent)
+                .for_each(|insists| *insists = Precondition::Any);
         }
         command
     }

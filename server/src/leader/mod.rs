@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use control::{Controller, controllers, scheduler};
+use proto::mutants::{self, Mutant};
 use proto::seam::Env;
-use raft::mutants::{self, Mutant};
 use raft::{Standing, Store};
 use tokio::sync::watch;
 use tokio::task::JoinSet;

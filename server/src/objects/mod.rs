@@ -13,7 +13,7 @@ mod past;
 mod read;
 pub mod request;
 mod review;
-mod room;
+pub mod room;
 mod scale;
 mod select;
 mod services;
@@ -53,7 +53,7 @@ impl Objects {
 
     /// As [`Objects::new`], where lists of the past may hold so many bytes together.
     pub fn with_room(store: Store, env: Env, bytes_max: u32) -> Objects {
-        Objects { store, env, room: Room::new(bytes_max) }
+        Objects { store, env, room: Room::new("the lists of the past that are being answered", bytes_max) }
     }
 
     fn now(&self) -> Timestamp {

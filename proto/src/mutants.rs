@@ -109,6 +109,12 @@ mutants! {
     DamagedWaitForEachOther,
     /// A controller goes on after its replica has lost the leadership, and its commands carry no term.
     ControllerOutlivesTerm,
+    /// What a controller or the scheduler decides takes effect though what it has gone by was changed meanwhile.
+    DecidedByTheOld,
+    /// An agent gives a Pod's name back before its containers have ended.
+    NameGivenBackEarly,
+    /// An agent that was started anew acts before it has seen what runs.
+    AgentActsBlindly,
 }
 
 #[cfg(feature = "mutants")]
@@ -119,7 +125,8 @@ thread_local! {
 impl Mutant {
     /// Only a whole cluster shows it.
     pub fn needs_cluster(self) -> bool {
-        self == Mutant::ControllerOutlivesTerm
+        use Mutant::*;
+        matches!(self, ControllerOutlivesTerm | DecidedByTheOld | NameGivenBackEarly | AgentActsBlindly)
     }
 }
 
