@@ -67,9 +67,9 @@ const ENDS_MS: u64 = 30_000;
 const FAULTS: (u64, u64) = (3, 9);
 /// One of so many seeds has a disk that rots.
 const DECAY_EVERY: u64 = 4;
-/// One of so many seeds keeps so little of the log: a dozen seconds of a Deployment that rolls.
+/// One of so many seeds keeps so little of the log: some seconds of a Deployment that rolls.
 const SHORT_LOG_EVERY: u64 = 4;
-const SHORT_LOG_BYTES: u64 = 64 << 10;
+const SHORT_LOG_BYTES: u64 = 16 << 10;
 /// On top of those, of the kinds that break links and disks.
 const BREAKS: (u64, u64) = (0, 4);
 

@@ -1,5 +1,6 @@
 //! A byte stream inside a WebSocket. Acts.
 
+use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -15,8 +16,22 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// For the WebSocket's own close, and for the client's after that.
 const LINGER_MAX: Duration = Duration::from_secs(3);
 
+/// Serves the byte stream inside a WebSocket. `serve` ends with its client, whatever it waits for.
+pub async fn serve<E, F: Future<Output = ()>>(
+    messages: impl Stream<Item = Result<Message, E>> + Unpin,
+    sink: impl Sink<Message> + Unpin,
+    serve: impl FnOnce(DuplexStream) -> F,
+) {
+    let (near, far) = tokio::io::duplex(BUFFER_BYTES);
+    let mut carried = pin!(carry(messages, sink, far));
+    tokio::select! {
+        () = &mut carried => {}
+        () = serve(near) => carried.await,
+    }
+}
+
 /// Bytes between a WebSocket's binary messages and a byte stream, until either side ends.
-pub async fn carry<E>(
+async fn carry<E>(
     mut messages: impl Stream<Item = Result<Message, E>> + Unpin,
     mut sink: impl Sink<Message> + Unpin,
     stream: DuplexStream,
@@ -77,5 +92,17 @@ mod tests {
         assert_eq!(sent.next().await, Some(Message::Close(None)));
         carried.await.unwrap();
         assert_eq!(end.elapsed(), LINGER_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_served_ends_with_its_client() {
+        let (sink, sent) = mpsc::unbounded::<Message>();
+        drop(sent);
+        let waits = |near: DuplexStream| async move {
+            std::future::pending::<()>().await;
+            drop(near);
+        };
+        let served = serve(pending::<Result<Message, Infallible>>(), sink, waits);
+        timeout(Duration::from_secs(3600), served).await.expect("nobody is there");
     }
 }

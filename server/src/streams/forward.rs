@@ -11,25 +11,27 @@ use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use tokio::sync::mpsc;
+use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
-use super::carry::carry;
 use super::exec::{Protocol, protocol};
 use super::open::Streams;
 use super::spdy::{Connection, FORWARD_PROTOCOL, Frame, Handshake, Headers, REFUSED_STREAM, Sender};
-use super::{failure, over, websocket};
+use super::{carry, failure, over, websocket};
 use crate::sessions::{Ended, Output, Tunnel};
 
 /// kubectl's name for SPDY/3.1 inside a WebSocket.
 const TUNNELLED: &str = "SPDY/3.1+portforward.k8s.io";
 /// Connections to ports at one time, of one client.
 const FORWARDS_MAX: usize = 256;
-/// Pieces that wait for a port to take them.
-const PIECES_MAX: usize = 16;
-const BUFFER_BYTES: usize = 64 << 10;
+/// Bytes that wait for one port to take them; a client with all its ports has 64 MiB of them. Beyond that the whole
+/// client waits, since it knows no windows of single streams.
+const WAITING_BYTES_MAX: usize = 256 << 10;
+/// What a port is given at once.
+const PIECE_BYTES_MAX: usize = 32 << 10;
 /// At the end of the run, for telling the client.
 const LINGER_MAX: Duration = Duration::from_secs(3);
 
@@ -56,12 +58,9 @@ async fn upgrade(streams: &Streams, namespace: &str, pod: &str, mut request: Req
             streams.check_forward(namespace, pod).await?;
             let run = streams.run.clone();
             Ok(upgrade.protocols([TUNNELLED]).on_upgrade(|socket| {
-                let (near, far) = tokio::io::duplex(BUFFER_BYTES);
                 let (sink, messages) = socket.split();
-                let served = target.serve(Connection::over(near), run.clone());
-                over::within(run, async {
-                    tokio::join!(carry(messages, sink, far), served);
-                })
+                let end = run.clone();
+                over::within(end, carry::serve(messages, sink, |near| target.serve(Connection::over(near), run)))
             }))
         }
     }
@@ -95,7 +94,7 @@ struct Pair {
 /// A connection to a port, by the id of its data stream.
 struct Forward {
     /// `None`: the client's half is closed.
-    pieces: Option<mpsc::Sender<Bytes>>,
+    pipe: Option<DuplexStream>,
     /// The client has given the connection up.
     reset: CancellationToken,
 }
@@ -116,7 +115,7 @@ async fn serve<F>(
     let mut last = 0;
     loop {
         let frame = tokio::select! {
-            () = run.cancelled() => break,
+            () = stopped(&run, &sender) => break,
             frame = receiver.next() => frame,
             Some(done) = tasks.join_next() => {
                 if let Ok(data) = done {
@@ -143,23 +142,26 @@ async fn serve<F>(
                     }
                 };
                 if let Some((port, error, data)) = ready {
-                    let (piece, pieces) = mpsc::channel(PIECES_MAX);
+                    let (pipe, bytes) = tokio::io::duplex(WAITING_BYTES_MAX);
                     let reset = CancellationToken::new();
-                    forwards.insert(data, Forward { pieces: Some(piece), reset: reset.clone() });
+                    forwards.insert(data, Forward { pipe: Some(pipe), reset: reset.clone() });
                     let (open, sender, run) = (open.clone(), sender.clone(), run.clone());
                     let forward = Ending { pod: pod.to_owned(), port, error, data, sender: sender.clone(), reset, run };
-                    let tunnelled = async move { tunnel(open(port).await, data, &sender, pieces).await };
+                    let tunnelled = async move { tunnel(open(port).await, data, &sender, bytes).await };
                     tasks.spawn(forward.of(tunnelled));
                 }
             }
             Some(Frame::Data { id, fin, bytes }) => {
                 let Some(forward) = forwards.get_mut(&id) else { continue };
-                // What comes for a connection that has ended is dropped.
-                if let Some(pieces) = forward.pieces.as_ref().filter(|_| !bytes.is_empty()) {
-                    let _ = pieces.send(bytes).await;
+                if let Some(pipe) = &mut forward.pipe {
+                    tokio::select! {
+                        // What comes for a connection that has ended is dropped.
+                        _ = pipe.write_all(&bytes) => {}
+                        () = stopped(&run, &sender) => break,
+                    }
                 }
                 if fin {
-                    forward.pieces = None;
+                    forward.pipe = None;
                 }
             }
             Some(Frame::Reset { id, .. }) => {
@@ -180,6 +182,14 @@ async fn serve<F>(
         let _ = timeout(LINGER_MAX, goodbye).await;
     }
     // Dropping the tasks drops their tunnels.
+}
+
+/// The run is over, or the client has vanished: while no frame is read, only the writer finds that out.
+async fn stopped(run: &CancellationToken, sender: &Sender) {
+    tokio::select! {
+        () = run.cancelled() => {}
+        () = sender.closed() => {}
+    }
 }
 
 struct Asked {
@@ -245,22 +255,20 @@ impl Ending {
 }
 
 /// Between the client and a port, to the end; then why it failed, if it did.
-async fn tunnel(
-    opened: Result<Tunnel, Status>,
-    data: u32,
-    sender: &Sender,
-    mut pieces: mpsc::Receiver<Bytes>,
-) -> Option<String> {
+async fn tunnel(opened: Result<Tunnel, Status>, data: u32, sender: &Sender, bytes: DuplexStream) -> Option<String> {
     let (input, mut output) = match opened {
         Ok(tunnel) => tunnel.split(),
         Err(status) => return Some(status.message),
     };
     let inbound = async {
-        while let Some(bytes) = pieces.recv().await {
-            if input.stdin(bytes).await.is_err() {
+        let mut pieces = ReaderStream::with_capacity(bytes, PIECE_BYTES_MAX);
+        while let Some(Ok(piece)) = pieces.next().await {
+            if input.stdin(piece).await.is_err() {
                 break;
             }
         }
+        // Nobody waits for this port any more.
+        drop(pieces);
         let _ = input.stdin_end().await;
         std::future::pending().await
     };

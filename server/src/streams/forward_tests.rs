@@ -1,7 +1,16 @@
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use std::sync::Mutex;
+
+use proto::session::frame;
+use tokio::io::AsyncReadExt as _;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use super::*;
+use crate::streams::fixtures;
 use crate::streams::spdy::{Decoder, Encoder};
+
+const BUFFER_BYTES: usize = 64 << 10;
+const LONG: Duration = Duration::from_secs(3600);
 
 /// The client's side.
 struct Client {
@@ -42,10 +51,16 @@ impl Client {
 }
 
 /// A client of a server whose ports are never reached.
-fn begun(run: &CancellationToken) -> (Client, tokio::task::JoinHandle<()>) {
+fn begun(run: &CancellationToken) -> (Client, JoinHandle<()>) {
+    begun_with(run, |_| std::future::pending::<Result<Tunnel, Status>>())
+}
+
+fn begun_with<F>(run: &CancellationToken, open: impl Fn(u16) -> F + Clone + Send + 'static) -> (Client, JoinHandle<()>)
+where
+    F: Future<Output = Result<Tunnel, Status>> + Send + 'static,
+{
     let (near, far) = tokio::io::duplex(BUFFER_BYTES);
     let run = run.clone();
-    let open = |_| std::future::pending::<Result<Tunnel, Status>>();
     let served = tokio::spawn(async move { serve(Connection::over(far), "web", open, run).await });
     (Client { stream: near, encoder: Encoder::default(), decoder: Decoder::default() }, served)
 }
@@ -82,12 +97,87 @@ async fn all_is_told_and_ended_at_the_end_of_the_run() {
     client.open(1, "error", "0").await;
     client.open(3, "data", "0").await;
     run.cancel();
+    all_is_told(client).await;
+    served.await.unwrap();
+}
+
+async fn all_is_told(mut client: Client) {
     assert_eq!(client.next().await, fin(3, ""));
     let why = "error forwarding port 80 to pod web: the replica that the stream went through ends its run";
     assert_eq!(client.next().await, fin(1, why));
     assert_eq!(client.next().await, Some(Frame::GoAway { last: 3 }));
     assert_eq!(client.next().await, None);
-    served.await.unwrap();
+}
+
+/// A client that has sent more than a port takes, which takes nothing.
+async fn stuck(run: &CancellationToken) -> (Client, JoinHandle<()>) {
+    let (mut client, served) = begun(run);
+    client.open(1, "error", "0").await;
+    client.open(3, "data", "0").await;
+    let all = client.send(Frame::Data { id: 3, fin: false, bytes: vec![0u8; 16 * WAITING_BYTES_MAX].into() });
+    assert!(timeout(Duration::from_secs(1), all).await.is_err(), "not all is taken");
+    (client, served)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_that_takes_nothing_is_left_when_its_client_is_gone() {
+    let run = CancellationToken::new();
+    let (client, served) = stuck(&run).await;
+    drop(client);
+    timeout(LONG, served).await.expect("the client is gone").unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_port_that_takes_nothing_is_left_at_the_end_of_the_run() {
+    let run = CancellationToken::new();
+    let (client, served) = stuck(&run).await;
+    run.cancel();
+    timeout(LONG, served).await.expect("the run is over").unwrap();
+    all_is_told(client).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_port_keeps_nothing_else_waiting() {
+    let run = CancellationToken::new();
+    let (mut client, _served) = begun(&run);
+    client.open(1, "error", "0").await;
+    client.open(3, "data", "0").await;
+    for _ in 0..1000 {
+        client.send(Frame::Data { id: 3, fin: false, bytes: "x".into() }).await;
+    }
+    let others = async {
+        client.open(5, "error", "1").await;
+        client.open(7, "data", "1").await;
+        client.send(Frame::Reset { id: 3, status: 5 }).await;
+        assert_eq!(client.next().await, fin(1, ""));
+    };
+    timeout(LONG, others).await.expect("other streams are heard");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_port_gets_every_byte_in_order() {
+    let run = CancellationToken::new();
+    let (tunnel, mut agent) = fixtures::tunnel().await;
+    let tunnel = Arc::new(Mutex::new(Some(tunnel)));
+    let (mut client, _served) = begun_with(&run, move |_| {
+        let tunnel = tunnel.lock().unwrap().take();
+        async move { Ok(tunnel.expect("it is opened once")) }
+    });
+    client.open(1, "error", "0").await;
+    client.open(3, "data", "0").await;
+    let sent: Vec<u8> = (0..16 * WAITING_BYTES_MAX).map(|at| (at / 251) as u8).collect();
+    let taken = async {
+        let mut taken = Vec::new();
+        while let Some(frame::Frame::Stdin(bytes)) = agent.message().await.unwrap().and_then(|message| message.frame) {
+            sleep(Duration::from_secs(1)).await;
+            taken.extend(bytes);
+        }
+        taken
+    };
+    let all = client.send(Frame::Data { id: 3, fin: true, bytes: sent.clone().into() });
+    let both = timeout(LONG, async { tokio::join!(all, taken) });
+    let ((), taken) = both.await.expect("it is slow, and not stuck");
+    assert!(taken == sent, "{} of {} bytes", taken.len(), sent.len());
 }
 
 fn stream(kind: &str, request: &str, port: &str) -> Option<Asked> {

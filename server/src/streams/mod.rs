@@ -14,6 +14,8 @@ mod carry;
 mod container;
 mod ending;
 mod exec;
+#[cfg(test)]
+mod fixtures;
 mod forward;
 mod log;
 mod open;

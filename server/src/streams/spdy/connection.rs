@@ -106,6 +106,11 @@ impl Sender {
         self.frame(Frame::GoAway { last }).await
     }
 
+    /// Ends when the client is gone, which the writer finds out by pings at the latest. Cancel safe.
+    pub async fn closed(&self) {
+        self.0.closed().await;
+    }
+
     async fn frame(&self, frame: Frame) -> Result<(), Closed> {
         self.0.send(frame).await.map_err(|_| Closed)
     }

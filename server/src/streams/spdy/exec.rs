@@ -71,6 +71,8 @@ pub async fn exec(
             told = &mut outbound => told,
             // The client is gone: dropping the tunnel tells the agent.
             () = &mut inbound => return,
+            // A command that reads nothing keeps the frames from being read, and this from being seen there.
+            () = sender.closed() => return,
         }
     };
     if let Ok(last) = told {
@@ -213,7 +215,46 @@ fn sizes(bytes: &[u8]) -> (Vec<TerminalSize>, Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncWriteExt as _, DuplexStream};
+    use tokio::task::JoinHandle;
+
     use super::*;
+    use crate::streams::fixtures;
+    use crate::streams::spdy::{Encoder, Headers};
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    /// A client that has sent more than a command takes, which reads nothing.
+    async fn stuck(tunnel: Tunnel, run: &CancellationToken) -> (DuplexStream, JoinHandle<()>) {
+        let (mut client, server) = tokio::io::duplex(64 << 10);
+        let options = ExecOptions { stdin: true, ..ExecOptions::default() };
+        let served = tokio::spawn(exec(Connection::over(server), "v4.channel.k8s.io", options, tunnel, run.clone()));
+        let (mut encoder, mut out) = (Encoder::default(), Vec::new());
+        for (id, kind) in [(1, "error"), (3, "stdin")] {
+            let headers = Headers::from([("streamtype".to_owned(), kind.to_owned())]);
+            encoder.encode(&Frame::SynStream { id, fin: false, headers }, &mut out);
+        }
+        encoder.encode(&Frame::Data { id: 3, fin: false, bytes: vec![0u8; 8 << 20].into() }, &mut out);
+        assert!(timeout(Duration::from_secs(1), client.write_all(&out)).await.is_err(), "not all is taken");
+        (client, served)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_reads_nothing_is_left_when_its_client_is_gone() {
+        let (tunnel, _agent) = fixtures::tunnel().await;
+        let (client, served) = stuck(tunnel, &CancellationToken::new()).await;
+        drop(client);
+        timeout(LONG, served).await.expect("the client is gone").unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_reads_nothing_is_left_at_the_end_of_the_run() {
+        let (tunnel, _agent) = fixtures::tunnel().await;
+        let run = CancellationToken::new();
+        let (_client, served) = stuck(tunnel, &run).await;
+        run.cancel();
+        timeout(LONG, served).await.expect("the run is over").unwrap();
+    }
 
     #[test]
     fn sizes_are_found_in_pieces() {
