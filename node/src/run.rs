@@ -1,6 +1,7 @@
 //! The only wiring of an agent: used by `main` and by the simulation alike. Acts.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,10 +46,13 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    #[error("this agent ends, to be started again: {0}")]
+    Broken(String),
 }
 
 /// Runs an agent until `shutdown`. Containers run on: the next agent finds them. An engine that is not there ends the
-/// agent at once, before it has touched anything; one that only hangs makes the node NotReady, as it does later on.
+/// agent at once, before it has touched anything; one that only hangs makes the node NotReady, as it does later on. An
+/// agent that has lost a part of itself ends, too: what is left would go on calling the node well.
 pub async fn run(
     config: Config,
     env: Env,
@@ -95,20 +99,21 @@ pub async fn run_with(
     let shutdown = shutdown.child_token();
     // Whatever way this ends, all tasks are told.
     let _end = shutdown.clone().drop_guard();
-    let mut tasks: JoinSet<()> = JoinSet::new();
+    let mut tasks = JoinSet::new();
 
     let (health, health_news) = watch::channel(Health { engine_ready: false, message: "not asked yet".into() });
     let pings = config.pace.ping_interval;
-    tasks.spawn(health::watch(runtime.clone(), config.network.clone(), pings, health, shutdown.clone()));
+    let pinging = health::watch(runtime.clone(), config.network.clone(), pings, health, shutdown.clone());
+    tasks.spawn(named("its look at the engine", pinging));
 
     if let Some(address) = &config.proxy_address {
         let proxy = session::proxy::Proxy::bind(env.net.clone(), address, replicas.clone()).await;
         let proxy = proxy.map_err(|source| Error::Proxy { address: address.clone(), source })?;
-        tasks.spawn(proxy.run(shutdown.clone()));
+        tasks.spawn(named("kubectl's proxy", proxy.run(shutdown.clone())));
     }
 
     let reporter = Reporter::default();
-    tasks.spawn(report::run(reporter.clone(), api.clone(), shutdown.clone()));
+    tasks.spawn(named("its reports", report::run(reporter.clone(), api.clone(), shutdown.clone())));
 
     let directory = Arc::new(Directory::default());
     let tunnels =
@@ -130,10 +135,10 @@ pub async fn run_with(
     );
 
     let living = {
-        let (shutdown, config, env) = (shutdown.clone(), config.clone(), env.clone());
+        let (stop, config, env) = (shutdown.child_token(), config.clone(), env.clone());
         async move {
             // Without the engine's answer there is no telling what the host has to give.
-            let Some(info) = first_answer(&runtime, &shutdown).await else { return };
+            let Some(info) = first_answer(&runtime, &stop).await else { return };
             let capacity = register::capacity(&info, &config.capacity, &(config.facts)(&config.data_dir));
             let steps_max = config.capacity.steps_max(info.cpus);
             let identity = register::Identity {
@@ -150,7 +155,7 @@ pub async fn run_with(
                 config.facts,
                 config.data_dir.clone(),
                 env.clock.clone(),
-                shutdown.clone(),
+                stop.clone(),
             );
             let host = Host {
                 owner: Owner { cluster: config.cluster.clone(), node: config.name.clone() },
@@ -175,18 +180,46 @@ pub async fn run_with(
                 pace: config.pace,
                 steps_max,
             });
-            tokio::join!(registering, agent.run(work, shutdown));
+            let looping = async {
+                agent.run(work, stop.clone()).await;
+                // If it has ended by itself, the rest ends with it.
+                stop.cancel();
+            };
+            tokio::join!(registering, looping);
         }
     };
-    tasks.spawn(living);
+    tasks.spawn(named("its loop", living));
 
-    let result = sessions.await;
+    let mut sessions = pin!(sessions);
+    let outcome = tokio::select! {
+        ended = &mut sessions => ended.map_err(Error::Session),
+        why = broken(&mut tasks, &shutdown) => Err(Error::Broken(why)),
+    };
     shutdown.cancel();
-    let ending = async { while tasks.join_next().await.is_some() {} };
+    let ending = async {
+        if let Err(Error::Broken(_)) = &outcome {
+            let _ = sessions.await;
+        }
+        while tasks.join_next().await.is_some() {}
+    };
     if tokio::time::timeout(SHUTDOWN_MAX, ending).await.is_err() {
         tracing::warn!("some of the agent's tasks did not end in time");
     }
-    Ok(result?)
+    outcome
+}
+
+/// Waits until a task has ended that was to last, then says so. Who was told to end is not broken.
+async fn broken(tasks: &mut JoinSet<&'static str>, shutdown: &CancellationToken) -> String {
+    match tasks.join_next().await {
+        Some(Ok(name)) if !shutdown.is_cancelled() => format!("{name} ended by itself"),
+        Some(Err(panicked)) if !shutdown.is_cancelled() => format!("one of its tasks broke, {panicked}"),
+        _ => std::future::pending().await,
+    }
+}
+
+async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
+    task.await;
+    name
 }
 
 async fn first_answer(runtime: &Arc<dyn Runtime>, shutdown: &CancellationToken) -> Option<Info> {
@@ -199,5 +232,56 @@ async fn first_answer(runtime: &Arc<dyn Runtime>, shutdown: &CancellationToken) 
             () = shutdown.cancelled() => return None,
             () = tokio::time::sleep(ENGINE_RETRY) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proto::pki::{Authority, Request};
+    use proto::tls::Identity;
+
+    use super::*;
+    use crate::register::Facts;
+    use crate::report::Rehearsal;
+    use crate::runtime::fake::Fake;
+
+    /// Runs for a minute at most. `facts`: what the loop asks for first.
+    async fn run_for_a_minute(facts: fn(&Path) -> Facts, shutdown: CancellationToken) -> Option<Result<(), Error>> {
+        proto::tls::install_provider();
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::make("api").unwrap();
+        let request = Request { common_name: "system:node:n1", organizations: &["system:nodes"], hosts: &[] };
+        let pair = authority.sign(&request).unwrap();
+        let identity = Identity {
+            certificate_pem: pair.certificate_pem,
+            key_pem: pair.key_pem,
+            authority_pem: authority.certificate_pem().to_owned(),
+        };
+        let mut config = Config::new("n1", Vec::new(), identity, dir.path().to_owned());
+        config.facts = facts;
+        let env = Env::real();
+        let (engine, api) = (Arc::new(Fake::new(env.clock.clone())), Arc::new(Rehearsal::default()));
+        let running = run_with(config, env, engine, api, Replicas::new(Vec::new()), shutdown);
+        tokio::time::timeout(Duration::from_secs(60), running).await.ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_whose_loop_breaks_ends_with_an_error_to_be_started_again() {
+        let ended = run_for_a_minute(|_| panic!("this panic is part of the test"), CancellationToken::new()).await;
+        assert!(matches!(ended, Some(Err(Error::Broken(_)))), "{ended:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_is_told_to_end_ends_well_and_no_other_ends() {
+        let shutdown = CancellationToken::new();
+        assert!(run_for_a_minute(|_| Facts::default(), shutdown.clone()).await.is_none(), "it lasts");
+        let stopping = async {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            shutdown.cancel();
+        };
+        let (ended, ()) = tokio::join!(run_for_a_minute(|_| Facts::default(), shutdown.clone()), stopping);
+        assert!(matches!(ended, Some(Ok(()))), "{ended:?}");
     }
 }

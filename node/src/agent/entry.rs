@@ -12,14 +12,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::directory::Place;
-use crate::pod::spec_of;
+use crate::pod::{name, namespace, spec_of};
 use crate::runtime::{Container, ContainerId, Labels};
 use crate::sync::{Memory, ProbeKind};
 
 /// Containers whose Pod nobody knows any more end within this.
 const ORPHAN_GRACE_S: i64 = 5;
 
-/// A report that is not to be seen for so long was overtaken by an older one, which a replica had held back.
+/// A report that is not to be seen for so long was refused, or overtaken by an older one, which a replica had held back.
 const DOUBT: SignedDuration = SignedDuration::from_secs(5);
 
 pub struct Entry {
@@ -34,7 +34,7 @@ pub struct Entry {
     pub sent: Option<PodStatus>,
     /// The Pod has come with that status since.
     pub confirmed: bool,
-    /// When to look whether it has, if it came with another one last.
+    /// When to look whether it has: a while after it was handed over, or the Pod came with another one.
     pub doubt_at: Option<Timestamp>,
     /// The status that was told a second time for that: not a third time.
     pub retold: Option<PodStatus>,
@@ -89,6 +89,13 @@ impl Entry {
         self.doubt_at = (!stands && self.sent.is_some()).then(|| now + DOUBT);
     }
 
+    /// This status is handed to the reporter, who does not say what becomes of it.
+    pub fn told(&mut self, status: PodStatus, now: Timestamp) {
+        self.sent = Some(status);
+        self.confirmed = false;
+        self.doubt_at = Some(now + DOUBT);
+    }
+
     /// What was sent has had its time to arrive. Returns whether it must be told once more.
     pub fn doubt(&mut self, now: Timestamp) -> bool {
         if self.doubt_at.is_none_or(|at| at > now) {
@@ -100,6 +107,16 @@ impl Entry {
             self.retold = self.sent.take();
         }
         again
+    }
+
+    /// Its containers are here, and no Pod that could be read has accounted for them.
+    pub fn is_orphan(&self) -> bool {
+        self.json.is_empty()
+    }
+
+    /// As assignments name the Pod.
+    pub fn key(&self) -> String {
+        format!("pods/{}/{}", namespace(&self.pod), name(&self.pod))
     }
 
     fn stands(&self) -> bool {
@@ -203,5 +220,16 @@ mod tests {
         let mut entry = reported();
         entry.renew(pod(&running()), Bytes::new(), at(0));
         assert!(!entry.doubt(at(60)) && entry.sent.is_some(), "it has arrived");
+    }
+
+    #[test]
+    fn a_report_is_told_once_more_though_nothing_was_heard_of_its_pod_since() {
+        let status = || pod(&running()).status.unwrap();
+        let mut entry = Entry::new(pod(&pending()), Bytes::new());
+        entry.told(status(), at(0));
+        assert!(!entry.doubt(at(4)) && entry.sent == Some(status()));
+        assert!(entry.doubt(at(5)) && entry.sent.is_none());
+        entry.told(status(), at(5));
+        assert!(!entry.doubt(at(60)) && entry.sent.is_some(), "not a third time");
     }
 }

@@ -75,7 +75,11 @@ impl Job {
             }
             Step::Signal { container, id, signal } => {
                 let delivered = self.signal(&id, signal).await;
-                self.send(News::Signalled { uid: self.uid(), container, id, delivered }).await;
+                self.send(News::Signalled { uid: self.uid(), container, id: id.clone(), delivered }).await;
+                // The event of its end may get lost.
+                if delivered && signal == Signal::Kill {
+                    let _ = self.see(&id).await;
+                }
             }
             Step::Sweep { ids } => {
                 let result = self.remove(&ids).await;

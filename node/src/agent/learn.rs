@@ -1,7 +1,7 @@
 //! How the agent's loop takes in what it is told: assignments, containers seen, answers of probes. Decides which Pods
 //! have to be decided anew, and nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -23,7 +23,7 @@ impl Agent {
         let others_changed = before.is_none_or(|before| {
             ["configmaps", "secrets", "services"].iter().any(|plural| !before.of(plural).eq(newest.of(plural)))
         });
-        let mut assigned = BTreeSet::new();
+        let (mut assigned, mut unread) = (BTreeSet::new(), BTreeSet::new());
         for (key, json) in newest.of("pods") {
             let standing = self.entries.iter().find(|(_, entry)| !entry.json.is_empty() && entry.json == *json);
             if let Some((uid, _)) = standing {
@@ -31,7 +31,8 @@ impl Agent {
                 continue;
             }
             let Some(pod) = pod_of(json).filter(|pod| !uid(pod).is_empty()) else {
-                tracing::error!(key, "an assigned Pod cannot be read");
+                tracing::error!(key, "an assigned Pod cannot be read: what runs of it is left alone");
+                unread.insert(key.to_owned());
                 continue;
             };
             let uid = uid(&pod).to_owned();
@@ -50,15 +51,19 @@ impl Agent {
             }
         }
         for (uid, entry) in &mut self.entries {
-            let removed = !assigned.contains(uid);
+            // Which Pod has the name now is not known: whoever had it stays what it was.
+            let is_unread = !unread.is_empty() && unread.contains(&entry.key());
+            let removed = if is_unread { entry.removed } else { !assigned.contains(uid) };
             if removed != entry.removed || others_changed || removed {
                 entry.removed = removed;
                 self.dirty.insert(uid.clone());
             }
         }
+        self.unread = unread;
     }
 
     pub(super) fn seen(&mut self, at: Instant, id: ContainerId, container: Option<Box<Container>>) {
+        self.dirty.extend(self.unseen.remove(&id));
         let Some(container) = container else {
             if let Some(uid) = self.owners.remove(&id) {
                 if let Some(entry) = self.entries.get_mut(&uid) {
@@ -82,10 +87,21 @@ impl Agent {
         self.dirty.insert(uid);
     }
 
-    pub(super) fn listed(&mut self, at: Instant, ids: &BTreeSet<ContainerId>) {
+    pub(super) fn listed(
+        &mut self,
+        at: Instant,
+        ids: &BTreeSet<ContainerId>,
+        mut unseen: BTreeMap<ContainerId, String>,
+    ) {
         if !self.listed {
             self.listed = true;
             self.dirty.extend(self.entries.keys().cloned());
+        }
+        // Of those that were seen before, what was seen stands.
+        unseen.retain(|id, _| !self.owners.contains_key(id));
+        if unseen != self.unseen {
+            self.dirty.extend(self.unseen.values().chain(unseen.values()).cloned());
+            self.unseen = unseen;
         }
         for (uid, entry) in &mut self.entries {
             let before = entry.containers.len();
@@ -116,6 +132,11 @@ impl Agent {
             Verdict::Failure(message) => entry.memory.note_probe(&id, kind, false, &message),
             Verdict::Missed(message) => {
                 let text = format!("{} probe failed: {message}", kind.word());
+                self.tell(&uid, &Note::warning("Unhealthy", text).of(&container));
+                return;
+            }
+            Verdict::Unasked(message) => {
+                let text = format!("{} probe errored and resulted in unknown state: {message}", kind.word());
                 self.tell(&uid, &Note::warning("Unhealthy", text).of(&container));
                 return;
             }

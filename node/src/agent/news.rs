@@ -1,6 +1,6 @@
 //! What reaches the agent's loop. Types only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
@@ -16,10 +16,12 @@ pub enum News {
         id: ContainerId,
         container: Option<Box<Container>>,
     },
-    /// All containers that were there at `at`. Everything else that was seen before is gone.
+    /// All containers that were there at `at`. Everything else that was seen before is gone. `unseen`: those of them
+    /// that could not be looked at, with the uids of their Pods.
     Listed {
         at: Instant,
         ids: BTreeSet<ContainerId>,
+        unseen: BTreeMap<ContainerId, String>,
     },
     StepDone {
         uid: String,

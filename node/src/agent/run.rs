@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::SignedDuration;
 use proto::mutants::{self, Mutant};
 use proto::seam::Env;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::clock::Times;
 use super::directory::Directory;
 use super::entry::Entry;
 use super::execute::{Hands, Job};
@@ -30,6 +31,8 @@ const NEWS_MAX: usize = 1024;
 /// News taken before the Pods they touch are decided anew.
 const NEWS_BATCH: usize = 256;
 const PROBE_OFFSET_MS_MAX: u64 = 250;
+/// A Pod that cannot be decided about is tried again after this, if nothing happens to it before.
+const PANIC_PAUSE: SignedDuration = SignedDuration::from_secs(10);
 
 /// What an agent works with.
 pub struct Setting {
@@ -51,6 +54,7 @@ pub struct Agent {
     pub(super) hands: Hands,
     pub(super) reporter: Reporter,
     pub(super) directory: Arc<Directory>,
+    pub(super) times: Times,
     back_off: Policy,
     pace: Pace,
     inbox: mpsc::Receiver<News>,
@@ -63,6 +67,10 @@ pub struct Agent {
     pub(super) dirty: BTreeSet<String>,
     /// Containers have been listed at least once: until then nothing may be started.
     pub(super) listed: bool,
+    /// Containers that were listed and could not be looked at, with the uids of their Pods.
+    pub(super) unseen: BTreeMap<ContainerId, String>,
+    /// Assigned Pods that cannot be read, by their keys.
+    pub(super) unread: BTreeSet<String>,
     pub(super) niceties_said: BTreeSet<&'static str>,
 }
 
@@ -78,6 +86,7 @@ impl Agent {
             turns: Turns::new(setting.steps_max),
         };
         Agent {
+            times: Times::new(setting.env.clock.clone()),
             env: setting.env,
             hands,
             reporter: setting.reporter,
@@ -91,6 +100,8 @@ impl Agent {
             owners: BTreeMap::new(),
             dirty: BTreeSet::new(),
             listed: false,
+            unseen: BTreeMap::new(),
+            unread: BTreeSet::new(),
             niceties_said: BTreeSet::new(),
         }
     }
@@ -104,13 +115,15 @@ impl Agent {
             news: self.hands.news.clone(),
             relist_interval: self.pace.relist_interval,
         };
-        self.tasks.spawn(watcher.run(shutdown.clone()));
+        let mut watching = self.tasks.spawn(watcher.run(shutdown.clone()));
         work.mark_changed();
         loop {
             self.decide_dirty();
             let wake_at = self.next_recheck();
             tokio::select! {
                 () = shutdown.cancelled() => break,
+                // Before, it ends only if it breaks: without it the agent is blind.
+                _ = &mut watching => break,
                 changed = work.changed() => {
                     if changed.is_err() {
                         break;
@@ -135,36 +148,11 @@ impl Agent {
         }
     }
 
-    pub(super) fn now(&self) -> Timestamp {
-        Timestamp::from_millisecond(self.env.clock.now_ms() as i64).unwrap_or_default()
-    }
-
-    fn next_recheck(&self) -> Option<Duration> {
-        let due = |entry: &Entry| entry.recheck_at.into_iter().chain(entry.doubt_at).min();
-        let earliest = self.entries.values().filter_map(due).min()?;
-        let wait = earliest.duration_since(self.now());
-        // A little late rather than a moment too early, which would spin.
-        Some(Duration::try_from(wait).unwrap_or_default() + Duration::from_millis(2))
-    }
-
-    fn wake_due(&mut self) {
-        let now = self.now();
-        for (uid, entry) in &mut self.entries {
-            if entry.recheck_at.is_some_and(|at| at <= now) {
-                entry.recheck_at = None;
-                self.dirty.insert(uid.clone());
-            }
-            if entry.doubt(now) {
-                self.dirty.insert(uid.clone());
-            }
-        }
-    }
-
     fn note(&mut self, news: News) {
         let now = self.now();
         match news {
             News::Seen { at, id, container } => self.seen(at, id, container),
-            News::Listed { at, ids } => self.listed(at, &ids),
+            News::Listed { at, ids, unseen } => self.listed(at, &ids, unseen),
             News::StepDone { uid, slot, outcome } => {
                 if let Some(entry) = self.entries.get_mut(&uid) {
                     if let sync::Slot::Container(name) = &slot {
@@ -183,7 +171,7 @@ impl Agent {
             }
             News::Signalled { uid, container, id, delivered } => {
                 if let Some(entry) = self.entries.get_mut(&uid) {
-                    entry.memory.note_signal(&container, &id, delivered);
+                    entry.memory.note_signal(&container, &id, delivered, now);
                     self.dirty.insert(uid);
                 }
             }
@@ -203,8 +191,12 @@ impl Agent {
     }
 
     fn decide(&mut self, uid: &str) {
-        let (Some(work), now) = (self.work.clone(), self.now()) else { return };
+        let (Some(work), now, wall) = (self.work.clone(), self.now(), self.times.wall()) else { return };
         let Some(entry) = self.entries.get_mut(uid) else { return };
+        // It may be the Pod that cannot be read: its containers are left alone until it can.
+        if entry.is_orphan() && self.unread.contains(&entry.key()) {
+            return;
+        }
         let containers = entry.containers();
         let pod = entry.pod.clone();
         let input = Input {
@@ -214,9 +206,15 @@ impl Agent {
             host: &self.hands.host,
             policy: &self.back_off,
             removed: entry.removed,
+            unseen: self.unseen.values().any(|owner| owner == uid),
             now,
+            wall,
         };
-        let decision = sync::decide(&input, &mut entry.memory);
+        let Some(decision) = sync::try_decide(&input, &mut entry.memory) else {
+            tracing::error!(pod = %pod::full_name(&pod), "deciding about a Pod panicked: it is tried again after a pause");
+            entry.recheck_at = now.checked_add(PANIC_PAUSE).ok();
+            return;
+        };
         entry.recheck_at = decision.recheck_at;
         let place = entry.place();
         let ip = if pod::on_host_network(&pod) { Some(self.hands.host.ip) } else { place.ip };
@@ -259,8 +257,7 @@ impl Agent {
             };
             let before = addresses(entry.sent.as_ref());
             let addresses_changed = !before.is_empty() && before != addresses(Some(&status));
-            entry.sent = Some(status.clone());
-            entry.confirmed = false;
+            entry.told(status.clone(), now);
             self.reporter.status(StatusReport {
                 namespace: pod::namespace(&pod).to_owned(),
                 name: pod::name(&pod).to_owned(),

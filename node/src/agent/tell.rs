@@ -19,7 +19,7 @@ impl Agent {
 
     pub(super) fn write_event(&self, object: ObjectReference, warning: bool, reason: &str, message: &str) {
         let regarding = Regarding { object, warning, reason: reason.to_owned(), message: message.to_owned() };
-        self.reporter.event(event(&regarding, &self.hands.host.node_name, self.now()));
+        self.reporter.event(event(&regarding, &self.hands.host.node_name, self.times.wall()));
     }
 
     /// What is left out for want of privilege is said once.

@@ -1,6 +1,8 @@
 //! The agent's loop on a runtime in memory, in paused time: what a host and a cluster may do to it.
 
+mod reports;
 mod stage;
+mod troubles;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -237,7 +239,8 @@ async fn one_pod_that_hangs_does_not_hold_up_others() {
 #[tokio::test(start_paused = true)]
 async fn an_engine_that_hangs_and_comes_back_costs_no_container() {
     let mut stage = Stage::new();
-    stage.cluster.assign("a", web());
+    let probe = json!({"exec": {"command": ["true"]}, "periodSeconds": 1});
+    stage.cluster.assign("a", json!({"containers": [{"name": "app", "image": "nginx:1", "livenessProbe": probe}]}));
     stage.begin();
     stage.until("ready", 5, |stage| stage.cluster.is_ready("a")).await;
     let id = stage.apps("a")[0].id.clone();
@@ -247,6 +250,7 @@ async fn an_engine_that_hangs_and_comes_back_costs_no_container() {
     assert_eq!(stage.phase("b"), "Pending");
     stage.fake.hang(false);
     stage.until("b is ready", 30, |stage| stage.cluster.is_ready("b")).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(stage.apps("a")[0].id, id);
     assert_eq!(stage.fake.doubles(), [""; 0]);
 }

@@ -11,14 +11,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::directory::Directory;
+use super::listing::{Listing, list};
 use super::news::News;
 use super::observe::observe;
 use crate::pod::Host;
 use crate::runtime::{Change, ContainerId, Error, Event, Runtime};
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// What could not be looked at is listed again after this: long enough for a look that waits in vain.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Containers looked at together.
-const LOOKS_MAX: usize = 8;
+pub(super) const LOOKS_MAX: usize = 8;
 
 pub struct Watch {
     pub runtime: Arc<dyn Runtime>,
@@ -28,14 +31,35 @@ pub struct Watch {
     pub relist_interval: Duration,
 }
 
+/// What listings have found out since the events are followed.
+#[derive(Default)]
+struct Known {
+    /// Does it run, or has it ended? As looks saw it. What was only made is not in here: its start might be missed.
+    running: BTreeMap<ContainerId, bool>,
+    /// Something has happened to them since the listing under way began: what it tells of them may be older.
+    outdated: BTreeSet<ContainerId>,
+}
+
+impl Known {
+    fn forget(&mut self, id: &ContainerId) {
+        self.running.remove(id);
+        self.outdated.insert(id.clone());
+    }
+
+    fn learn(&mut self, listing: Listing) {
+        self.running.retain(|id, _| listing.ids.contains(id));
+        let fresh = listing.seen.into_iter().filter(|(id, _)| !self.outdated.contains(id));
+        self.running.extend(fresh);
+    }
+}
+
 impl Watch {
     /// Until `shutdown`. While the engine does not answer, it is asked again every second.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut known: BTreeMap<ContainerId, bool> = BTreeMap::new();
         let mut since_ns = None;
         let following = async {
             loop {
-                if let Err(error) = self.follow(&mut known, &mut since_ns).await {
+                if let Err(error) = self.follow(&mut since_ns).await {
                     tracing::debug!(%error, "the engine's events broke off");
                 }
                 tokio::time::sleep(RETRY_AFTER).await;
@@ -47,37 +71,50 @@ impl Watch {
         }
     }
 
-    /// Subscribes first and lists then, so that nothing falls between. Returns when the events break off.
-    async fn follow(&self, known: &mut BTreeMap<ContainerId, bool>, since_ns: &mut Option<i64>) -> Result<(), Error> {
+    /// Subscribes first and lists then, so that nothing falls between. Listings and looks run beside the events: one
+    /// that hangs, or fails, holds nothing else up. Returns when the events break off.
+    async fn follow(&self, since_ns: &mut Option<i64>) -> Result<(), Error> {
         let mut events = self.runtime.events(&self.host.owner, *since_ns).await?;
+        let mut known = Known::default();
         let mut looks: JoinSet<()> = JoinSet::new();
+        let mut listings: JoinSet<Result<Listing, Error>> = JoinSet::new();
         let permits = Arc::new(Semaphore::new(LOOKS_MAX));
         let mut relist = tokio::time::interval(self.relist_interval);
         relist.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = relist.tick() => self.list(known).await?,
+                _ = relist.tick(), if listings.is_empty() => {
+                    known.outdated.clear();
+                    let (runtime, host, news) = (self.runtime.clone(), self.host.clone(), self.news.clone());
+                    listings.spawn(list(runtime, host, news, known.running.clone()));
+                }
+                Some(listed) = listings.join_next() => match listed {
+                    Ok(Ok(listing)) => {
+                        if !listing.is_whole {
+                            relist.reset_after(LOOK_AGAIN_AFTER.min(self.relist_interval));
+                        }
+                        known.learn(listing);
+                    }
+                    Ok(Err(error)) => {
+                        tracing::debug!(%error, "the engine's containers could not be listed");
+                        relist.reset_after(RETRY_AFTER);
+                    }
+                    // It panicked: without listings the agent is blind.
+                    Err(broken) => std::panic::resume_unwind(broken.into_panic()),
+                },
                 event = events.next() => {
                     let event = event.ok_or_else(|| Error::Unreachable("the stream of events ended".into()))??;
                     *since_ns = (*since_ns).max(Some(event.at_ns));
-                    self.heed(event, known, &permits, &mut looks).await;
+                    self.heed(event, &mut known, &permits, &mut looks).await;
                 }
                 Some(_) = looks.join_next() => {}
             }
         }
     }
 
-    async fn heed(
-        &self,
-        event: Event,
-        known: &mut BTreeMap<ContainerId, bool>,
-        permits: &Arc<Semaphore>,
-        looks: &mut JoinSet<()>,
-    ) {
-        if event.change == Change::OutOfMemory {
-            // It may have ended before this was told, and been listed so: the next listing must look at it all the same.
-            known.remove(&event.id);
-        }
+    async fn heed(&self, event: Event, known: &mut Known, permits: &Arc<Semaphore>, looks: &mut JoinSet<()>) {
+        // Should the look at it fail, the next listing looks at it all the same.
+        known.forget(&event.id);
         match event.change {
             Change::Removed => {
                 let _ = self.news.send(News::Seen { at: Instant::now(), id: event.id, container: None }).await;
@@ -96,25 +133,5 @@ impl Watch {
                 });
             }
         }
-    }
-
-    /// Looks at every container whose state is not known, then tells which ones there are.
-    async fn list(&self, known: &mut BTreeMap<ContainerId, bool>) -> Result<(), Error> {
-        let at = Instant::now();
-        let listed = self.runtime.list(&self.host.owner).await?;
-        let ids: BTreeSet<ContainerId> = listed.iter().map(|container| container.id.clone()).collect();
-        known.retain(|id, _| ids.contains(id));
-        let strange = listed.into_iter().filter(|container| known.get(&container.id) != Some(&container.running));
-        let strange: Vec<_> = strange.collect();
-        let mut looks = futures::stream::iter(strange)
-            .map(|container| async move { (observe(&self.runtime, &self.host, &container.id).await, container) })
-            .buffer_unordered(LOOKS_MAX);
-        while let Some((seen, container)) = looks.next().await {
-            let _ = self.news.send(seen?).await;
-            known.insert(container.id, container.running);
-        }
-        drop(looks);
-        let _ = self.news.send(News::Listed { at, ids }).await;
-        Ok(())
     }
 }

@@ -30,7 +30,8 @@ pub async fn list(engine: &bollard::Docker, owner: &Owner) -> Result<Vec<Listed>
     let listed = found.into_iter().filter_map(|summary| {
         let running =
             matches!(summary.state, Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED));
-        Some(Listed { id: ContainerId(summary.id?), running })
+        let pod_uid = summary.labels.and_then(|mut labels| labels.remove(label::POD_UID)).unwrap_or_default();
+        Some(Listed { id: ContainerId(summary.id?), pod_uid, running })
     });
     Ok(listed.collect())
 }

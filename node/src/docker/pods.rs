@@ -3,6 +3,7 @@
 //! The engine starts them without any network of its own, which spares it most of the work of a start. Where the agent
 //! may not do that, and for Pods with ports of the host, the engine does all of it.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -11,7 +12,7 @@ use bollard::models::{ContainerCreateBody, MountType};
 use bollard::query_parameters::{InspectNetworkOptions, ListContainersOptionsBuilder};
 
 use super::{READ_MAX, calls, inspect, translate, within};
-use crate::network::{self, Halves, Names, PodNetwork, Resolver};
+use crate::network::{self, Halves, Lease, Names, PodNetwork, Resolver};
 use crate::runtime::{ContainerId, ContainerSpec, Error, Network, NetworkSpec};
 
 /// The label of a sandbox with the directory of its lease.
@@ -31,7 +32,7 @@ pub struct Pods {
     /// The network that was looked at last, by its name. `None` in it: the engine does it all.
     found: tokio::sync::Mutex<Option<(String, Option<Arc<Own>>)>>,
     /// The leases of sandboxes; `None` for one that has its network from the engine.
-    leases: Mutex<BTreeMap<ContainerId, Option<PathBuf>>>,
+    leases: Mutex<BTreeMap<ContainerId, Option<Lease>>>,
 }
 
 impl Pods {
@@ -81,14 +82,16 @@ impl Pods {
     async fn recall(&self, engine: &bollard::Docker, network: &PodNetwork) -> Result<(), Error> {
         let filters = HashMap::from([("label".to_owned(), vec![LEASE.to_owned()])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        let listed = within("list containers", READ_MAX, engine.list_containers(Some(options))).await?;
+        let mut listed = within("list containers", READ_MAX, engine.list_containers(Some(options))).await?;
+        listed.sort_by_key(|container| Reverse(container.created));
         let leases = listed.into_iter().filter_map(|container| {
-            let lease = container.labels?.remove(LEASE)?;
-            Some((ContainerId(container.id?), PathBuf::from(lease)))
+            let dir = PathBuf::from(container.labels?.remove(LEASE)?);
+            let owner = bare(container.names?.first()?);
+            Some((ContainerId(container.id?), Lease { dir, owner }))
         });
         let leases: Vec<_> = leases.collect();
-        let used: Vec<PathBuf> = leases.iter().map(|(_, lease)| lease.clone()).collect();
-        match network.reclaim(&used) {
+        let held: Vec<Lease> = leases.iter().map(|(_, lease)| lease.clone()).collect();
+        match network.reclaim(&held) {
             Ok(0) => {}
             Ok(freed) => tracing::info!(freed, "leases of Pod addresses without a container are freed"),
             Err(error) => tracing::warn!(%error, "unused leases of Pod addresses could not be freed"),
@@ -115,13 +118,15 @@ impl Pods {
                     return Ok(id);
                 };
                 let lease = self.lease(engine, &own, spec).await?;
-                without_network(&mut body, &lease);
+                without_network(&mut body, &lease.dir);
                 match calls::create(engine, spec, body).await {
                     Ok(id) => {
                         self.known().insert(id.clone(), Some(lease));
                         Ok(id)
                     }
                     Err(error) => {
+                        // The engine may make it all the same, later. Nobody starts such a container, and its removal
+                        // frees no address that somebody else has by then.
                         release(&lease);
                         Err(error)
                     }
@@ -129,7 +134,7 @@ impl Pods {
             }
             Network::Container(sandbox) => {
                 if let Some(lease) = self.lease_of(engine, sandbox).await? {
-                    with_files(&mut body, &lease);
+                    with_files(&mut body, &lease.dir);
                 }
                 calls::create(engine, spec, body).await
             }
@@ -147,7 +152,7 @@ impl Pods {
         let name = self.found.lock().await.as_ref().map(|(name, _)| name.clone()).unwrap_or_default();
         let own = self.own(engine, socket, &name).await?;
         let own = own.ok_or_else(|| Error::Refused("the Pod network is not the agent's any more".into()))?;
-        own.network.wire(&lease, &id.0, pid as i32).await.map_err(|error| Error::Refused(error.to_string()))
+        own.network.wire(&lease.dir, &id.0, pid as i32).await.map_err(|error| Error::Refused(error.to_string()))
     }
 
     pub async fn remove(&self, engine: &bollard::Docker, id: &ContainerId) -> Result<(), Error> {
@@ -158,7 +163,7 @@ impl Pods {
         Ok(())
     }
 
-    async fn lease(&self, engine: &bollard::Docker, own: &Own, spec: &ContainerSpec) -> Result<PathBuf, Error> {
+    async fn lease(&self, engine: &bollard::Docker, own: &Own, spec: &ContainerSpec) -> Result<Lease, Error> {
         let asked = Resolver {
             servers: spec.dns_servers.clone(),
             searches: spec.dns_searches.clone(),
@@ -177,17 +182,20 @@ impl Pods {
         lease.map_err(|error| Error::Refused(error.to_string()))
     }
 
-    async fn lease_of(&self, engine: &bollard::Docker, sandbox: &ContainerId) -> Result<Option<PathBuf>, Error> {
+    async fn lease_of(&self, engine: &bollard::Docker, sandbox: &ContainerId) -> Result<Option<Lease>, Error> {
         if let Some(lease) = self.known().get(sandbox) {
             return Ok(lease.clone());
         }
         let found = inspect::find(engine, sandbox).await?;
-        let lease = found.and_then(|found| found.config?.labels?.remove(LEASE)).map(PathBuf::from);
+        let lease = found.and_then(|found| {
+            let dir = PathBuf::from(found.config?.labels?.remove(LEASE)?);
+            Some(Lease { dir, owner: bare(found.name.as_deref()?) })
+        });
         self.known().insert(sandbox.clone(), lease.clone());
         Ok(lease)
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<ContainerId, Option<PathBuf>>> {
+    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<ContainerId, Option<Lease>>> {
         self.leases.lock().expect("nobody panics with it")
     }
 }
@@ -207,6 +215,11 @@ async fn discover(engine: &bollard::Docker, socket: &str, name: &str) -> Result<
     let mtu = options.get(MTU_OPTION).and_then(|mtu| mtu.parse().ok()).unwrap_or(MTU);
     let resolver = network::obstacle(socket, &bridge).await;
     Ok(resolver.map(|resolver| Own { network: PodNetwork::new(short, bridge, mtu, halves), resolver }))
+}
+
+/// The engine puts a slash before a container's name.
+fn bare(name: &str) -> String {
+    name.trim_start_matches('/').to_owned()
 }
 
 fn without_network(body: &mut ContainerCreateBody, lease: &Path) {
@@ -232,8 +245,8 @@ fn with_files(body: &mut ContainerCreateBody, lease: &Path) {
     }
 }
 
-fn release(lease: &Path) {
+fn release(lease: &Lease) {
     if let Err(error) = network::release(lease) {
-        tracing::warn!(%error, lease = %lease.display(), "a lease of a Pod address could not be freed");
+        tracing::warn!(%error, lease = %lease.dir.display(), "a lease of a Pod address could not be freed");
     }
 }

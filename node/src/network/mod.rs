@@ -2,7 +2,7 @@
 //!
 //! The network is still the engine's: its bridge, its gateway, its way out. It gives out the upper half of the subnet,
 //! agents the lower one ([`range`], pure). What Pods need to know of their network is in [`files`] (pure), an address
-//! belongs to whoever made its directory ([`leases`]), and [`wire`] makes the interface.
+//! belongs to whoever made its directory and is named in it ([`leases`]), and [`wire`] makes the interface.
 
 mod files;
 mod host;
@@ -25,6 +25,15 @@ use wire::Link;
 const STATE_DIR: &str = "/run/kontiki/networks";
 /// Says for which container the interface stands.
 const WIRED: &str = "wired";
+
+/// An address that was given out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The last part of its path is the address.
+    pub dir: PathBuf,
+    /// The name of the container that has it, as the engine knows it. No two attempts of a container have the same.
+    pub owner: String,
+}
 
 /// One network of the engine whose lower half is given out by agents.
 #[derive(Debug)]
@@ -56,23 +65,24 @@ impl PodNetwork {
         PodNetwork { bridge, mtu, halves, leases }
     }
 
-    /// Takes an address for the container of this name, and writes its files. The result is the lease's directory.
-    pub fn lease(&self, owner: &str, names: &Names) -> Result<PathBuf, Error> {
+    /// Takes an address for the container of this name, and writes its files.
+    pub fn lease(&self, owner: &str, names: &Names) -> Result<Lease, Error> {
         let failed = |source| Error::Files { path: self.leases.dir().to_owned(), source };
         let address = self.leases.take(owner).map_err(failed)?.ok_or(Error::NoAddress)?;
-        let dir = self.leases.path(address);
+        let lease = Lease { dir: self.leases.path(address), owner: owner.to_owned() };
         for (name, text) in names.files(address) {
-            if let Err(source) = std::fs::write(dir.join(name), text) {
-                let _ = release(&dir);
+            if let Err(source) = std::fs::write(lease.dir.join(name), text) {
+                let _ = release(&lease);
                 return Err(failed(source));
             }
         }
-        Ok(dir)
+        Ok(lease)
     }
 
-    /// Frees the leases that are not among these and not of this very moment.
-    pub fn reclaim(&self, used: &[PathBuf]) -> io::Result<usize> {
-        self.leases.reclaim(used)
+    /// `held`: the leases of all containers that there are, the newest container first. Each keeps its address, unless
+    /// somebody else has it; every other lease is freed that is not of this very moment.
+    pub fn reclaim(&self, held: &[Lease]) -> io::Result<usize> {
+        self.leases.reclaim(held)
     }
 
     /// Gives the network namespace of this process the lease's address. Done again, it fails; a container is wired once.
@@ -101,8 +111,17 @@ pub fn wired(lease: &Path, container: &str) -> Option<Ipv4Addr> {
     (said == container).then(|| address(lease)).flatten()
 }
 
-/// Ends a lease. One that is not there is no error.
-pub fn release(lease: &Path) -> io::Result<()> {
+/// Ends a lease. One that is not there is no error, and one that is not its owner's any more is left alone. So is one that
+/// names no owner: it is either being made, or [`PodNetwork::reclaim`] will see to it.
+pub fn release(lease: &Lease) -> io::Result<()> {
+    match std::fs::read_to_string(lease.dir.join(leases::OWNER)) {
+        Ok(owner) if owner == lease.owner => clear(&lease.dir),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn clear(lease: &Path) -> io::Result<()> {
     match std::fs::remove_dir_all(lease) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

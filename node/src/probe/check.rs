@@ -3,13 +3,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{HTTPGetAction, LifecycleHandler, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::{Subject, http};
-use crate::runtime::{ContainerId, ExecSpec, Runtime};
+use crate::runtime::{ContainerId, Error, ExecSpec, Runtime};
 
 /// Of a failing command's output, so much goes into the message.
 const OUTPUT_BYTES_MAX: usize = 1024;
@@ -24,11 +25,38 @@ pub struct Target {
     pub tls: bool,
 }
 
-/// `Err` says how it failed, in the kubelet's words.
-pub async fn check(runtime: &Arc<dyn Runtime>, subject: &Subject, probe: &Probe) -> Result<(), String> {
-    if let Some(action) = &probe.exec {
-        return exec(runtime, &subject.id, action.command.clone().unwrap_or_default()).await;
+/// Why there is no yes, in the kubelet's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The container says no, or nothing.
+    No(String),
+    /// The engine did not let the question or the answer through: this tells nothing of the container.
+    Unasked(String),
+}
+
+impl Failure {
+    fn into_words(self) -> String {
+        match self {
+            Failure::No(words) | Failure::Unasked(words) => words,
+        }
     }
+}
+
+/// `in_engine` holds while it is the engine that is waited for, and not the container.
+pub async fn check(
+    runtime: &Arc<dyn Runtime>,
+    subject: &Subject,
+    probe: &Probe,
+    in_engine: &AtomicBool,
+) -> Result<(), Failure> {
+    match &probe.exec {
+        Some(action) => exec(runtime, &subject.id, action.command.clone().unwrap_or_default(), in_engine).await,
+        None => reach(runtime, subject, probe).await.map_err(Failure::No),
+    }
+}
+
+/// Over the Pod network, where the engine has no part.
+async fn reach(runtime: &Arc<dyn Runtime>, subject: &Subject, probe: &Probe) -> Result<(), String> {
     if let Some(action) = &probe.http_get {
         return get(runtime, &target(subject, action)?).await;
     }
@@ -47,7 +75,8 @@ pub async fn check(runtime: &Arc<dyn Runtime>, subject: &Subject, probe: &Probe)
 /// Runs a lifecycle hook.
 pub async fn hook(runtime: &Arc<dyn Runtime>, subject: &Subject, hook: &LifecycleHandler) -> Result<(), String> {
     if let Some(action) = &hook.exec {
-        return exec(runtime, &subject.id, action.command.clone().unwrap_or_default()).await;
+        let command = action.command.clone().unwrap_or_default();
+        return exec(runtime, &subject.id, command, &AtomicBool::default()).await.map_err(Failure::into_words);
     }
     if let Some(action) = &hook.http_get {
         return get(runtime, &target(subject, action)?).await;
@@ -62,20 +91,29 @@ pub async fn hook(runtime: &Arc<dyn Runtime>, subject: &Subject, hook: &Lifecycl
     Ok(())
 }
 
-async fn exec(runtime: &Arc<dyn Runtime>, id: &ContainerId, command: Vec<String>) -> Result<(), String> {
+async fn exec(
+    runtime: &Arc<dyn Runtime>,
+    id: &ContainerId,
+    command: Vec<String>,
+    in_engine: &AtomicBool,
+) -> Result<(), Failure> {
+    let unasked = |error: Error| Failure::Unasked(error.to_string());
     let spec = ExecSpec { command, stdin: false, stdout: true, stderr: true, tty: false };
-    let mut process = runtime.exec(id, &spec).await.map_err(|error| error.to_string())?;
+    in_engine.store(true, Ordering::Relaxed);
+    let mut process = runtime.exec(id, &spec).await.map_err(unasked)?;
+    in_engine.store(false, Ordering::Relaxed);
     let mut output = Vec::new();
     while let Some(chunk) = process.output.next().await {
-        let chunk = chunk.map_err(|error| error.to_string())?;
+        let chunk = chunk.map_err(unasked)?;
         let room = OUTPUT_BYTES_MAX - output.len();
         output.extend(chunk.bytes().iter().take(room));
     }
-    match process.control.exit_code().await.map_err(|error| error.to_string())? {
+    in_engine.store(true, Ordering::Relaxed);
+    match process.control.exit_code().await.map_err(unasked)? {
         Some(0) => Ok(()),
-        Some(_) if !output.is_empty() => Err(String::from_utf8_lossy(&output).trim_end().to_owned()),
-        Some(code) => Err(format!("command exited with {code}")),
-        None => Err("the command's exit code is not known".into()),
+        Some(_) if !output.is_empty() => Err(Failure::No(String::from_utf8_lossy(&output).trim_end().to_owned())),
+        Some(code) => Err(Failure::No(format!("command exited with {code}"))),
+        None => Err(Failure::Unasked("the command's exit code is not known".into())),
     }
 }
 

@@ -7,12 +7,14 @@ mod http;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Container, Probe};
 use tokio_util::sync::CancellationToken;
 
+use check::Failure;
 pub use check::{Target, hook};
 pub use count::{Counter, Thresholds};
 
@@ -28,7 +30,7 @@ pub struct Subject {
     pub definition: Arc<Container>,
 }
 
-/// A probe's opinion has changed, or it has failed once more.
+/// A probe's opinion has changed, or it has failed once more, or could not ask.
 #[derive(Clone, Debug)]
 pub enum Verdict {
     Success,
@@ -36,6 +38,8 @@ pub enum Verdict {
     Failure(String),
     /// One failed answer, for an event.
     Missed(String),
+    /// The engine was in the way, for an event: nothing was learned.
+    Unasked(String),
 }
 
 /// Asks in the probe's period until `stop`, and tells every change of opinion. `offset` spreads the first questions of
@@ -60,14 +64,27 @@ pub async fn run(
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let answer = tokio::time::timeout(timeout, check::check(&runtime, &subject, &probe)).await;
-            let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {} s", timeout.as_secs())));
-            if let Err(message) = &answer {
-                tell(Verdict::Missed(message.clone())).await;
+            let in_engine = AtomicBool::default();
+            let answer = tokio::time::timeout(timeout, check::check(&runtime, &subject, &probe, &in_engine)).await;
+            let answer = answer.unwrap_or_else(|_| {
+                let words = format!("no answer within {} s", timeout.as_secs());
+                Err(if in_engine.load(Ordering::Relaxed) { Failure::Unasked(words) } else { Failure::No(words) })
+            });
+            let no = match answer {
+                Ok(()) => None,
+                Err(Failure::No(words)) => Some(words),
+                Err(Failure::Unasked(words)) => {
+                    // It counts for nothing, neither way.
+                    tell(Verdict::Unasked(words)).await;
+                    continue;
+                }
+            };
+            if let Some(words) = &no {
+                tell(Verdict::Missed(words.clone())).await;
             }
-            match counter.note(answer.is_ok()) {
+            match counter.note(no.is_none()) {
                 Some(true) => tell(Verdict::Success).await,
-                Some(false) => tell(Verdict::Failure(answer.err().unwrap_or_default())).await,
+                Some(false) => tell(Verdict::Failure(no.unwrap_or_default())).await,
                 None => {}
             }
         }

@@ -1,5 +1,6 @@
 //! The cluster's write door through the SDK. What is patched here is this agent's own, so it may be patched twice. Acts.
 
+use api::status::Status;
 use async_trait::async_trait;
 use client::{Client, DeleteOptions, Patch};
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
@@ -9,15 +10,21 @@ use super::{Api, Error};
 
 pub struct Cluster(pub Client);
 
-fn failure(error: client::Error) -> Error {
-    match error.code() {
-        Some(404) => Error::NotFound,
-        Some(409) => Error::Conflict(error.to_string()),
-        // No room on the replicas' disks: that passes, and what was to be written is as true as before.
-        Some(507) => Error::Unavailable(error.to_string()),
-        Some(_) => Error::Refused(error.to_string()),
-        None => Error::Unavailable(error.to_string()),
+/// What a replica could not do (507: for want of room on its disk), or had no time for, passes, and so does a race that was lost
+/// too often: what was to be written is as true as before.
+pub(crate) fn failure(error: client::Error) -> Error {
+    let client::Error::Api(status) = &error else { return Error::Unavailable(error.to_string()) };
+    match status.code {
+        404 => Error::NotFound,
+        409 if is_taken(status) => Error::Conflict(error.to_string()),
+        409 | 429 | 500..=599 => Error::Unavailable(error.to_string()),
+        _ => Error::Refused(error.to_string()),
     }
+}
+
+/// Another object has the name. The words are those of the API, which has no reason of its own for a precondition.
+fn is_taken(status: &Status) -> bool {
+    status.reason == "AlreadyExists" || status.message.contains("UID in precondition")
 }
 
 fn bytes(patch: &Value) -> Vec<u8> {
@@ -68,15 +75,37 @@ impl Api for Cluster {
 
 #[cfg(test)]
 mod tests {
-    use api::status::Status;
+    use api::deletion::{self, Options};
+    use api::kinds;
+    use api::status::Resource;
+    use jiff::Timestamp;
 
     use super::*;
+
+    const PODS: Resource<'static> = Resource { group: "", plural: "pods" };
 
     #[test]
     fn what_passes_is_tried_again_and_what_does_not_is_not() {
         let of = |status: Status| failure(client::Error::Api(Box::new(status)));
         assert!(matches!(of(Status::insufficient_storage("full")), Error::Unavailable(_)));
+        assert!(matches!(of(Status::internal("a task panicked")), Error::Unavailable(_)));
+        assert!(matches!(of(Status::too_many_requests("busy", 1)), Error::Unavailable(_)));
+        assert!(matches!(of(Status::forbidden(PODS, "web", "it is another node's")), Error::Refused(_)));
+        assert!(matches!(of(Status::not_found(PODS, "web")), Error::NotFound));
         assert!(matches!(of(Status::bad_request("no")), Error::Refused(_)));
         assert!(matches!(failure(client::Error::Unknown("?".into())), Error::Unavailable(_)));
+    }
+
+    #[test]
+    fn a_lost_race_is_not_taken_for_another_object_of_the_name() {
+        let of = |status: Status| failure(client::Error::Api(Box::new(status)));
+        assert!(matches!(of(Status::stale(PODS, "web")), Error::Unavailable(_)));
+        assert!(matches!(of(Status::already_exists(PODS, "web")), Error::Conflict(_)));
+        // As the API itself says it.
+        let kind = kinds::find("", "v1", "pods").expect("there are Pods");
+        let (stored, now) = (br#"{"metadata":{"name":"web","uid":"new"}}"#, Timestamp::UNIX_EPOCH);
+        let options = Options { uid: Some("old".into()), ..Options::default() };
+        let refused = deletion::delete(kind, stored, 1, &options, now).expect_err("it has another uid");
+        assert!(matches!(of(refused), Error::Conflict(_)));
     }
 }

@@ -6,6 +6,9 @@ mod event;
 mod queue;
 mod rehearsal;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,6 +16,8 @@ use k8s_openapi::api::core::v1::{Event, Node, ObjectReference, Pod, PodStatus};
 use serde_json::Value;
 
 pub use cluster::Cluster;
+#[cfg(test)]
+pub(crate) use cluster::failure;
 pub use event::{Regarding, event};
 pub use queue::{Reporter, run};
 pub use rehearsal::Rehearsal;
@@ -21,13 +26,13 @@ pub use rehearsal::Rehearsal;
 pub enum Error {
     #[error("there is no such object")]
     NotFound,
-    /// It exists already, or has another uid or revision than was expected.
+    /// Another object has the name: it exists already, or has another uid than was expected.
     #[error("the object stands otherwise: {0}")]
     Conflict(String),
     /// Trying again the same way will not help.
     #[error("{0}")]
     Refused(String),
-    /// No replica answered, or the outcome is unknown: to be tried again.
+    /// No replica answered or could do it, a race was lost, or the outcome is unknown: to be tried again.
     #[error("{0}")]
     Unavailable(String),
 }

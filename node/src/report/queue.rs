@@ -152,7 +152,10 @@ async fn write_status(api: &SharedApi, report: StatusReport) -> Done {
     let uid = report.uid.clone();
     let again = match api.patch_pod_status(&report.namespace, &report.name, report.patch()).await {
         Ok(()) | Err(Error::NotFound) => None,
-        Err(Error::Unavailable(_)) => Some(report),
+        Err(Error::Unavailable(why)) => {
+            tracing::debug!(pod = %report.name, namespace = %report.namespace, why, "a status is to be written again");
+            Some(report)
+        }
         Err(error) => {
             tracing::warn!(pod = %report.name, namespace = %report.namespace, %error, "the status of a Pod was refused");
             None

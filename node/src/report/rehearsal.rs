@@ -29,7 +29,7 @@ struct State {
     nodes: BTreeMap<String, Value>,
     /// Every write, in order: `status web`, `delete web`, `event Started`, `node n1`.
     writes: Vec<String>,
-    cut_off: bool,
+    failing: Option<Error>,
     overtaken: bool,
 }
 
@@ -92,7 +92,12 @@ impl Rehearsal {
 
     /// While this holds no write gets through.
     pub fn cut_off(&self, cut_off: bool) {
-        self.lock().cut_off = cut_off;
+        self.fail(cut_off.then(|| Error::Unavailable("cut off".into())));
+    }
+
+    /// What every write is answered with from now on, without any effect.
+    pub fn fail(&self, failure: Option<Error>) {
+        self.lock().failing = failure;
     }
 
     /// While this holds the status that stands there takes the place of every one that is written, as an older report does that
@@ -139,8 +144,8 @@ impl Rehearsal {
 
     fn enter(&self, write: String) -> Result<(), Error> {
         let mut state = self.lock();
-        if state.cut_off {
-            return Err(Error::Unavailable("cut off".into()));
+        if let Some(failure) = &state.failing {
+            return Err(failure.clone());
         }
         state.writes.push(write);
         Ok(())
@@ -236,10 +241,8 @@ impl Api for Rehearsal {
     }
 
     async fn find_node(&self, name: &str) -> Result<Option<Node>, Error> {
-        if self.lock().cut_off {
-            return Err(Error::Unavailable("cut off".into()));
-        }
-        Ok(self.node(name))
+        let failing = self.lock().failing.clone();
+        failing.map_or_else(|| Ok(self.node(name)), Err)
     }
 
     async fn create_node(&self, node: &Node) -> Result<(), Error> {

@@ -123,6 +123,7 @@ pub struct Exit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     pub id: ContainerId,
+    pub pod_uid: String,
     pub running: bool,
 }
 

@@ -14,6 +14,10 @@ pub struct Desk {
     /// "" until the first replica said it.
     cluster_id: String,
     work: Arc<Work>,
+    /// How many sets were taken over.
+    taken: u64,
+    /// The number of the last one that was told from its beginning: every difference after it must be to it.
+    base: u64,
 }
 
 /// Where one session stands in the sequence of its replica's assignments.
@@ -21,8 +25,16 @@ pub struct Desk {
 pub struct Cursor {
     /// Term and sequence of the last assignment of this session.
     last: Option<(u64, u64)>,
+    /// The number of the last set that this session told from its beginning.
+    base: u64,
     /// What has come of a set whose end is still to come.
-    staged: Option<BTreeMap<String, Bytes>>,
+    staged: Option<Staged>,
+}
+
+struct Staged {
+    /// Told from its beginning, and no difference.
+    whole: bool,
+    items: BTreeMap<String, Bytes>,
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,11 +43,13 @@ pub enum Refused {
     OlderTerm { term: u64, highest: u64 },
     #[error("assignment {sequence} of term {term} does not follow on {last:?}")]
     Gap { term: u64, sequence: u64, last: Option<(u64, u64)> },
+    #[error("assignment {sequence} of term {term} is a difference to a set that another session has replaced")]
+    Replaced { term: u64, sequence: u64 },
 }
 
 impl Desk {
     pub fn new(cluster_id: String, work: Work) -> Desk {
-        Desk { cluster_id, work: Arc::new(work) }
+        Desk { cluster_id, work: Arc::new(work), ..Desk::default() }
     }
 
     pub fn term(&self) -> u64 {
@@ -44,6 +58,11 @@ impl Desk {
 
     pub fn cluster_id(&self) -> &str {
         &self.cluster_id
+    }
+
+    /// Of the set that was taken over last. Each has a higher one than those before it, whatever its term.
+    pub fn number(&self) -> u64 {
+        self.taken
     }
 
     /// Terms of different clusters do not compare: in another cluster the next full set counts, whatever its
@@ -57,17 +76,21 @@ impl Desk {
         }
     }
 
-    /// `Some`: the new complete set. `None`: more of it is to come. After a refusal the session must end.
+    /// `Some`: the new complete set. `None`: more of it is to come. After a refusal the session must end. Of two sessions with
+    /// one leader the later one counts, from its first complete set on: what the earlier one still brings may be older.
     pub fn take(&mut self, cursor: &mut Cursor, assignment: Assignment) -> Result<Option<Arc<Work>>, Refused> {
         let Assignment { term, sequence, full, upserts, removed, more } = assignment;
         if term < self.work.term {
             return Err(Refused::OlderTerm { term, highest: self.work.term });
         }
         let follows = cursor.last.is_some_and(|(last_term, last)| last_term == term && last + 1 == sequence);
-        let mut items = match (full, follows, cursor.staged.take()) {
-            (true, _, _) => BTreeMap::new(),
-            (false, true, Some(staged)) => staged,
-            (false, true, None) if self.work.term == term => self.work.items.clone(),
+        let is_replaced = cursor.base != self.base;
+        let (whole, mut items) = match (full, follows, cursor.staged.take()) {
+            (true, _, _) => (true, BTreeMap::new()),
+            (false, true, Some(staged)) if staged.whole => (true, staged.items),
+            (false, true, _) if is_replaced => return Err(Refused::Replaced { term, sequence }),
+            (false, true, Some(staged)) => (false, staged.items),
+            (false, true, None) if self.work.term == term => (false, self.work.items.clone()),
             _ => return Err(Refused::Gap { term, sequence, last: cursor.last }),
         };
         for key in &removed {
@@ -76,8 +99,12 @@ impl Desk {
         items.extend(upserts.into_iter().map(|item| (item.key, item.json)));
         cursor.last = Some((term, sequence));
         if more {
-            cursor.staged = Some(items);
+            cursor.staged = Some(Staged { whole, items });
             return Ok(None);
+        }
+        self.taken += 1;
+        if whole {
+            (self.base, cursor.base) = (self.taken, self.taken);
         }
         self.work = Arc::new(Work { term, sequence, items });
         Ok(Some(self.work.clone()))
@@ -166,6 +193,42 @@ mod tests {
             Err(Refused::OlderTerm { term: 3, highest: 4 })
         ));
         assert_eq!(keys(&desk.work), ["pods/a/z"]);
+    }
+
+    #[test]
+    fn what_a_session_brings_after_its_successor_has_begun_is_refused() {
+        let mut desk = Desk::default();
+        let (mut old, mut new) = (Cursor::default(), Cursor::default());
+        desk.take(&mut old, message(3, 1, true, &["pods/a/x"], &[])).unwrap();
+        let part = Assignment { more: true, ..message(3, 1, true, &["pods/a/x"], &[]) };
+        desk.take(&mut new, part).unwrap();
+        desk.take(&mut old, message(3, 2, false, &["pods/a/y"], &[])).unwrap();
+        assert_eq!(keys(&desk.work), ["pods/a/x", "pods/a/y"], "the successor's set is not complete yet");
+        let part = Assignment { more: true, ..message(3, 3, false, &["pods/a/late"], &[]) };
+        desk.take(&mut old, part).unwrap();
+        desk.take(&mut new, message(3, 2, false, &["pods/a/z"], &[])).unwrap();
+        let refused = desk.take(&mut old, message(3, 4, false, &[], &["pods/a/z"]));
+        assert_eq!(refused.unwrap_err(), Refused::Replaced { term: 3, sequence: 4 });
+        let refused = desk.take(&mut old, message(3, 5, false, &["pods/a/x"], &[]));
+        assert!(refused.is_err());
+        assert_eq!(keys(&desk.work), ["pods/a/x", "pods/a/z"]);
+        assert!(desk.take(&mut new, message(3, 3, false, &[], &["pods/a/x"])).is_ok());
+    }
+
+    #[test]
+    fn every_set_has_a_higher_number_than_those_before_it() {
+        let mut desk = Desk::new("one".into(), Work { term: 9, ..Work::default() });
+        let mut cursor = Cursor::default();
+        desk.take(&mut cursor, message(9, 1, true, &["pods/a/x"], &[])).unwrap();
+        let first = desk.number();
+        let part = Assignment { more: true, ..message(9, 2, false, &["pods/a/y"], &[]) };
+        desk.take(&mut cursor, part).unwrap();
+        assert_eq!(desk.number(), first, "it is not complete");
+        desk.take(&mut cursor, message(9, 3, false, &["pods/a/z"], &[])).unwrap();
+        let second = desk.number();
+        desk.meet("two");
+        desk.take(&mut Cursor::default(), message(1, 1, true, &["pods/a/x"], &[])).unwrap();
+        assert!(0 < first && first < second && second < desk.number());
     }
 
     #[test]

@@ -144,12 +144,17 @@ impl Talk<'_> {
             }
             Some(Said::HeartbeatAck(ack)) => self.know(ack.term, ack.leads),
             Some(Said::Assignment(assignment)) => {
-                let (taken, cluster_id) = {
+                let taken = {
                     let mut desk = self.shared.desk.lock().expect("no holder of the desk panics");
-                    (desk.take(&mut self.cursor, assignment)?, desk.cluster_id().to_owned())
+                    desk.take(&mut self.cursor, assignment)?.map(|work| scribe::Taken {
+                        number: desk.number(),
+                        cluster_id: desk.cluster_id().to_owned(),
+                        work,
+                        confirm: self.outbound.clone(),
+                    })
                 };
-                if let Some(work) = taken {
-                    let taken = scribe::Taken { cluster_id, work, confirm: self.outbound.clone() };
+                // Another session may take over a newer set and be here first: the scribe goes by the numbers.
+                if let Some(taken) = taken {
                     self.shared.taken.send(taken).await.map_err(|_| Ended::Stopped)?;
                 }
             }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
 use proto::session::{AgentMessage, Frame, OpenTunnel, Size, TunnelRefused, agent_message, frame};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 
 use super::tunnels::{Output, Refusal, Request, TunnelIo};
 use super::{Shared, TUNNEL_CHECK_MAX, dial};
@@ -62,6 +63,7 @@ async fn join(shared: &Shared, request: Request, inbound: Streaming<Frame>, fram
     let (stdin, stdin_receiver) = mpsc::channel(FRAMES_MAX);
     let (resize, resize_receiver) = mpsc::channel(FRAMES_MAX);
     let gone = CancellationToken::new();
+    let outgoing = frames.downgrade();
     let io =
         TunnelIo { stdin: stdin_receiver, resize: resize_receiver, output: Output::new(frames), gone: gone.clone() };
     let serve = async {
@@ -76,22 +78,29 @@ async fn join(shared: &Shared, request: Request, inbound: Streaming<Frame>, fram
     };
     // The replica ends its half when it has read everything: that is what tells that nothing was lost. A dead
     // replica is noticed by the keepalive.
-    tokio::join!(serve, receive(inbound, stdin, resize, &gone));
+    tokio::join!(serve, receive(inbound, stdin, resize, outgoing, &gone));
 }
 
+/// `outgoing`: the queue towards the replica. It closes when the replica resets the stream and when the connection breaks, and
+/// that is all there is to see of it while a full stdin keeps the next frame from being read.
 async fn receive(
-    mut inbound: Streaming<Frame>,
+    inbound: impl Stream<Item = Result<Frame, Status>>,
     stdin: mpsc::Sender<Bytes>,
     resize: mpsc::Sender<Size>,
+    outgoing: mpsc::WeakSender<Frame>,
     gone: &CancellationToken,
 ) {
+    let mut inbound = std::pin::pin!(inbound);
     let mut stdin = Some(stdin);
-    while let Ok(Some(frame)) = inbound.message().await {
+    while let Some(Ok(frame)) = inbound.next().await {
         match frame.frame {
             Some(frame::Frame::Stdin(bytes)) => {
-                if let Some(sender) = &stdin
-                    && sender.send(bytes).await.is_err()
-                {
+                let Some(sender) = &stdin else { continue };
+                let sent = tokio::select! {
+                    sent = sender.send(bytes) => sent,
+                    () = closed(&outgoing) => break,
+                };
+                if sent.is_err() {
                     // Nobody reads stdin (any more): the rest of it is dropped, as a closed pipe would.
                     stdin = None;
                 }
@@ -103,4 +112,65 @@ async fn receive(
         }
     }
     gone.cancel();
+}
+
+/// Holds the queue only while it waits: it must end once the server of the stream has said everything.
+async fn closed(outgoing: &mpsc::WeakSender<Frame>) {
+    match outgoing.upgrade() {
+        Some(outgoing) => outgoing.closed().await,
+        // The server is done, and lets go of stdin.
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+
+    fn input(text: &'static str) -> Result<Frame, Status> {
+        Ok(Frame { frame: Some(frame::Frame::Stdin(Bytes::from_static(text.as_bytes()))) })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_who_hangs_up_is_noticed_though_nobody_reads_stdin() {
+        let (stdin, _unread) = mpsc::channel(1);
+        let (resize, _sizes) = mpsc::channel(1);
+        let (frames, to_send) = mpsc::channel(1);
+        let gone = CancellationToken::new();
+        let inbound = stream::iter([input("one"), input("two")]).chain(stream::pending());
+        let receiving = receive(inbound, stdin, resize, frames.downgrade(), &gone);
+        let hanging_up = async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert!(!gone.is_cancelled(), "who only waits is not gone");
+            drop(to_send);
+        };
+        let both = async { tokio::join!(receiving, hanging_up) };
+        timeout(Duration::from_secs(120), both).await.expect("it is noticed");
+        assert!(gone.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stdin_that_is_read_slowly_arrives_whole_and_the_queue_ends_with_the_server_of_the_stream() {
+        let (stdin, mut read) = mpsc::channel(1);
+        let (resize, _sizes) = mpsc::channel(1);
+        let (frames, mut to_send) = mpsc::channel::<Frame>(1);
+        let gone = CancellationToken::new();
+        let inbound = stream::iter([input("one"), input("two"), input("three")]).chain(stream::pending());
+        let receiving = receive(inbound, stdin, resize, frames.downgrade(), &gone);
+        let serving = async {
+            for expected in ["one", "two"] {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                assert_eq!(read.recv().await.unwrap(), expected);
+            }
+            drop((read, frames));
+            assert!(to_send.recv().await.is_none());
+        };
+        tokio::select! {
+            () = receiving => panic!("the caller is there"),
+            served = timeout(Duration::from_secs(600), serving) => served.expect("the queue ends"),
+        }
+        assert!(!gone.is_cancelled());
+    }
 }

@@ -21,7 +21,8 @@ impl Default for Policy {
 impl Policy {
     /// How often in a row a container has ended, this end included. `before`: the count when this attempt was made.
     pub fn failures(&self, before: u32, exit: &Exit) -> u32 {
-        let ran = exit.finished_at.duration_since(exit.started_at).unsigned_abs();
+        // Less than nothing where the clock was set back meanwhile: that it ran well is not known then.
+        let ran = Duration::try_from(exit.finished_at.duration_since(exit.started_at)).unwrap_or_default();
         if ran >= self.forget_after { 1 } else { before.saturating_add(1) }
     }
 

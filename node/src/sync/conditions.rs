@@ -84,6 +84,6 @@ fn condition(type_: &str, holds: bool, why: Option<(&'static str, String)>) -> P
 fn timed(mut fresh: PodCondition, old: &[PodCondition], input: &Input<'_>) -> PodCondition {
     let before = old.iter().find(|condition| condition.type_ == fresh.type_ && condition.status == fresh.status);
     let kept = before.and_then(|condition| condition.last_transition_time.clone());
-    fresh.last_transition_time = Some(kept.unwrap_or_else(|| Time(whole_seconds(input.now))));
+    fresh.last_transition_time = Some(kept.unwrap_or_else(|| Time(whole_seconds(input.wall))));
     fresh
 }

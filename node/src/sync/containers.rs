@@ -7,11 +7,11 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::Input;
 use super::memory::{Memory, Slot};
 use super::run::in_pod;
 use super::start::config_topic;
 use super::view::{Latest, View, could_not_run};
+use super::{Input, later};
 use crate::pod::{is_sidecar, spec_of};
 use crate::runtime::{Container, Exit, Role};
 
@@ -131,7 +131,7 @@ fn gone(before: &ContainerStatus, container: &Definition, role: Role, input: &In
             reason: Some("ContainerStatusUnknown".into()),
             message: Some("The container could not be located when the pod was examined".into()),
             started_at,
-            finished_at: Some(Time(whole_seconds(input.now))),
+            finished_at: Some(Time(whole_seconds(input.wall))),
             signal: None,
         };
         if restarts(input, container, role, end.exit_code) {
@@ -241,7 +241,7 @@ fn back_off(
     }
     let failures = input.policy.failures(attempt.labels.failures, exit);
     let wait = input.policy.restart_delay(failures);
-    let due = exit.finished_at + SignedDuration::try_from(wait).unwrap_or_default();
+    let due = later(memory.end_of(&attempt.id, exit), SignedDuration::try_from(wait).unwrap_or_default());
     if due <= input.now {
         return could_not_run(attempt).then(|| simply("RunContainerError", exit.message.clone()));
     }

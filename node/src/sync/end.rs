@@ -7,7 +7,7 @@ use proto::mutants::{self, Mutant};
 use super::memory::{Memory, Removal, Slot};
 use super::step::{Note, Step};
 use super::view::View;
-use super::{Decision, Input, stop};
+use super::{Decision, Input, later, stop};
 use crate::pod::{self, is_sidecar, memory_volume_name, memory_volumes, spec_of, uid};
 use crate::runtime::Container;
 
@@ -21,31 +21,38 @@ pub fn deleted(input: &Input<'_>, view: &View<'_>, memory: &mut Memory, decision
             decision.forget = input.removed;
             return;
         }
-        Removal::Cleaned => {
+        Removal::Cleaned if !input.unseen => {
             delete_object(input, memory, decision);
             return;
         }
+        Removal::Cleaned => memory.removal = Removal::Cleaning,
         Removal::Cleaning | Removal::NotBegun => {}
     }
     if mutants::on(Mutant::NameGivenBackEarly) {
         delete_object(input, memory, decision);
     }
     let deadline = deadline(input, memory);
-    if end_all(input, view, memory, deadline, decision) && memory.is_free(&Slot::Sandbox) {
+    let has_ended = end_all(input, view, memory, deadline, decision) && !input.unseen;
+    if has_ended && memory.is_free(&Slot::Sandbox) {
         clean(input, view, memory, decision);
     }
 }
 
 /// `deletionTimestamp` includes the grace period but no part of a second, so the time may come up to a second early.
 /// The grace period counts from when the deletion was first seen, and not from anew when the agent starts anew.
+/// No later step of the wall clock moves it.
 fn deadline(input: &Input<'_>, memory: &mut Memory) -> Timestamp {
     let seen = *memory.ending_since.get_or_insert(input.now);
     let Some(at) = &input.pod.metadata.deletion_timestamp else {
         return seen + stop::grace(input).min(REMOVED_GRACE_MAX);
     };
     let grace_s = input.pod.metadata.deletion_grace_period_seconds.unwrap_or(0).max(0);
-    let full = seen.checked_add(SignedDuration::from_secs(grace_s)).unwrap_or(at.0);
-    full.min(at.0.checked_add(SignedDuration::from_secs(1)).unwrap_or(at.0))
+    let due = match memory.due {
+        Some((of, due)) if of == at.0 => due,
+        _ => input.steady(later(at.0, SignedDuration::from_secs(1))),
+    };
+    memory.due = Some((at.0, due));
+    due.min(later(seen, SignedDuration::from_secs(grace_s)))
 }
 
 fn clean(input: &Input<'_>, view: &View<'_>, memory: &mut Memory, decision: &mut Decision) {
@@ -83,7 +90,7 @@ fn delete_object(input: &Input<'_>, memory: &mut Memory, decision: &mut Decision
 
 /// A Pod that has its result: whatever still runs ends, its sandbox last; the dead stay for their logs.
 pub fn finished(input: &Input<'_>, view: &View<'_>, memory: &mut Memory, decision: &mut Decision) {
-    let deadline = input.now + stop::grace(input);
+    let deadline = later(input.now, stop::grace(input));
     if end_all(input, view, memory, deadline, decision)
         && let Some(sandbox) = view.sandbox
     {
@@ -144,8 +151,9 @@ fn is_sidecar_of(input: &Input<'_>, container: &Container) -> bool {
 /// `activeDeadlineSeconds`, counted from when the Pod was first seen here.
 pub fn check_deadline(input: &Input<'_>, memory: &mut Memory, decision: &mut Decision) {
     let Some(seconds) = spec_of(input.pod).active_deadline_seconds else { return };
-    let started = memory.status.as_ref().and_then(|status| status.start_time.as_ref()).map_or(input.now, |at| at.0);
-    let due = started + SignedDuration::from_secs(seconds);
+    let reported = memory.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|at| at.0);
+    let first_seen = reported.map_or(input.now, |at| input.steady(at).min(input.now));
+    let due = later(*memory.started.get_or_insert(first_seen), SignedDuration::from_secs(seconds));
     if due > input.now {
         decision.recheck(due);
     } else if memory.ended.is_none() {

@@ -1,13 +1,15 @@
 //! What the agent remembers of a Pod between decisions, and how news change it. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
 use super::view::View;
-use super::{Policy, ProbeKind, RETRY_AFTER};
-use crate::runtime::ContainerId;
+use super::{Input, Policy, ProbeKind, RETRY_AFTER, later};
+use crate::runtime::{ContainerId, Exit, State};
 
 /// What can have one step under way.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +53,10 @@ pub struct Stopping {
     pub pre_stop_done: bool,
     pub asked_at: Option<Timestamp>,
     pub killed_at: Option<Timestamp>,
+    /// Signals in a row that could not be delivered.
+    pub failures: u32,
+    /// No signal is sent before this.
+    pub retry_at: Option<Timestamp>,
 }
 
 /// What probes have said of one container attempt.
@@ -83,6 +89,12 @@ pub struct Memory {
     pub(super) removal: Removal,
     /// When it was first seen that the Pod is deleted, or its object gone.
     pub(super) ending_since: Option<Timestamp>,
+    /// The Pod's `deletionTimestamp`, and when its grace is over by the time that makes no steps.
+    pub(super) due: Option<(Timestamp, Timestamp)>,
+    /// When the Pod began, by the time that makes no steps.
+    pub(super) started: Option<Timestamp>,
+    /// When each attempt ended, by the time that makes no steps: set when the end is first seen.
+    pub(super) ends: BTreeMap<ContainerId, Timestamp>,
     /// Reason and message of a Pod that the agent itself ended.
     pub(super) ended: Option<(&'static str, String)>,
     /// What was last said about a topic, so that it is said once.
@@ -160,9 +172,9 @@ impl Memory {
                 let count = self.failures.get(slot).map_or(0, |failure| failure.count) + 1;
                 let wait = match slot {
                     Slot::Container(_) | Slot::Sandbox if self.removal == Removal::NotBegun => policy.delay(count),
-                    _ => RETRY_AFTER.saturating_mul(count.min(8)),
+                    _ => retry_pause(count),
                 };
-                let retry_at = now + jiff::SignedDuration::try_from(wait).unwrap_or_default();
+                let retry_at = later(now, SignedDuration::try_from(wait).unwrap_or_default());
                 self.failures.insert(slot.clone(), Failure { reason, message, count, at: now, retry_at });
             }
         }
@@ -181,13 +193,20 @@ impl Memory {
         }
     }
 
-    /// A signal was delivered, or could not be: then it is sent again at the next decision.
-    pub fn note_signal(&mut self, container: &str, id: &ContainerId, delivered: bool) {
+    /// A signal was delivered, or could not be: then it is sent again after a pause.
+    pub fn note_signal(&mut self, container: &str, id: &ContainerId, delivered: bool, now: Timestamp) {
         self.busy.remove(&Slot::Container(container.to_owned()));
-        if !delivered && let Some(stopping) = self.stopping.get_mut(id) {
-            stopping.asked_at = None;
-            stopping.killed_at = None;
+        let Some(stopping) = self.stopping.get_mut(id) else { return };
+        if delivered {
+            stopping.failures = 0;
+            stopping.retry_at = None;
+            return;
         }
+        stopping.asked_at = None;
+        stopping.killed_at = None;
+        stopping.failures = stopping.failures.saturating_add(1);
+        let pause = SignedDuration::try_from(retry_pause(stopping.failures)).unwrap_or_default();
+        stopping.retry_at = Some(later(now, pause));
     }
 
     /// A probe has made up its mind.
@@ -216,10 +235,43 @@ impl Memory {
 
     pub(super) fn forget_gone(&mut self, view: &View<'_>) {
         self.stopping.retain(|id, _| view.is_running(id));
+        self.ends.retain(|id, _| view.knows(id));
         // An attempt that has only just been started may not be in the view yet.
         let starting = self.busy.iter().any(|slot| matches!(slot, Slot::Container(_)));
         if !starting {
             self.health.retain(|id, _| view.knows(id));
         }
     }
+
+    /// Takes in which attempts have ended. None has ended later than it was first seen so, whatever the clocks say.
+    pub(super) fn note_ends(&mut self, input: &Input<'_>) {
+        for container in input.containers {
+            let at = match &container.state {
+                State::Exited(exit) => exit.finished_at,
+                State::Created { at, error: Some(_) } => *at,
+                State::Created { .. } | State::Running { .. } => continue,
+            };
+            self.ends.entry(container.id.clone()).or_insert_with(|| input.steady(at).min(input.now));
+        }
+    }
+
+    /// When an attempt ended, by the time that makes no steps.
+    pub(super) fn end_of(&self, id: &ContainerId, exit: &Exit) -> Timestamp {
+        self.ends.get(id).copied().unwrap_or(exit.finished_at)
+    }
+
+    /// `None` when the decision panics. What it has begun does not count as begun then: nobody has its steps.
+    pub(super) fn guarded<T>(&mut self, decide: impl FnOnce(&mut Memory) -> T) -> Option<T> {
+        let busy = self.busy.clone();
+        let decided = catch_unwind(AssertUnwindSafe(|| decide(self)));
+        if decided.is_err() {
+            self.busy = busy;
+        }
+        decided.ok()
+    }
+}
+
+/// After so many failures in a row of a step that the engine did not take.
+fn retry_pause(failures: u32) -> Duration {
+    RETRY_AFTER.saturating_mul(failures.min(8))
 }

@@ -28,7 +28,7 @@ mod tests;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
 pub use backoff::Policy;
@@ -50,7 +50,25 @@ pub struct Input<'a> {
     pub policy: &'a Policy,
     /// The Pod is no longer among the assigned ones: its object is gone.
     pub removed: bool,
+    /// A container of the Pod is on the engine that could not be looked at yet: what it does is not known. Nothing is
+    /// started, told or cleaned away until it was seen.
+    pub unseen: bool,
+    /// Makes no steps, as the wall clock does when it is set right: all waits go by it.
     pub now: Timestamp,
+    /// The wall clock: for what is reported, and to compare with what others have noted.
+    pub wall: Timestamp,
+}
+
+impl Input<'_> {
+    /// A moment of the wall clock, by the time that makes no steps.
+    fn steady(&self, at: Timestamp) -> Timestamp {
+        at.checked_add(self.now.duration_since(self.wall)).unwrap_or(at)
+    }
+}
+
+/// Pods and engines may name times so far away that a sum with them would overflow.
+fn later(from: Timestamp, by: SignedDuration) -> Timestamp {
+    from.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +97,7 @@ pub fn decide(input: &Input<'_>, memory: &mut Memory) -> Decision {
     let mut decision = Decision::default();
     let view = view::View::new(input);
     memory.forget_gone(&view);
+    memory.note_ends(input);
     if input.removed || input.pod.metadata.deletion_timestamp.is_some() {
         end::deleted(input, &view, memory, &mut decision);
     } else {
@@ -88,8 +107,13 @@ pub fn decide(input: &Input<'_>, memory: &mut Memory) -> Decision {
             None => run::go_on(input, &view, memory, &mut decision),
         }
     }
-    if !input.removed && !memory.is_deleted() {
+    if !input.removed && !memory.is_deleted() && !input.unseen {
         decision.status = Some(status::report(input, &view, memory));
     }
     decision
+}
+
+/// Like [`decide`], for one Pod among many: where that panics, which must not end the others, nothing counts as begun.
+pub fn try_decide(input: &Input<'_>, memory: &mut Memory) -> Option<Decision> {
+    memory.guarded(|memory| decide(input, memory))
 }

@@ -12,6 +12,10 @@ use crate::runtime::Role;
 use crate::volumes;
 
 pub fn go_on(input: &Input<'_>, view: &View<'_>, memory: &mut Memory, decision: &mut Decision) {
+    if input.unseen {
+        want_probes(input, view, memory, decision);
+        return;
+    }
     sweep(input, view, memory, decision);
     let Some(sandbox) = view.sandbox else {
         make_sandbox(input, view, memory, decision);
@@ -80,7 +84,7 @@ fn keep(
 ) {
     match view.latest(&container.name) {
         Latest::None => start::begin(container, role, Why::First, input, view, memory, decision),
-        Latest::Stray(stray) => start::sweep_stray(stray, memory, decision),
+        Latest::Stray(stray) => start::sweep_stray(stray, input, memory, decision),
         Latest::Running(attempt, _) => {
             let failed = memory.health.get(&attempt.id).and_then(|health| health.failed.clone());
             let name = &container.name;

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Container as Definition;
 use super::memory::{Memory, Slot};
 use super::step::{Note, Pull, Step};
 use super::view::View;
-use super::{Decision, Input, containers};
+use super::{Decision, Input, containers, later};
 use crate::pod::{self, Attempt, full_name, spec_of};
 use crate::runtime::{Container, Exit, Role};
 
@@ -45,7 +45,7 @@ pub fn begin(
     };
     if let Why::Ended(attempt, exit) = &why {
         let wait = SignedDuration::try_from(input.policy.restart_delay(failures)).unwrap_or_default();
-        let due = exit.finished_at + wait;
+        let due = later(memory.end_of(&attempt.id, exit), wait);
         if due > input.now {
             decision.recheck(due);
             if memory.say(&format!("back-off {}", container.name), &attempt.id.0) {
@@ -92,7 +92,11 @@ pub fn config_topic(container: &str) -> String {
 }
 
 /// A leftover of an interrupted start is removed, so that the attempt can be made anew.
-pub fn sweep_stray(stray: &Container, memory: &mut Memory, decision: &mut Decision) {
+pub fn sweep_stray(stray: &Container, input: &Input<'_>, memory: &mut Memory, decision: &mut Decision) {
+    if let Some(at) = memory.held_until(&Slot::Sweep, input.now) {
+        decision.recheck(at);
+        return;
+    }
     if memory.is_free(&Slot::Container(stray.labels.container.clone())) && memory.is_free(&Slot::Sweep) {
         memory.begin(Slot::Sweep);
         decision.steps.push(Step::Sweep { ids: vec![stray.id.clone()] });

@@ -105,7 +105,7 @@ pub fn report(input: &Input<'_>, view: &View<'_>, memory: &mut Memory) -> PodSta
         host_ips: Some(vec![HostIP { ip: input.host.ip.to_string() }]),
         pod_ips: ip.clone().map(|ip| vec![PodIP { ip }]),
         pod_ip: ip,
-        start_time: Some(before.start_time.clone().unwrap_or_else(|| Time(whole_seconds(input.now)))),
+        start_time: Some(before.start_time.clone().unwrap_or_else(|| Time(whole_seconds(input.wall)))),
         init_container_statuses: (!init.is_empty()).then_some(init),
         container_statuses: Some(apps),
         qos_class: before.qos_class.clone(),

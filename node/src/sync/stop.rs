@@ -14,9 +14,16 @@ const LAST_CHANCE: SignedDuration = SignedDuration::from_secs(2);
 /// A kill that shows no effect is sent again after this.
 const KILL_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(10);
 const GRACE_DEFAULT_S: i64 = 30;
+/// A year, as for deletions: keeps sums with timestamps far from overflow.
+const GRACE_MAX_S: i64 = 366 * 24 * 3600;
 
 pub fn grace(input: &Input<'_>) -> SignedDuration {
-    SignedDuration::from_secs(spec_of(input.pod).termination_grace_period_seconds.unwrap_or(GRACE_DEFAULT_S).max(0))
+    bounded(spec_of(input.pod).termination_grace_period_seconds.unwrap_or(GRACE_DEFAULT_S))
+}
+
+/// A grace period as it stands in a Pod, where it may be any number.
+fn bounded(seconds: i64) -> SignedDuration {
+    SignedDuration::from_secs(seconds.clamp(0, GRACE_MAX_S))
 }
 
 /// Ends a container because of what it is or does; `message` says why, once.
@@ -29,7 +36,7 @@ pub fn begin(
     memory: &mut Memory,
     decision: &mut Decision,
 ) {
-    let grace = own_grace_s.map_or_else(|| grace(input), SignedDuration::from_secs);
+    let grace = own_grace_s.map_or_else(|| grace(input), bounded);
     if !memory.stopping.contains_key(&attempt.id) {
         decision.notes.push(Note::normal("Killing", message).of(&container.name));
     }
@@ -54,6 +61,8 @@ pub fn go_on(
         pre_stop_done: hook.is_none(),
         asked_at: None,
         killed_at: None,
+        failures: 0,
+        retry_at: None,
     });
     if let Some(deadline) = deadline {
         stopping.deadline = stopping.deadline.min(deadline);
@@ -84,6 +93,10 @@ pub fn go_on(
         stopping.asked_at.is_none().then_some(Signal::Stop)
     };
     let Some(signal) = signal else { return };
+    if let Some(at) = stopping.retry_at.filter(|at| *at > now) {
+        decision.recheck(at);
+        return;
+    }
     // A kill does not wait for a hook that is still running.
     if !is_free && signal == Signal::Stop {
         return;

@@ -43,6 +43,35 @@ fn what_is_right_is_left_alone() {
 }
 
 #[test]
+fn links_that_could_not_be_made_are_made_the_next_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let plans = files(&[("a", "1"), ("sub/b", "2")]);
+    set_up(dir.path(), &plans).unwrap();
+    let volume = dir.path().join("v");
+    let version = fs::read_link(volume.join("..data")).unwrap();
+    // As it stands where the disk was full between the files and their links.
+    fs::remove_file(volume.join("a")).unwrap();
+    fs::remove_file(volume.join("sub")).unwrap();
+    fs::write(volume.join("stale"), "").unwrap();
+    set_up(dir.path(), &plans).unwrap();
+    assert_eq!(fs::read_to_string(volume.join("a")).unwrap(), "1");
+    assert_eq!(fs::read_to_string(volume.join("sub/b")).unwrap(), "2");
+    assert!(!volume.join("stale").exists());
+    assert_eq!(fs::read_link(volume.join("..data")).unwrap(), version, "the files were right");
+}
+
+#[test]
+fn an_empty_dir_that_was_not_finished_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let unfinished = dir.path().join(".v.new");
+    fs::create_dir(&unfinished).unwrap();
+    fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o755)).unwrap();
+    set_up(dir.path(), &[Plan { name: "v".into(), source: Source::Directory, group: None }]).unwrap();
+    assert_eq!(fs::metadata(dir.path().join("v")).unwrap().permissions().mode() & 0o777, 0o777);
+    assert!(!unfinished.exists());
+}
+
+#[test]
 fn an_empty_dir_keeps_what_containers_wrote() {
     let dir = tempfile::tempdir().unwrap();
     let plans = [Plan { name: "v".into(), source: Source::Directory, group: None }];

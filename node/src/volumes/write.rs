@@ -35,21 +35,28 @@ pub fn set_up(dir: &Path, plans: &[Plan]) -> Result<(), Error> {
     for plan in plans {
         let place = dir.join(&plan.name);
         match &plan.source {
-            Source::Directory => {
-                if !place.is_dir() {
-                    fs::create_dir_all(&place).map_err(at("cannot make", &place))?;
-                    // Any user of any container may write there.
-                    let mode = if plan.group.is_some() { 0o2777 } else { 0o777 };
-                    own(&place, plan.group);
-                    chmod(&place, mode)?;
-                }
-            }
+            Source::Directory => directory(dir, &plan.name, plan.group)?,
             Source::Memory => {}
             Source::Host { path, kind } => host_path(path, kind)?,
             Source::Files(files) => publish(&place, files, plan.group)?,
         }
     }
     Ok(())
+}
+
+/// What is there was finished, and is the containers' own since: it gets its name when it has its mode.
+fn directory(dir: &Path, name: &str, group: Option<u32>) -> Result<(), Error> {
+    let place = dir.join(name);
+    if place.is_dir() {
+        return Ok(());
+    }
+    // No volume's name begins with a dot.
+    let fresh = dir.join(format!(".{name}.new"));
+    fs::create_dir_all(&fresh).map_err(at("cannot make", &fresh))?;
+    own(&fresh, group);
+    // Any user of any container may write there.
+    chmod(&fresh, if group.is_some() { 0o2777 } else { 0o777 })?;
+    fs::rename(&fresh, &place).map_err(at("cannot make", &place))
 }
 
 fn chmod(path: &Path, mode: u32) -> Result<(), Error> {
@@ -102,16 +109,24 @@ const CURRENT: &str = "..data";
 const NEXT: &str = "..data_tmp";
 
 /// Readers see either all old files or all new ones, never a mixture: the files go into a directory of their own,
-/// and one rename of a symbolic link makes them current.
+/// and one rename of a symbolic link makes them current. What an earlier call did not come to is done by the next one.
 fn publish(place: &Path, files: &[File], group: Option<u32>) -> Result<(), Error> {
     fs::create_dir_all(place).map_err(at("cannot make", place))?;
     let version = format!("..{}", version(files));
     let current = place.join(CURRENT);
     let before = fs::read_link(&current).ok();
-    if before.as_deref() == Some(Path::new(&version)) {
-        return Ok(());
+    if before.as_deref() != Some(Path::new(&version)) {
+        write(place, &version, files, group)?;
+        let next = place.join(NEXT);
+        let _ = fs::remove_file(&next);
+        symlink(&version, &next).map_err(at("cannot link", &next))?;
+        fs::rename(&next, &current).map_err(at("cannot link", &current))?;
     }
-    let fresh = place.join(&version);
+    show(place, &version, files)
+}
+
+fn write(place: &Path, version: &str, files: &[File], group: Option<u32>) -> Result<(), Error> {
+    let fresh = place.join(version);
     let _ = fs::remove_dir_all(&fresh);
     fs::create_dir_all(&fresh).map_err(at("cannot make", &fresh))?;
     for file in files {
@@ -123,11 +138,11 @@ fn publish(place: &Path, files: &[File], group: Option<u32>) -> Result<(), Error
         own(&path, group);
         chmod(&path, if group.is_some() { file.mode | 0o040 } else { file.mode })?;
     }
-    let next = place.join(NEXT);
-    let _ = fs::remove_file(&next);
-    symlink(&version, &next).map_err(at("cannot link", &next))?;
-    fs::rename(&next, &current).map_err(at("cannot link", &current))?;
+    Ok(())
+}
 
+/// Every file of this version has its link, and nothing else is left.
+fn show(place: &Path, version: &str, files: &[File]) -> Result<(), Error> {
     let names: BTreeSet<&str> = files.iter().filter_map(|file| file.path.split('/').next()).collect();
     for name in &names {
         let link = place.join(name);
@@ -139,7 +154,7 @@ fn publish(place: &Path, files: &[File], group: Option<u32>) -> Result<(), Error
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with("..") {
-            if name != CURRENT && *name != version {
+            if name != CURRENT && name != version {
                 let _ = fs::remove_dir_all(entry.path());
             }
         } else if !names.contains(&*name) {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,17 +19,22 @@ use crate::runtime::fake::Fake;
 use crate::runtime::{Container, NetworkSpec, Owner, Role};
 use crate::sync::Policy;
 
-/// Wall-clock time that follows tokio's.
-struct Paused(Instant);
+/// Wall-clock time that follows tokio's, but for the steps that it is made to take.
+struct Paused {
+    began: Instant,
+    steps_ms: AtomicI64,
+}
 
 impl Clock for Paused {
     fn now_ms(&self) -> u64 {
-        1_767_225_600_000 + self.0.elapsed().as_millis() as u64
+        let passed_ms = self.began.elapsed().as_millis() as i64;
+        1_767_225_600_000_u64.saturating_add_signed(passed_ms + self.steps_ms.load(Ordering::Relaxed))
     }
 }
 
 pub struct Stage {
     env: Env,
+    wall: Arc<Paused>,
     pub fake: Fake,
     pub cluster: Rehearsal,
     pub dir: tempfile::TempDir,
@@ -38,13 +44,14 @@ pub struct Stage {
 impl Stage {
     pub fn new() -> Stage {
         let mut env = Env::real();
-        env.clock = Arc::new(Paused(Instant::now()));
+        let wall = Arc::new(Paused { began: Instant::now(), steps_ms: AtomicI64::new(0) });
+        env.clock = wall.clone();
         let fake = Fake::new(env.clock.clone());
         for image in ["pause", "nginx:1"] {
             fake.add_image(image);
         }
         let dir = tempfile::tempdir().unwrap();
-        Stage { env, fake, cluster: Rehearsal::default(), dir, running: None }
+        Stage { env, wall, fake, cluster: Rehearsal::default(), dir, running: None }
     }
 
     pub fn agent(&self, reporter: Reporter) -> Agent {
@@ -100,6 +107,11 @@ impl Stage {
 
     pub fn now(&self) -> Timestamp {
         Timestamp::from_millisecond(self.env.clock.now_ms() as i64).unwrap()
+    }
+
+    /// Somebody sets the wall clock, of the engine's host too.
+    pub fn step_clock(&self, seconds: i64) {
+        self.wall.steps_ms.fetch_add(seconds * 1000, Ordering::Relaxed);
     }
 
     pub fn has_event(&self, reason: &str) -> bool {

@@ -17,6 +17,9 @@ use super::super::{
 };
 use super::Fake;
 
+/// After this a look at a hidden container is given up.
+const LOOK_MAX: Duration = Duration::from_secs(10);
+
 #[async_trait]
 impl Runtime for Fake {
     async fn info(&self) -> Result<Info, Error> {
@@ -132,6 +135,10 @@ impl Runtime for Fake {
 
     async fn inspect(&self, id: &ContainerId) -> Result<Option<Container>, Error> {
         self.enter("inspect", &id.0).await?;
+        if self.world().hidden.contains(id) {
+            tokio::time::sleep(LOOK_MAX).await;
+            return Err(Error::Deadline { what: "inspect a container", after_ms: LOOK_MAX.as_millis() as u64 });
+        }
         let world = self.world();
         // As engines do, it also answers to a name.
         let id = world.names.get(&id.0).unwrap_or(id);
@@ -145,6 +152,7 @@ impl Runtime for Fake {
         let own = own.filter(|container| container.labels.belongs_to(owner));
         let listed = own.map(|container| Listed {
             id: container.id.clone(),
+            pod_uid: container.labels.pod_uid.clone(),
             running: matches!(container.state, State::Running { .. }),
         });
         Ok(listed.collect())

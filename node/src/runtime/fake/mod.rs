@@ -1,7 +1,8 @@
 //! A runtime in memory: containers that start, run, exit and are lost as a test or a simulation says. Deterministic.
 //!
 //! By itself a container runs until it is signalled. [`Fake::script`] gives images other lives; [`Fake::fail`] makes
-//! calls fail; [`Fake::hang`] makes them wait; [`Fake::exit`] and [`Fake::lose`] do what the world does.
+//! calls fail; [`Fake::hang`] makes them wait; [`Fake::hide`] makes looks at one container fail, and [`Fake::silence`]
+//! loses events; [`Fake::exit`] and [`Fake::lose`] do what the world does.
 
 mod calls;
 
@@ -49,6 +50,8 @@ struct World {
     networks: BTreeSet<String>,
     volumes_removed: Vec<String>,
     failing: BTreeMap<&'static str, Error>,
+    hidden: BTreeSet<ContainerId>,
+    silent: bool,
     made: u32,
     /// Every call, in order: `create <name>`, `start <name>`, …
     calls: Vec<String>,
@@ -97,6 +100,20 @@ impl Fake {
     /// No call returns while this holds.
     pub fn hang(&self, hangs: bool) {
         self.0.hanging.send_replace(hangs);
+    }
+
+    /// Looks at this container wait in vain, until their time is over, while this holds.
+    pub fn hide(&self, id: &ContainerId, is_hidden: bool) {
+        let mut world = self.world();
+        match is_hidden {
+            true => world.hidden.insert(id.clone()),
+            false => world.hidden.remove(id),
+        };
+    }
+
+    /// Events get lost while this holds.
+    pub fn silence(&self, is_silent: bool) {
+        self.world().silent = is_silent;
     }
 
     /// A container's process ends.
@@ -163,6 +180,9 @@ impl Fake {
     }
 
     fn emit(&self, id: &ContainerId, labels: Labels, change: Change) {
+        if self.world().silent {
+            return;
+        }
         let at_ns = self.0.clock.now_ms() as i64 * 1_000_000;
         let event = Event { id: id.clone(), pod_uid: labels.pod_uid.clone(), change, at_ns };
         let _ = self.0.events.send((labels, event));

@@ -1,6 +1,8 @@
-//! Tests of the decisions about one Pod: `stories` and `endings` tell what must happen, `properties` what must never.
+//! Tests of the decisions about one Pod: `stories`, `endings` and `troubles` tell what must happen, `properties` what
+//! must never.
 
 mod endings;
 mod properties;
 mod stories;
+mod troubles;
 mod world;

@@ -21,7 +21,11 @@ pub struct World {
     pub memory: Memory,
     pub containers: Vec<Container>,
     pub removed: bool,
+    /// One of its containers is there and could not be looked at.
+    pub unseen: bool,
     pub now: Timestamp,
+    /// What the wall clock, which the engine goes by, has been set forward by.
+    pub wall_ahead: SignedDuration,
     pub status: Option<PodStatus>,
     pub notes: Vec<Note>,
     pub probes: Vec<String>,
@@ -52,6 +56,8 @@ impl World {
             memory: Memory::default(),
             containers: Vec::new(),
             removed: false,
+            unseen: false,
+            wall_ahead: SignedDuration::ZERO,
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             status: None,
             notes: Vec::new(),
@@ -92,7 +98,9 @@ impl World {
             host: &self.host,
             policy: &self.policy,
             removed: self.removed,
+            unseen: self.unseen,
             now: self.now,
+            wall: self.wall(),
         };
         let decision: Decision = decide(&input, &mut self.memory);
         self.notes.extend(decision.notes);
@@ -183,7 +191,7 @@ impl World {
                     Signal::Stop if ignores => {}
                     Signal::Stop => self.exit(&id, 143),
                 }
-                self.memory.note_signal(&container, &id, true);
+                self.memory.note_signal(&container, &id, true, now);
             }
             Step::Sweep { ids } => {
                 self.containers.retain(|container| !ids.contains(&container.id));
@@ -213,10 +221,14 @@ impl World {
             Step::Sweep { .. } => Slot::Sweep,
             Step::DeleteObject => Slot::Object,
             Step::PreStop { container, id, .. } => return self.memory.note_pre_stop(container, id),
-            Step::Signal { container, id, .. } => return self.memory.note_signal(container, id, false),
+            Step::Signal { container, id, .. } => return self.memory.note_signal(container, id, false, now),
         };
         let outcome = Outcome::Failed { reason: "RunContainerError", message: "no answer".into() };
         self.memory.note(&slot, outcome, &policy, now);
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.now + self.wall_ahead
     }
 
     /// The agent is killed and started again: what it began is lost, what it remembered too.
@@ -235,14 +247,15 @@ impl World {
             return;
         }
         self.made += 1;
+        let at = self.wall();
         let error = (self.cannot_start && spec.labels.role != Role::Pause)
             .then(|| StartError { exit_code: 127, message: "exec: \"nope\": not found".into() });
         self.containers.push(Container {
             id: ContainerId(format!("c{}", self.made)),
             labels: spec.labels.clone(),
             state: match error {
-                Some(error) => State::Created { at: self.now, error: Some(error) },
-                None => State::Running { started_at: self.now },
+                Some(error) => State::Created { at, error: Some(error) },
+                None => State::Running { started_at: at },
             },
             image_id: spec.image.clone(),
             ip: (spec.labels.role == Role::Pause).then(|| "10.244.0.5".parse().unwrap()),
@@ -255,7 +268,7 @@ impl World {
     }
 
     pub fn exit(&mut self, id: &ContainerId, exit_code: i32) {
-        let now = self.now;
+        let now = self.wall();
         if let Some(container) = self.containers.iter_mut().find(|container| container.id == *id)
             && let State::Running { started_at } = container.state
         {
