@@ -80,10 +80,16 @@ const LOG_KEPT: u64 = 1 << 40;
 /// given up sooner it would be sent as a whole again.
 const INSTALL: Duration = Duration::from_secs(100);
 
+/// Later ones count on from the highest, and every id below that gets a mark once it is out.
+const INITIAL_ID_MAX: u64 = 1_000;
+
 impl Config {
     /// What cannot be, in words.
     pub(crate) fn check(&self) -> Result<(), String> {
         let ids: BTreeMap<u64, &Member> = self.initial_members.iter().map(|member| (member.id, member)).collect();
+        if let Some(id) = ids.keys().find(|id| **id > INITIAL_ID_MAX) {
+            return Err(format!("replica {id}: the ids of initial members are at most {INITIAL_ID_MAX}"));
+        }
         if self.id == 0 {
             return Err("a replica's id is at least 1".into());
         }

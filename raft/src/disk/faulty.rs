@@ -16,6 +16,7 @@ use super::{Batch, Disk, Free, Note, Row, Table, Write};
 pub struct Faulty {
     pub below: Arc<dyn Disk>,
     pub fail_sync: AtomicBool,
+    pub sync_takes: Mutex<Duration>,
     /// The next write fails, and not for lack of room.
     pub fail_write: AtomicBool,
     /// The next write panics.
@@ -61,6 +62,7 @@ impl Faulty {
         Arc::new(Faulty {
             below,
             fail_sync: false.into(),
+            sync_takes: Mutex::default(),
             fail_write: false.into(),
             panic_write: false.into(),
             fail_scans: 0.into(),
@@ -110,6 +112,8 @@ impl Disk for Faulty {
     }
 
     async fn sync(&self) -> io::Result<()> {
+        let takes = *self.sync_takes.lock().unwrap();
+        tokio::time::sleep(takes).await;
         match self.fail_sync.load(Relaxed) {
             true => Err(io::Error::other("the platter is scratched, says the test")),
             false if self.sick.load(Relaxed) => Err(full()),

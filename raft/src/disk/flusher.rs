@@ -117,14 +117,18 @@ impl Flusher {
     pub async fn durable_upto(&self, upto: Option<LogId>, within: Duration) -> io::Result<()> {
         let (answer, result) = oneshot::channel();
         self.enqueue(Waiter { upto, who: Who::Other(answer) })?;
-        let mut result = result;
+        let (mut result, mut level, mut deadline) = (result, self.level.clone(), Instant::now() + within);
         loop {
-            match tokio::time::timeout(within, &mut result).await {
-                Ok(Ok(result)) => return result,
-                Ok(Err(_)) => return Err(io::Error::other("the flusher has stopped")),
-                // It waits for room, which may take any time.
-                Err(_) if *self.level.borrow() == Level::Out => {}
-                Err(_) => {
+            // It waits for room, which may take any time; the disk has its own time after that.
+            let waits = *level.borrow_and_update() == Level::Out;
+            tokio::select! {
+                result = &mut result => {
+                    return result.unwrap_or_else(|_| Err(io::Error::other("the flusher has stopped")));
+                }
+                Ok(()) = level.changed() => if waits {
+                    deadline = Instant::now() + within;
+                },
+                () = tokio::time::sleep_until(deadline), if !waits => {
                     let message = format!("the disk did not sync within {within:?}");
                     return Err(io::Error::new(io::ErrorKind::TimedOut, message));
                 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::*;
 use crate::disk::Table;
 use crate::disk::faulty::Faulty;
+use crate::disk::flusher::Flusher;
 use crate::disk::rocks::Rocks;
 
 const MIB: u64 = 1 << 20;
@@ -65,6 +66,26 @@ async fn a_write_that_finds_no_room_goes_through_on_the_reserve() {
     tokio::time::timeout(Duration::from_secs(5), room.write(&batch(MIB))).await.unwrap().unwrap();
     assert_eq!((disk.reserved().unwrap(), disk.heals.load(Relaxed)), (0, 1));
     assert_eq!(*room.level().borrow(), Level::Short);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_has_room_again_has_all_its_time_to_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, room, _stop) = room(dir.path());
+    let flusher = Flusher::start(room.clone(), Arc::new(Metrics::default()));
+    disk.set_free(0);
+    let waits = tokio::spawn({
+        let room = room.clone();
+        async move { room.write(&batch(1)).await }
+    });
+    room.level().wait_for(|level| *level == Level::Out).await.unwrap();
+    let within = Duration::from_secs(30);
+    let durable = tokio::spawn(async move { flusher.durable(within).await });
+    tokio::time::sleep(within - Duration::from_secs(1)).await;
+    *disk.sync_takes.lock().unwrap() = Duration::from_secs(5);
+    disk.set_free(1000 * MIB);
+    waits.await.unwrap().unwrap();
+    durable.await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -124,7 +124,7 @@ impl Members {
         let answers = self.ask(ASK).await;
         let seen = answers.iter().filter(|status| status.reachable).map(|status| {
             let applied = status.applied_index.unwrap_or(0);
-            (status.member.id, Seen { applied, abstains: status.filling })
+            (status.member.id, Seen { applied, abstains: status.filling, serves: status.serves })
         });
         let state = self.published.state();
         let view = View {
@@ -240,9 +240,13 @@ impl Members {
     pub(crate) async fn tidy(&self) {
         let Ok(_turn) = self.turn.try_lock() else { return };
         let Some(term) = self.standing.borrow().leads_in_term else { return };
+        // In this order: a member whose id is in the state would pass for one that is gone where the members are older.
+        let state = self.published.state();
+        if tokio::time::timeout(ASK, self.caught_up()).await.is_err() {
+            return;
+        }
         let members = self.known().iter().map(|member| member.id).collect();
-        let mut unmarked = used::unmarked(&self.published.state(), &members);
-        unmarked.truncate(MARKS);
+        let unmarked: Vec<u64> = used::unmarked(&state, &members).take(MARKS).collect();
         if !unmarked.is_empty() {
             self.bar(term, unmarked).await;
         }

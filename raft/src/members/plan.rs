@@ -43,6 +43,18 @@ pub struct Seen {
     pub applied: u64,
     /// Empty, waiting to be filled.
     pub abstains: bool,
+    /// It votes and acknowledges. Not where its disk has failed or is full, or its state is odd.
+    pub serves: bool,
+}
+
+impl Seen {
+    fn fault(self, id: u64) -> Option<Refusal> {
+        match (self.abstains, self.serves) {
+            (true, _) => Some(Refusal::Filling(id)),
+            (false, false) => Some(Refusal::Unfit(id)),
+            (false, true) => None,
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -77,11 +89,13 @@ pub enum Refusal {
     Lags { id: u64, lag: u64 },
     #[error("replica {0} is empty and still being filled; ask again once that is done")]
     Filling(u64),
+    #[error("replica {0} takes no part at present, `kontiki status` says why; ask again once it does")]
+    Unfit(u64),
     #[error("replica {0} is the last voter: the cluster would be gone")]
     LastVoter(u64),
     #[error(
         "of the {voters} voters there would be, {able} could vote and {needed} are needed: the cluster would stand \
-         still. Silent, or empty and still being filled: {unable}"
+         still. Silent, without a part at present, or empty and still being filled: {unable}"
     )]
     Quorum { voters: usize, able: usize, needed: usize, unable: String },
     #[error("replica {0} is a learner: it cannot lead; promote it first")]
@@ -111,8 +125,7 @@ pub fn plan(view: &View, change: &MemberChange) -> Result<Step, Refusal> {
                 (true, _, _) => Ok(Step::Done),
                 (_, false, _) => Err(Refusal::CannotLead(*to)),
                 (_, _, None) => Err(Refusal::Silent(*to)),
-                (_, _, Some(seen)) if seen.abstains => Err(Refusal::Filling(*to)),
-                _ => Ok(Step::HandOver(Some(*to))),
+                (_, _, Some(seen)) => seen.fault(*to).map_or(Ok(Step::HandOver(Some(*to))), Err),
             }
         }
         MemberChange::Transfer { to: None } => Ok(Step::HandOver(None)),
@@ -125,8 +138,11 @@ fn promote(view: &View, id: u64) -> Result<Step, Refusal> {
         return Ok(Step::Done);
     }
     let seen = view.seen.get(&id).ok_or(Refusal::Silent(id))?;
-    if seen.abstains || seen.applied == 0 {
+    if seen.applied == 0 {
         return Err(Refusal::Filling(id));
+    }
+    if let Some(fault) = seen.fault(id) {
+        return Err(fault);
     }
     let lag = view.last_index.saturating_sub(seen.applied);
     if lag > LAG_MAX {
@@ -170,9 +186,9 @@ fn member(view: &View, id: u64) -> Result<&Place, Refusal> {
     })
 }
 
-/// Can these voters, as far as they answer and remember, go on?
+/// Can these voters, as far as they answer and take part, go on?
 fn quorum(view: &View, voters: &BTreeSet<u64>) -> Result<(), Refusal> {
-    let votes = |id: &&u64| view.seen.get(id).is_some_and(|seen| !seen.abstains);
+    let votes = |id: &&u64| view.seen.get(id).is_some_and(|seen| seen.fault(**id).is_none());
     let (able, unable): (Vec<u64>, Vec<u64>) = voters.iter().partition(votes);
     let needed = voters.len() / 2 + 1;
     match able.len() >= needed {

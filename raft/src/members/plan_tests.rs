@@ -11,11 +11,14 @@ fn view(voters: &[u64], learners: &[u64], up: &[u64]) -> View {
         voters: voters.iter().copied().collect(),
         members: voters.iter().chain(learners).map(|id| (*id, place(*id))).collect(),
         last_index: 5000,
-        seen: up.iter().map(|id| (*id, Seen { applied: 5000, abstains: false })).collect(),
+        seen: up.iter().map(|id| (*id, Seen { applied: 5000, abstains: false, serves: true })).collect(),
         removed: BTreeSet::new(),
         last_id: 0,
     }
 }
+
+/// Fenced, or on a disk that has failed: its process answers, and it acknowledges nothing.
+const UNFIT: Seen = Seen { applied: 5000, abstains: false, serves: false };
 
 fn voters(step: Result<Step, Refusal>) -> Vec<u64> {
     match step {
@@ -29,12 +32,14 @@ fn a_learner_is_promoted_only_when_it_answers_is_filled_and_keeps_up() {
     let promote = |view: &View| plan(view, &MemberChange::Promote { id: 4 });
     let mut now = view(&[1, 2, 3], &[4], &[1, 2, 3, 4]);
     assert_eq!(voters(promote(&now)), [1, 2, 3, 4]);
-    now.seen.insert(4, Seen { applied: 5000 - LAG_MAX - 1, abstains: false });
+    now.seen.insert(4, Seen { applied: 5000 - LAG_MAX - 1, abstains: false, serves: true });
     assert_eq!(promote(&now), Err(Refusal::Lags { id: 4, lag: LAG_MAX + 1 }));
-    now.seen.insert(4, Seen { applied: 5000 - LAG_MAX, abstains: false });
+    now.seen.insert(4, Seen { applied: 5000 - LAG_MAX, abstains: false, serves: true });
     assert_eq!(voters(promote(&now)), [1, 2, 3, 4]);
-    now.seen.insert(4, Seen { applied: 4999, abstains: true });
+    now.seen.insert(4, Seen { applied: 4999, abstains: true, serves: false });
     assert_eq!(promote(&now), Err(Refusal::Filling(4)));
+    now.seen.insert(4, UNFIT);
+    assert_eq!(promote(&now), Err(Refusal::Unfit(4)));
     now.seen.remove(&4);
     assert_eq!(promote(&now), Err(Refusal::Silent(4)));
     assert_eq!(plan(&now, &MemberChange::Promote { id: 2 }), Ok(Step::Done));
@@ -52,10 +57,15 @@ fn no_change_leaves_fewer_voters_answering_than_are_needed() {
     assert_eq!(remove(&view(&[1], &[], &[1]), 1), Err(Refusal::LastVoter(1)));
     // One that is empty has no vote to give, and cannot lead.
     let mut filling = view(&[1, 2, 3], &[], &[1, 2, 3]);
-    filling.seen.insert(3, Seen { applied: 4999, abstains: true });
+    filling.seen.insert(3, Seen { applied: 4999, abstains: true, serves: false });
     assert!(matches!(remove(&filling, 2), Err(Refusal::Quorum { able: 1, .. })));
     assert_eq!(voters(remove(&filling, 3)), [1, 2]);
     assert_eq!(plan(&filling, &MemberChange::Transfer { to: Some(3) }), Err(Refusal::Filling(3)));
+    let mut unfit = view(&[1, 2, 3], &[], &[1, 2, 3]);
+    unfit.seen.insert(3, UNFIT);
+    assert!(matches!(remove(&unfit, 2), Err(Refusal::Quorum { able: 1, .. })));
+    assert_eq!(voters(remove(&unfit, 3)), [1, 2]);
+    assert_eq!(plan(&unfit, &MemberChange::Transfer { to: Some(3) }), Err(Refusal::Unfit(3)));
     // 3 of 4 are needed, and 3 answer.
     assert_eq!(voters(plan(&view(&[1, 2, 3], &[4], &[1, 2, 4]), &MemberChange::Promote { id: 4 })), [1, 2, 3, 4]);
     let narrow = view(&[1, 2, 3, 5], &[4], &[1, 4]);

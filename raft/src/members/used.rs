@@ -60,9 +60,9 @@ fn put(state: &mut State, key: String, value: String) {
 }
 
 /// Given once, no member now, and not marked: a leader died before it could mark them.
-pub fn unmarked(state: &State, members: &BTreeSet<u64>) -> Vec<u64> {
+pub fn unmarked<'a>(state: &State, members: &'a BTreeSet<u64>) -> impl Iterator<Item = u64> + use<'a> {
     let removed = removed(state);
-    (1..=last(state)).filter(|id| !members.contains(id) && !removed.contains(id)).collect()
+    (1..=last(state)).filter(move |id| !members.contains(id) && !removed.contains(id))
 }
 
 fn mark(id: u64) -> String {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt as _};
+use prost::Message as _;
 use proto::peer::forward_reply::Result as Reply;
 use proto::peer::{ForwardBatch, ForwardReplies, ForwardReply, Forwarded, NotLeader};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -204,8 +205,13 @@ pub fn receive(
                     Ok(None) | Err(_) => return,
                 },
                 Some(first) = under_way.next(), if !under_way.is_empty() => {
-                    let mut items = vec![first];
-                    while items.len() < BATCH && let Some(Some(next)) = under_way.next().now_or_never() {
+                    // An answer may carry a whole object.
+                    let (mut bytes, mut items) = (first.encoded_len(), vec![first]);
+                    while items.len() < BATCH
+                        && bytes < BATCH_BYTES
+                        && let Some(Some(next)) = under_way.next().now_or_never()
+                    {
+                        bytes += next.encoded_len();
                         items.push(next);
                     }
                     if replies.send(Ok(ForwardReplies { items })).await.is_err() {

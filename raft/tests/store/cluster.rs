@@ -26,6 +26,21 @@ async fn one_replica_alone_writes_reads_and_remembers() {
 }
 
 #[tokio::test]
+async fn many_refusals_that_tell_a_large_object_all_arrive() {
+    let cluster = Cluster::started(3).await;
+    write(&cluster.leader().await, "large", &"x".repeat(1 << 20)).await;
+    let follower = cluster.follower().await;
+    let late = || {
+        let op = Op { precondition: Precondition::AtRevision(9), action: Action::Delete, ..put("large", "") };
+        follower.propose(command(vec![op]))
+    };
+    let answers = in_time("the answers", futures::future::join_all((0..64).map(|_| late()))).await;
+    for answer in answers {
+        assert!(matches!(&answer, Ok(Outcome::Conflict { current: Some(_), .. })), "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn every_replica_takes_writes_and_reads_its_own() {
     let cluster = Cluster::started(3).await;
     for (n, store) in cluster.stores.values().enumerate() {
@@ -278,6 +293,10 @@ async fn data_of_another_cluster_or_in_use_is_refused_by_name() {
     (config.id, config.initial_members[0].id) = (5, 5);
     let error = open(config).await;
     assert!(matches!(&error, OpenError::OtherReplica { found: 1, wanted: 5, .. }), "{error}");
+
+    let mut config = cluster.config(1);
+    (config.id, config.initial_members[0].id) = (20_261_101, 20_261_101);
+    assert!(open(config).await.to_string().contains("at most 1000"));
 
     let mut config = cluster.config(1);
     config.peer_listen = "127.0.0.1:0".into();

@@ -1,9 +1,11 @@
 //! Members come, move and go: every rule, and what happens when replicas die in between.
 
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use kontiki_raft::{ChangeError, MemberChange, Role, Store};
 
+use crate::common::disk::on_memory;
 use crate::common::{Cluster, PATIENCE, bytes, command, eventually, free_address, in_time, put, value, write};
 
 fn refusal(answer: Result<u64, ChangeError>) -> String {
@@ -143,6 +145,21 @@ async fn no_change_costs_the_quorum() {
     cluster.stores.remove(&alive).unwrap().kill().await;
     assert!(refusal(cluster.change(MemberChange::Remove { id: leader }).await).contains("the last voter"));
     write(&cluster.stores[&leader], "alone", "1").await;
+}
+
+#[tokio::test]
+async fn nobody_is_taken_out_who_is_needed_in_the_place_of_one_that_acknowledges_nothing() {
+    let (cluster, disks) = on_memory(3).await;
+    let (leader, sick) = (cluster.leader().await, cluster.follower().await);
+    disks[&sick.id()].fail_sync.store(true, SeqCst);
+    write(&leader, "a", "1").await;
+    eventually("the failed sync", async || sick.health().err()).await;
+    let needed = cluster.stores.keys().copied().find(|id| ![leader.id(), sick.id()].contains(id)).unwrap();
+    let why = refusal(cluster.change(MemberChange::Remove { id: needed }).await);
+    assert!(why.contains("the cluster would stand still"), "{why}");
+    write(&leader, "b", "1").await;
+    cluster.change(MemberChange::Remove { id: sick.id() }).await.unwrap();
+    write(&leader, "c", "1").await;
 }
 
 #[tokio::test]

@@ -172,6 +172,7 @@ mod tests {
             "it has taken effect"
         );
         drop(held);
+        tokio::task::yield_now().await;
         assert_eq!(call(router, GET, jane(), large()).await, Code::Ok);
     }
 
