@@ -30,6 +30,23 @@ pub struct Watcher {
     pub random: Random,
 }
 
+/// Who has said how often in a row that what comes next is gone.
+struct Refusals(Vec<u32>);
+
+impl Refusals {
+    /// So often it must be said: a replica that begins anew may have been asked in the middle of that.
+    const ENOUGH: u32 = 4;
+
+    /// Has every replica said so now? One that is down has not, nor has one been asked about what the watcher has by now.
+    fn hear(&mut self, replica: usize, gone: bool, went_on: bool) -> bool {
+        if went_on {
+            self.0.fill(0);
+        }
+        self.0[replica] = if gone { self.0[replica] + 1 } else { 0 };
+        self.0.iter().all(|times| *times >= Refusals::ENOUGH)
+    }
+}
+
 /// Why a replica does not serve the watch (any more).
 enum Ended {
     Gone,
@@ -40,17 +57,15 @@ impl Watcher {
     /// From an empty namespace on, until it was told up to `last` (once that is known).
     pub async fn run(mut self, first: Revision, last: tokio::sync::watch::Receiver<Option<Revision>>) {
         let mut told = Told { id: self.id, prefix: PREFIX.into(), after: first, upto: first, revisions: Vec::new() };
-        let mut gone_in_a_row = 0;
+        let mut refusals = Refusals(vec![0; self.replicas.len()]);
         while !last.borrow().is_some_and(|last| told.upto >= last) {
             let replica = self.random.below(self.replicas.len() as u64) as usize;
             let limit = Duration::from_millis(SERVE_MS.0 + self.random.below(SERVE_MS.1));
+            let before = told.upto;
             let serving = self.serve(replica, &mut told, &last);
-            match tokio::time::timeout(limit, serving).await {
-                Ok(Ended::Gone) => gone_in_a_row += 1,
-                Ok(Ended::Otherwise) | Err(_) => gone_in_a_row = 0,
-            }
+            let gone = matches!(tokio::time::timeout(limit, serving).await, Ok(Ended::Gone));
             // A replica that was filled anew has no changes from before; as long as another has them, nothing is lost.
-            if gone_in_a_row > 3 * self.replicas.len() {
+            if refusals.hear(replica, gone, told.upto > before) {
                 self.shared.violated(format!("revision {} is gone on every replica", told.upto));
                 break;
             }
@@ -161,4 +176,23 @@ pub async fn present(replica: &mut ApiClient<Channel>, namespace: &str) -> Resul
     let request = ListRequest { target: Some(target(namespace)), ..ListRequest::default() };
     let reply = replica.list(request).await.map_err(|status| status.message().to_owned())?.into_inner();
     reply.resource_version.parse().map_err(|_| format!("{:?} is no revision", reply.resource_version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gone_is_what_all_replicas_say_is_gone() {
+        let mut refusals = Refusals(vec![0; 3]);
+        let mut hear = |replica, gone, went_on| refusals.hear(replica, gone, went_on);
+        // The third is down, and asked seldom.
+        assert!(!(0..40).any(|turn| hear(turn % 2, true, false)));
+        assert!(!hear(2, false, false));
+        assert!(!(0..3).any(|_| hear(2, true, false)));
+        assert!(hear(2, true, false), "all have said so");
+        assert!(!hear(2, false, true), "it went on there");
+        assert!(!(0..11).any(|turn| hear(turn % 3, true, false)));
+        assert!(hear(2, true, false));
+    }
 }
