@@ -18,7 +18,7 @@ KONTIKI_IMAGES=all "$root/deploy/images.sh" "$CARGO_TARGET_DIR/release/kontiki"
 say "Known bugs"
 # Is the suite still able to fail? These show within some seeds; `make mutants` looks for the others, too, which may take hundreds.
 cargo build --locked -q --workspace --features kontiki-chaos-tests/mutants --bin chaos
-"$CARGO_TARGET_DIR/debug/chaos" --mutants --seeds 60 --except VoteBeforeSync,TwoAreAMajority,SnapshotMetaBeforeData,\
+"$CARGO_TARGET_DIR/debug/chaos" --mutants --seeds 120 --except VoteBeforeSync,TwoAreAMajority,SnapshotMetaBeforeData,\
 PurgedUnderReader,TruncationForgotten,MarkIgnored,ForgetfulVotes,ForgetfulFounds,UncommittedMembersShown,OvertakenStreamGoesOn,\
 ReliedGoesBack,OddServes,BeginsAnewUnasked,DamagedWaitForEachOther
 
