@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
+use proto::mutants::{self, Mutant};
 use proto::peer::{DescribeReply, DescribeRequest};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +25,6 @@ use crate::read::Reader;
 use crate::recall::{self, Recall};
 use crate::record;
 use crate::types::{Place, Raft};
-use proto::mutants::{self, Mutant};
 
 const ASK: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_millis(200);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver as _;
+use proto::mutants::{self, Mutant};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -15,7 +16,6 @@ use crate::peer::ear::Ear;
 use crate::peer::forward::Forwarder;
 use crate::standing::Standing;
 use crate::types::Raft;
-use proto::mutants::{self, Mutant};
 
 /// A command that is larger is refused: it would hold up all others on the way.
 pub const COMMAND_BYTES_MAX: usize = 8 << 20;

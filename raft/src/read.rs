@@ -6,6 +6,7 @@ pub(crate) mod rounds;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use proto::mutants::{self, Mutant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -13,7 +14,6 @@ use self::rounds::{QUEUE, Rounds, Waiter};
 use crate::accord::guard::Guard;
 use crate::metrics::Metrics;
 use crate::types::LogId;
-use proto::mutants::{self, Mutant};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver as _;
+use proto::mutants::{self, Mutant};
 use proto::peer;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -21,7 +22,6 @@ use crate::members::plan::LAG_MAX;
 use crate::members::{MemberStatus, Members};
 use crate::metrics::Metrics;
 use crate::standing::Role;
-use proto::mutants::{self, Mutant};
 
 /// Between two looks at the others.
 const AGAIN: Duration = Duration::from_secs(2);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use proto::mutants::{self, Mutant};
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::patience::{TRIES, lost};
@@ -12,7 +13,6 @@ use crate::disk::{Disk, Table, apart};
 use crate::metrics::Metrics;
 use crate::record;
 use crate::rhythm::Rhythm;
-use proto::mutants::{self, Mutant};
 
 /// Once a second: a small share of any disk and processor, and a full history window in little over an hour.
 const PIECE_BYTES: usize = 64 << 10;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use proto::mutants::{self, Mutant};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -14,7 +15,6 @@ use crate::machine::history::{self, Stretch};
 use crate::machine::published::Published;
 use crate::metrics::Metrics;
 use crate::store::{Gone, HistoryError, Untold};
-use proto::mutants::{self, Mutant};
 
 /// A watcher that nothing concerns hears this often how far it is, while other keys change.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);

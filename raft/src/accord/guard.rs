@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
+use proto::mutants::{self, Mutant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +14,6 @@ use crate::disk::{Batch, Disk, Table};
 use crate::handover::{Handover, Wish};
 use crate::metrics::Metrics;
 use crate::record;
-use proto::mutants::{self, Mutant};
 
 const FENCED: Bytes = Bytes::from_static(b"fenced");
 

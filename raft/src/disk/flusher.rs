@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::storage::IOFlushed;
+use proto::mutants::{self, Mutant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -13,7 +14,6 @@ use super::space::Level;
 use crate::log::mark::Mark;
 use crate::metrics::Metrics;
 use crate::types::{LogId, Types};
-use proto::mutants::{self, Mutant};
 
 /// Waits for a sync that begins after now.
 struct Waiter {

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use openraft::EntryPayload;
+use proto::mutants::{self, Mutant};
 
 use crate::log::extent::Extent;
 use crate::types::{Entry, LogId};
-use proto::mutants::{self, Mutant};
 
 /// Followers that keep up and `apply` read from here; only a lagging follower reads the disk.
 pub const CACHE_BYTES: usize = 4 << 20;

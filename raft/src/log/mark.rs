@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use proto::mutants::{self, Mutant};
 use tokio::time::Instant;
 
 use crate::disk::Note;
@@ -13,7 +14,6 @@ use crate::disk::room::Room;
 use crate::metrics::Metrics;
 use crate::record;
 use crate::types::{LogId, log_id, term_of};
-use proto::mutants::{self, Mutant};
 
 /// A raised mark reaches the platter no later than this, plus one sync, while more is written. Until then it outlives the
 /// process, but not a loss of power: at most so much less of the log is vouched for then.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::Stream;
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use proto::mutants::{self, Mutant};
 
 use crate::disk::flusher::{Flusher, SYNC_DEADLINE};
 use crate::disk::patience::patiently;
@@ -23,7 +24,6 @@ use crate::machine::reach::Reach;
 use crate::metrics::Metrics;
 use crate::record;
 use crate::types::{Entry, LogId, Types, Vote, log_id, term_of};
-use proto::mutants::{self, Mutant};
 
 /// What one append request carries at most, beyond its first entry.
 const REQUEST_BYTES: usize = 1 << 20;

@@ -4,6 +4,8 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use proto::mutants::{self, Mutant};
+
 use crate::disk::flusher::{Flusher, SYNC_DEADLINE};
 use crate::disk::room::Room;
 use crate::disk::{Batch, Note, Table};
@@ -13,7 +15,6 @@ use crate::log::rows::{VOTE, kept_vote, read_meta};
 use crate::metrics::Metrics;
 use crate::record;
 use crate::types::Vote;
-use proto::mutants::{self, Mutant};
 
 pub struct Votes {
     room: Arc<Room>,

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use proto::mutants::{self, Mutant};
 
 use crate::command::{Action, Change, Command, Outcome, Precondition, Previous, Revision, Versioned};
 use crate::state::State;
-use proto::mutants::{self, Mutant};
 
 /// Applies all ops of a command or none. Returns its outcome and the changes it made, one per revision.
 /// `term` is the term of the command's log entry.

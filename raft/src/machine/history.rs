@@ -7,6 +7,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
+use proto::mutants::{self, Mutant};
 use tokio::sync::Semaphore;
 
 use super::published::Published;
@@ -22,7 +23,6 @@ use crate::metrics::Metrics;
 use crate::record;
 use crate::store::{Gone, HistoryError, HistoryWindow, Untold};
 use crate::types::LogId;
-use proto::mutants::{self, Mutant};
 
 /// So small a part of the window, and no more than the ring, may lie between a row and the near one that it relies on.
 const NEAR_PART: u64 = 16;

@@ -22,6 +22,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt as _};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
+use proto::mutants::{self, Mutant};
 use tokio_util::sync::DropGuard;
 
 use self::history::History;
@@ -39,7 +40,6 @@ use crate::metrics::Metrics;
 use crate::state::State;
 use crate::store::HistoryWindow;
 use crate::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types, log_id, term_of};
-use proto::mutants::{self, Mutant};
 
 /// A disk that cannot sync an installed snapshot within this is broken.
 pub const INSTALL_DEADLINE: Duration = Duration::from_secs(60);

@@ -3,11 +3,11 @@
 
 use std::sync::Mutex;
 
+use proto::mutants::{self, Mutant};
 use tokio::sync::Notify;
 
 use crate::command::Revision;
 use crate::types::LogId;
-use proto::mutants::{self, Mutant};
 
 /// The objects are written now and then, each key once however often it changed since. What came later is made again from
 /// the log, which must not be dropped before. The history's rows leave the values where they are in the log.

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use proto::mutants::{self, Mutant};
+
 use super::history::Stretch;
 use super::rows;
 use crate::command::{Change, Revision};
-use proto::mutants::{self, Mutant};
 
 /// Beyond this the oldest changes are only on the disk, once they are there.
 pub const BYTES_MAX: usize = 4 << 20;

@@ -3,6 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
+use proto::mutants::{self, Mutant};
 use serde::{Deserialize, Serialize};
 
 use super::unsaved::Unsaved;
@@ -11,7 +12,6 @@ use crate::disk::{Batch, Disk, Table};
 use crate::record;
 use crate::state::State;
 use crate::types::{StoredMembership, term_of};
-use proto::mutants::{self, Mutant};
 
 const SAVED: Bytes = Bytes::from_static(b"state");
 

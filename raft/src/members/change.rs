@@ -8,6 +8,7 @@ use openraft::EntryPayload;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::error::{ClientWriteError, RaftError};
 use openraft::raft::Precondition;
+use proto::mutants::{self, Mutant};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
@@ -19,7 +20,6 @@ use crate::command::{Command, Op, Outcome};
 use crate::peer::channels::Lane;
 use crate::propose::leader;
 use crate::types::{Membership, Place, StoredMembership, Types};
-use proto::mutants::{self, Mutant};
 
 /// How long the members get to answer before a change is decided.
 const ASK: Duration = Duration::from_millis(700);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver as _;
+use proto::mutants::{self, Mutant};
 use proto::peer::DescribeRequest;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,6 @@ use crate::peer::channels::Lane;
 use crate::peer::door;
 use crate::rhythm::Rhythm;
 use crate::types::Raft;
-use proto::mutants::{self, Mutant};
 
 const EVERY: Duration = Duration::from_secs(1);
 const ASK: Duration = Duration::from_millis(700);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _};
 use openraft::raft::{AppendEntriesRequest, StreamAppendError};
+use proto::mutants::{self, Mutant};
 use proto::peer::{AppendReply, AppendRequest};
 use tonic::{Status, Streaming};
 
@@ -12,7 +13,6 @@ use super::server::{Server, believes, own, stopped};
 use super::wire;
 use crate::recall::Recall;
 use crate::types::Types;
-use proto::mutants::{self, Mutant};
 
 impl Server {
     /// Until this replica may no longer take any, or has no room for them.

@@ -14,6 +14,7 @@ use openraft::raft::{
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{AnyError, OptionalSend, RPCTypes};
+use proto::mutants::{self, Mutant};
 use tokio::sync::oneshot;
 use tokio::time::error::Elapsed;
 use tonic::{Code, Status};
@@ -29,7 +30,6 @@ use crate::log::LogStore;
 use crate::machine::image::Image;
 use crate::metrics::Metrics;
 use crate::types::{Place, Snapshot, Types, Vote};
-use proto::mutants::{self, Mutant};
 
 type RpcResult<T> = Result<T, RPCError<Types>>;
 

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use futures::{Stream, StreamExt as _};
 use openraft::raft::AppendEntriesRequest;
+use proto::mutants::{self, Mutant};
 
 use super::piggyback::piggyback;
 use super::wire;
 use crate::types::{LogId, Types};
-use proto::mutants::{self, Mutant};
 
 /// Counts in `owed` what is to be answered.
 pub fn outgoing(

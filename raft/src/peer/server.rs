@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use openraft::raft::TransferLeaderRequest;
+use proto::mutants::{self, Mutant};
 use proto::peer::peer_server::{Peer, PeerServer};
 use proto::peer::{
     AliveReply, AliveRequest, AppendReply, AppendRequest, ChangeReply, ChangeRequest, DescribeReply, DescribeRequest,
@@ -37,7 +38,6 @@ use crate::read::leads::Leads;
 use crate::recall::Recall;
 use crate::trouble::Trouble;
 use crate::types::{Raft, Types, Vote};
-use proto::mutants::{self, Mutant};
 
 /// Cheap to clone.
 #[derive(Clone)]

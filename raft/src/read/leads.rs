@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use openraft::{RaftState, ServerState};
+use proto::mutants::{self, Mutant};
 
 use crate::types::{Raft, StoredMembership, Types, Vote, term_of};
-use proto::mutants::{self, Mutant};
 
 /// A replica that led when it was looked at.
 #[derive(Debug)]

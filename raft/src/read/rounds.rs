@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use proto::mutants::{self, Mutant};
 use proto::peer::{FollowsReply, FollowsRequest, ReadIndexReply, ReadIndexRequest};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -19,7 +20,6 @@ use crate::peer::wire;
 use crate::propose::leader;
 use crate::standing::Standing;
 use crate::types::{Raft, Vote};
-use proto::mutants::{self, Mutant};
 
 /// One round's deadline; it is tried again while somebody waits.
 const ROUND: Duration = Duration::from_secs(1);
