@@ -3,6 +3,7 @@
 mod demo_web;
 mod init;
 mod node_file;
+mod open_files;
 mod pause;
 mod recover;
 mod replica;
@@ -135,6 +136,7 @@ where
     E: std::error::Error + 'static,
 {
     log_to_stderr();
+    open_files::raise();
     runtime?.block_on(async {
         let shutdown = CancellationToken::new();
         let beside = [tokio::spawn(end_on_signal(shutdown.clone())), tokio::spawn(unused::give_back())];

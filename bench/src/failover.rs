@@ -85,7 +85,9 @@ type Seen = (Option<Duration>, Option<Duration>);
 async fn look(together: &Acknowledged, each: &[Acknowledged], from: Instant) -> Seen {
     let alone = futures::future::join_all(each.iter().map(|own| gaps::look(own, from)));
     let (none, alone) = tokio::join!(gaps::look(together, from), alone);
-    (none, alone.into_iter().collect::<Option<Vec<_>>>().and_then(|gaps| gaps.into_iter().max()))
+    let worst =
+        alone.into_iter().collect::<Option<Vec<_>>>().and_then(|gaps| gaps.into_iter().map(|gap| gap.long).max());
+    (none.map(|gap| gap.long), worst)
 }
 
 fn describe((none, worst): Seen) -> String {

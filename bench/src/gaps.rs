@@ -35,6 +35,8 @@ pub enum How {
     Stop,
     /// The leader is asked to hand over, and lives on.
     Transfer,
+    /// For comparison: what the machine alone does to writes.
+    Nothing,
 }
 
 impl How {
@@ -44,15 +46,24 @@ impl How {
             How::Freeze => "SIGSTOP",
             How::Stop => "graceful stop",
             How::Transfer => "transfer",
+            How::Nothing => "nothing done",
         }
     }
+}
+
+/// The longest time between two acknowledgements in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    pub long: Duration,
+    /// From the interruption to its end.
+    pub over_after: Duration,
 }
 
 /// What some rounds of interruptions of one system came to, together.
 #[derive(Default)]
 pub struct Interrupted {
     /// One of each interruption.
-    pub gaps: Vec<Duration>,
+    pub gaps: Vec<Gap>,
     /// Acknowledged in all: around and between the interruptions.
     pub writes: usize,
 }
@@ -84,6 +95,7 @@ pub async fn run(system: &mut System, how: How, count: usize) -> Result<Interrup
             How::Freeze => system.members[leader].signal(Signal::SIGSTOP)?,
             How::Stop => system.members[leader].signal(Signal::SIGTERM)?,
             How::Transfer => system.transfer(leader).await?,
+            How::Nothing => {}
         }
         let gap = look(&acknowledged, from).await;
         match how {
@@ -93,7 +105,7 @@ pub async fn run(system: &mut System, how: How, count: usize) -> Result<Interrup
                 ended(system, leader).await?;
                 system.members[leader].start()?;
             }
-            How::Transfer => {}
+            How::Transfer | How::Nothing => {}
         }
         gaps.push(gap.ok_or_else(|| format!("{}: no write acknowledged within {LOOK_MAX:?}", how.name()))?);
     }
@@ -116,7 +128,7 @@ async fn steady(system: &mut System) -> Result<usize, Failure> {
 }
 
 /// Looks until writes go on, and at least for [`LOOK`]. `None`: they did not within [`LOOK_MAX`].
-pub async fn look(acknowledged: &Acknowledged, from: Instant) -> Option<Duration> {
+pub async fn look(acknowledged: &Acknowledged, from: Instant) -> Option<Gap> {
     loop {
         sleep(LOOK).await;
         let now = Instant::now();
@@ -181,13 +193,14 @@ impl Acknowledged {
 
     /// The longest time between two acknowledgements, from the last one before `from` on; `None` while the newest one
     /// lies so far back that the gap may still be open.
-    fn longest_gap(&self, from: Instant, now: Instant) -> Option<Duration> {
+    fn longest_gap(&self, from: Instant, now: Instant) -> Option<Gap> {
         let mut times = self.0.lock().expect("no holder panics").kept.clone();
         times.sort();
         let newest = times.last().copied().filter(|newest| *newest > from)?;
         let first = times.partition_point(|time| *time < from).saturating_sub(1);
-        let longest = times[first..].windows(2).map(|pair| pair[1] - pair[0]).max()?;
-        (now - newest < longest.max(ATTEMPT)).then_some(longest)
+        let gaps = times[first..].windows(2).map(|pair| Gap { long: pair[1] - pair[0], over_after: pair[1] - from });
+        let longest = gaps.max_by_key(|gap| gap.long)?;
+        (now - newest < longest.long.max(ATTEMPT)).then_some(longest)
     }
 }
 
@@ -203,7 +216,8 @@ mod tests {
         for ms in [0, 500, 990, 1_400, 1_410] {
             acknowledged.add(at(ms));
         }
-        assert_eq!(acknowledged.longest_gap(at(1_000), at(1_420)), Some(Duration::from_millis(410)));
+        let gap = Gap { long: Duration::from_millis(410), over_after: Duration::from_millis(400) };
+        assert_eq!(acknowledged.longest_gap(at(1_000), at(1_420)), Some(gap));
         assert_eq!(acknowledged.longest_gap(at(1_000), at(3_000)), None);
         assert_eq!(acknowledged.longest_gap(at(2_000), at(2_100)), None);
     }

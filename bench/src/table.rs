@@ -75,16 +75,19 @@ impl Line {
     }
 }
 
-pub const GAPS: &str = "| the leader | system | times | p50 ms | p90 ms | p99 ms | max ms | writes acknowledged |\n\
-                        |---|---|--:|--:|--:|--:|--:|--:|";
+pub const GAPS: &str = "| the leader | system | times | p50 ms | p90 ms | p99 ms | max ms | was over after ms | writes acknowledged |\n\
+                        |---|---|--:|--:|--:|--:|--:|--:|--:|";
 
 /// One sort of interruption, all systems; none that was never interrupted.
 pub fn gaps(how: &str, interrupted: &[(Kind, Interrupted)]) -> String {
     let rows = interrupted.iter().filter(|(_, seen)| !seen.gaps.is_empty()).map(|(kind, seen)| {
-        let (name, times, samples) = (kind.name(), seen.gaps.len(), Samples::new(seen.gaps.clone()));
+        let (name, times) = (kind.name(), seen.gaps.len());
+        let samples = Samples::new(seen.gaps.iter().map(|gap| gap.long).collect());
+        let over_after = seen.gaps.iter().max_by_key(|gap| gap.long).map_or(0.0, |gap| ms(gap.over_after));
         let at = |part| ms(samples.quantile(part));
         let (p50, p90, p99, max) = (at(0.5), at(0.9), at(0.99), at(1.0));
-        format!("| {how} | {name} | {times} | {p50:.0} | {p90:.0} | {p99:.0} | {max:.0} | {} |", seen.writes)
+        let seen = seen.writes;
+        format!("| {how} | {name} | {times} | {p50:.0} | {p90:.0} | {p99:.0} | {max:.0} | {over_after:.0} | {seen} |")
     });
     rows.collect::<Vec<_>>().join("\n")
 }
@@ -127,6 +130,7 @@ pub fn unrest(systems: &[Unrest]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gaps::Gap;
     use crate::member::Memory;
 
     fn measured(calls: usize, ms: u64) -> Measured {
@@ -166,9 +170,9 @@ mod tests {
 
     #[test]
     fn a_system_that_was_not_interrupted_has_no_row() {
-        let seen =
-            |ms: &[u64], writes| Interrupted { gaps: ms.iter().map(|ms| Duration::from_millis(*ms)).collect(), writes };
+        let gap = |ms: &u64| Gap { long: Duration::from_millis(*ms), over_after: Duration::from_millis(*ms + 5) };
+        let seen = |ms: &[u64], writes| Interrupted { gaps: ms.iter().map(gap).collect(), writes };
         let text = gaps("kill -9", &[(Kind::Etcd, seen(&[30, 10, 20], 700)), (Kind::Store, seen(&[], 9))]);
-        assert_eq!(text, "| kill -9 | etcd | 3 | 20 | 30 | 30 | 30 | 700 |");
+        assert_eq!(text, "| kill -9 | etcd | 3 | 20 | 30 | 30 | 30 | 35 | 700 |");
     }
 }

@@ -61,7 +61,7 @@ pub struct Args {
     /// Interruptions of each sort; the systems alternate.
     #[arg(long, default_value_t = 10)]
     failovers: usize,
-    #[arg(long, value_delimiter = ',', default_value = "kill,freeze,stop,transfer")]
+    #[arg(long, value_delimiter = ',', default_value = "kill,freeze,stop,transfer,nothing")]
     how: Vec<How>,
     #[arg(long, default_value_t = 30)]
     idle_seconds: u64,

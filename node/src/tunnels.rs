@@ -23,7 +23,8 @@ use crate::session::{Output, Refusal, Request, TunnelIo, Tunnels};
 const DIAL_MAX: Duration = Duration::from_secs(5);
 /// Read at once from a forwarded port.
 const PORT_BUFFER_BYTES: usize = 32 << 10;
-/// How often a container whose stream does not end by itself is looked at.
+/// How often a container whose stream does not end by itself is looked at. Once it has ended, nothing more is awaited of a
+/// stream that is quiet for as long.
 const END_POLL: Duration = Duration::from_secs(2);
 
 pub struct Streams {
@@ -228,7 +229,8 @@ async fn send(output: &Output, chunk: &Chunk, bytes: Bytes) -> Result<(), crate:
     }
 }
 
-/// Moves bytes both ways until the output ends, or a moment after `ended`. Gives back what tells the exit code.
+/// Moves bytes both ways until the output ends, or is quiet for [`END_POLL`] after `ended`. Gives back what tells the exit
+/// code.
 async fn pump(
     process: Process,
     io: TunnelIo,
@@ -237,15 +239,27 @@ async fn pump(
 ) -> Result<Box<dyn crate::runtime::Resize>, String> {
     let Process { input, mut output, control } = process;
     let TunnelIo { stdin, mut resize, output: sink, .. } = io;
+    // The container is looked at while nothing comes, so that a caller who is slow to take what came loses none of it.
     let outward = async {
-        while let Some(chunk) = output.next().await {
+        let mut ended = std::pin::pin!(ended);
+        let mut has_ended = false;
+        loop {
+            let chunk = tokio::select! {
+                biased;
+                chunk = output.next() => chunk,
+                () = &mut ended, if !has_ended => {
+                    has_ended = true;
+                    continue;
+                }
+                () = tokio::time::sleep(END_POLL), if has_ended => None,
+            };
+            let Some(chunk) = chunk else { return Ok(()) };
             let chunk = chunk.map_err(|error| error.to_string())?;
             let bytes = chunk.bytes().clone();
             if send(&sink, &chunk, bytes).await.is_err() {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
     };
     let inward = async {
         if has_stdin {
@@ -264,7 +278,6 @@ async fn pump(
         result = outward => result,
         () = inward => Ok(()),
         () = resizing => Ok(()),
-        () = ended => Ok(()),
     };
     result.map(|()| control)
 }

@@ -116,7 +116,13 @@ impl OpenError {
     }
 }
 
-pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Result<Running, OpenError> {
+/// `stop`: ends all that was begun, also when this fails, or is given up.
+pub(crate) async fn start(
+    disk: Arc<dyn Disk>,
+    config: Config,
+    env: Env,
+    stop: CancellationToken,
+) -> Result<Running, OpenError> {
     let other = |error: &dyn std::fmt::Display| OpenError::Other(error.to_string());
     let unusable = |source| OpenError::Data { dir: config.dir.clone(), source };
     let id = config.id;
@@ -128,7 +134,7 @@ pub(crate) async fn start(disk: Arc<dyn Disk>, config: Config, env: Env) -> Resu
 
     let metrics = Arc::new(Metrics::default());
     Metrics::set(&metrics.renewals, config.renewals.count);
-    let (stop, tasks, rhythm) = (CancellationToken::new(), TaskTracker::new(), Rhythm::begin());
+    let (tasks, rhythm) = (TaskTracker::new(), Rhythm::begin());
     let room = Room::new(disk.clone(), metrics.clone(), stop.clone());
     let flusher = Flusher::start(room.clone(), metrics.clone());
     let initial = config.initial_members.len();

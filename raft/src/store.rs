@@ -63,6 +63,22 @@ const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// What is applied waits while a disk is full, and a backup behind it.
 const BACKUP_MAX: Duration = Duration::from_secs(10);
 
+/// A store that is being opened. Should nothing come of it, all ends that was begun, and nothing keeps the directory.
+struct Opening {
+    disk: Arc<dyn Disk>,
+    stop: CancellationToken,
+    is_open: bool,
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if !self.is_open {
+            self.stop.cancel();
+            self.disk.close();
+        }
+    }
+}
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -77,15 +93,14 @@ impl Store {
         Store::open_on(disk, config, env).await
     }
 
-    /// Like [`Store::open`], on any disk.
+    /// Like [`Store::open`], on any disk. It waits for room where there is none, for any time; dropped, it has given the
+    /// directory back.
     pub async fn open_on(disk: Arc<dyn Disk>, config: Config, env: Env) -> Result<Store, OpenError> {
         config.check().map_err(OpenError::Other)?;
-        let opened = open::start(disk.clone(), config, env).await;
-        if opened.is_err() {
-            // Nothing of a store that did not come about may keep the directory.
-            disk.close();
-        }
-        Ok(Store { inner: Arc::new(opened?) })
+        let mut opening = Opening { disk: disk.clone(), stop: CancellationToken::new(), is_open: false };
+        let running = open::start(disk, config, env, opening.stop.clone()).await?;
+        opening.is_open = true;
+        Ok(Store { inner: Arc::new(running) })
     }
 
     /// Proposes here or forwards to the leader. Retries only while it is certain that nothing was appended. Where another

@@ -13,14 +13,14 @@ use crate::disk::faulty::Faulty;
 use crate::disk::rocks::Rocks;
 use crate::peer::forward;
 
-async fn store(dir: &std::path::Path) -> (Arc<Faulty>, Store) {
+fn config(dir: &std::path::Path) -> Config {
     proto::tls::install_provider();
     let authority = Authority::make("peers").unwrap();
     let request = Request { common_name: "kontiki:replica:1", organizations: &[], hosts: &[PEER_NAME.to_string()] };
     let pair = authority.sign(&request).unwrap();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let member = Member { id: 1, peer_address: free.clone(), client_address: String::new() };
-    let config = Config {
+    Config {
         id: 1,
         dir: dir.into(),
         peer_listen: free,
@@ -34,7 +34,14 @@ async fn store(dir: &std::path::Path) -> (Arc<Faulty>, Store) {
         timing: Timing { propose_timeout: Duration::from_secs(3), ..Timing::default() },
         history: HistoryWindow::default(),
         renewals: Default::default(),
-    };
+    }
+}
+
+async fn store(dir: &std::path::Path) -> (Arc<Faulty>, Store) {
+    opened(dir, config(dir)).await
+}
+
+async fn opened(dir: &std::path::Path, config: Config) -> (Arc<Faulty>, Store) {
     let disk = Faulty::new(Arc::new(Rocks::open(dir).unwrap()));
     let store = Store::open_on(disk.clone(), config, Env::real()).await.unwrap();
     // It listens for others first, for most of the time that a proposal gets.
@@ -42,6 +49,30 @@ async fn store(dir: &std::path::Path) -> (Arc<Faulty>, Store) {
     let leads = standing.wait_for(|standing| standing.leads_in_term.is_some());
     tokio::time::timeout(Duration::from_secs(20), leads).await.expect("it leads in time").unwrap();
     (disk, store)
+}
+
+#[tokio::test]
+async fn an_opening_that_waits_for_room_can_be_given_up_and_keeps_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    // What is not saved is applied again as the store is opened, and its history is written again.
+    let timing = Timing { save: Duration::from_secs(3600), ..Timing::default() };
+    let config = || Config { timing: timing.clone(), ..config(dir.path()) };
+    let (_, store) = opened(dir.path(), config()).await;
+    let large =
+        Op { key: "large".into(), precondition: Precondition::Any, action: Action::Put(vec![7; 400 << 10].into()) };
+    for _ in 0..3 {
+        store.propose(Command { ops: vec![large.clone()], ..put("") }).await.unwrap();
+    }
+    store.kill().await;
+
+    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
+    disk.set_free(0);
+    let opening = Store::open_on(disk.clone(), config(), Env::real());
+    assert!(tokio::time::timeout(Duration::from_millis(500), opening).await.is_err(), "there is no room");
+    assert!(disk.heals.load(Relaxed) > 0, "it has waited for room");
+    let (_, store) = opened(dir.path(), config()).await;
+    assert_eq!(store.state().get(b"large").unwrap().value.len(), 400 << 10, "and nobody keeps the directory");
+    store.kill().await;
 }
 
 fn put(key: &'static str) -> Command {

@@ -117,7 +117,11 @@ async fn once<F: Future<Output = Result<Store, OpenError>>>(
         .await
         .map_err(|source| Error::Listen { address: config.listen.clone(), source })?;
     let store_config = store_config(&config, renewals, identity("peer", "peer-ca")?);
-    let store = open(store_config, env.clone()).await.map_err(Error::Store)?;
+    // On a full disk it may wait for room for as long as that takes.
+    let Some(opened) = shutdown.run_until_cancelled(open(store_config, env.clone())).await else {
+        return Ok(End::Told);
+    };
+    let store = opened.map_err(Error::Store)?;
     tracing::info!(replica = config.id, listen = config.listen, "serving");
 
     let objects = Objects::new(store.clone(), env.clone());

@@ -57,6 +57,9 @@ pub fn of(fault: &Fault, hosts: u64) -> Vec<(u64, Action)> {
         Kind::FlippedBit(host, file, place) => {
             vec![(from, Action::Kill(host)), (from, Action::Flip(host, file, place)), (to, Action::Start(host))]
         }
+        Kind::FlippedBeneath(host, file, place) => {
+            vec![(from, Action::Flip(host, file, place)), (to, Action::Kill(host)), (to, Action::Start(host))]
+        }
     }
 }
 

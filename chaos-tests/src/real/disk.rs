@@ -1,14 +1,17 @@
 //! What can be done to the files of a replica: a torn log, a flipped bit, a disk without room. Acts, on the files alone.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::plan;
 
+/// What was set aside before is of no interest.
+const ASIDE: &str = "damaged";
+
 /// The newest write-ahead log loses its last bytes, but not its first. Says what was done.
 pub fn tear(data: &Path, bytes: u64) -> io::Result<String> {
-    let Some(path) = newest(data, "log")? else { return Ok("there is no log".into()) };
+    let Some(path) = newest(data, plan::File::Log)? else { return Ok("there is no log".into()) };
     let file = OpenOptions::new().write(true).open(&path)?;
     let length = file.metadata()?.len();
     let left = length - bytes.min(length / 2);
@@ -19,11 +22,7 @@ pub fn tear(data: &Path, bytes: u64) -> io::Result<String> {
 
 /// One bit of the newest file of its sort is another. Says which.
 pub fn flip(data: &Path, file: plan::File, thousandths: u64) -> io::Result<String> {
-    let ending = match file {
-        plan::File::Log => "log",
-        plan::File::Table => "sst",
-    };
-    let Some(path) = newest(data, ending)? else { return Ok(format!("there is no file *.{ending}")) };
+    let Some(path) = newest(data, file)? else { return Ok(format!("there is no such file ({file:?})")) };
     let mut file = OpenOptions::new().read(true).write(true).open(&path)?;
     let length = file.metadata()?.len();
     if length == 0 {
@@ -61,29 +60,41 @@ pub fn free(filler: &Path) -> io::Result<()> {
     }
 }
 
-/// RocksDB numbers its files: the highest is the newest. An empty log has nothing to lose.
-fn newest(data: &Path, ending: &str) -> io::Result<Option<PathBuf>> {
+/// RocksDB numbers its files: the highest is the newest. An empty one has nothing to lose.
+fn newest(data: &Path, file: plan::File) -> io::Result<Option<PathBuf>> {
     let mut found = None;
     let mut open = vec![data.to_path_buf()];
     while let Some(dir) = open.pop() {
         for entry in std::fs::read_dir(&dir)? {
             let path = entry?.path();
-            if path.is_dir() {
-                // What was set aside before is of no interest.
-                if path.file_name().is_none_or(|name| name != "damaged") {
-                    open.push(path);
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            match path.metadata() {
+                Ok(about) if about.is_dir() && name != ASIDE => open.push(path),
+                Ok(about) if about.is_file() && about.len() > 0 => {
+                    found = found.max(number(name, file).map(|number| (number, path)));
                 }
-                continue;
-            }
-            let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
-            let fits =
-                path.extension().is_some_and(|found| found == ending) && File::open(&path)?.metadata()?.len() > 0;
-            if let Some(number) = number.filter(|_| fits) {
-                found = found.max(Some((number, path)));
+                Ok(_) => {}
+                // A running replica drops files.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
     }
     Ok(found.map(|(_, path)| path))
+}
+
+/// Which one of its sort is the file of this name? `None`: it is of another sort.
+fn number(name: &str, file: plan::File) -> Option<u64> {
+    let numbered = |number: Option<&str>| number?.parse().ok();
+    let only = |called: &str| (name == called).then_some(0);
+    match file {
+        plan::File::Log => numbered(name.strip_suffix(".log")),
+        plan::File::Table => numbered(name.strip_suffix(".sst")),
+        plan::File::Manifest => numbered(name.strip_prefix("MANIFEST-")),
+        plan::File::Current => only("CURRENT"),
+        plan::File::Vote => only("vote"),
+        plan::File::Mark => only("mark"),
+    }
 }
 
 #[cfg(test)]
@@ -108,6 +119,12 @@ mod tests {
         assert_eq!((bits, read("000013.sst")[50]), (1, 1 << 4));
         tear(dir.path(), 4000).unwrap();
         assert_eq!(read("000012.log").len(), 35, "never more than half of it");
+        for (name, file) in [("MANIFEST-000014", plan::File::Manifest), ("CURRENT", plan::File::Current)] {
+            std::fs::write(tables.join(name), [0; 9]).unwrap();
+            flip(dir.path(), file, 0).unwrap();
+            assert_eq!(read(name), [1, 0, 0, 0, 0, 0, 0, 0, 0], "{name}");
+        }
+        assert_eq!(flip(dir.path(), plan::File::Vote, 0).unwrap(), "there is no such file (Vote)");
         assert_eq!(std::fs::read(dir.path().join("damaged/000500.sst")).unwrap(), [0; 100]);
     }
 }

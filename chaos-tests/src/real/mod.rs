@@ -4,7 +4,7 @@
 //! - [`plan`]: what goes wrong, and when (pure);
 //! - [`actions`]: what is done for each fault (pure);
 //! - [`hosts`]: does it, to the hosts of `deploy/hosts.sh`;
-//! - [`disk`]: what can be done to the files of a replica that is down;
+//! - [`disk`]: what can be done to the files of a replica;
 //! - [`namespace`]: what each round has for itself;
 //! - [`clients`], [`watchers`]: the users, over the network from outside; [`refusal`]: what a failed write says (pure);
 //! - [`pods`]: a Deployment that must be whole, where engines run;

@@ -51,8 +51,10 @@ pub enum Kind {
     FullDisk(Host),
     /// So many bytes are missing at the end of the write-ahead log when the replica comes back.
     TornLog(Host, u64, Then),
-    /// Of a file of the database, at so many thousandths of its length.
+    /// Of a file of a replica that does not run, at so many thousandths of its length.
     FlippedBit(Host, File, u64),
+    /// Of a file of a replica that runs. It is killed at the end, and reads by then what it did not need before.
+    FlippedBeneath(Host, File, u64),
 }
 
 /// What comes after a log was torn. Nothing may be lost by it: the leader's disk is whole.
@@ -68,16 +70,30 @@ pub enum Then {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum File {
+    /// RocksDB's own log, the newest one.
     Log,
+    /// The newest file of rows.
     Table,
+    /// Which files the database is made of.
+    Manifest,
+    /// Which of the manifests counts.
+    Current,
+    /// The copy of the vote.
+    Vote,
+    /// How far the log was durable.
+    Mark,
 }
+
+/// Those that are small, and that all else hangs on.
+const SMALL: [File; 4] = [File::Manifest, File::Current, File::Vote, File::Mark];
+const ANY: [File; 6] = [File::Log, File::Table, File::Manifest, File::Current, File::Vote, File::Mark];
 
 pub struct Episode {
     pub number: u64,
     pub faults: Vec<Fault>,
 }
 
-const KINDS: u64 = 14;
+const KINDS: u64 = 16;
 const CUT: u64 = 5;
 const ONE_WAY: u64 = 6;
 const ISOLATE: u64 = 7;
@@ -85,7 +101,7 @@ const SWITCH_OFF: u64 = 9;
 const FULL_DISK: u64 = 10;
 /// What is done to a replica's files takes what it acknowledged from it. Together with another fault that may be more
 /// than a majority can make good, so these come alone.
-const ALONE: [u64; 3] = [11, 12, 13];
+const ALONE: [u64; 5] = [11, 12, 13, 14, 15];
 const BEGINS_MS_MAX: u64 = 3_000;
 /// So much of a log is torn off: within the last record, or some dozens of them.
 const TORN_BYTES_MAX: [u64; 2] = [400, 48_000];
@@ -170,7 +186,9 @@ fn fault(random: &Random, kind: u64, world: &World) -> Option<Fault> {
         FULL_DISK => Kind::FullDisk(world.small_disk?),
         11 => torn_log(random, world),
         12 => Kind::FlippedBit(any(), File::Log, random.below(1_000)),
-        _ => Kind::FlippedBit(any(), File::Table, random.below(1_000)),
+        13 => Kind::FlippedBit(any(), File::Table, random.below(1_000)),
+        14 => Kind::FlippedBit(any(), SMALL[random.below(SMALL.len() as u64) as usize], random.below(1_000)),
+        _ => Kind::FlippedBeneath(victim(), ANY[random.below(ANY.len() as u64) as usize], random.below(1_000)),
     };
     Some(Fault { at_ms, for_ms, kind })
 }

@@ -16,13 +16,14 @@ fn the_same_seed_has_the_same_episodes_and_all_kinds_come_up_once_around() {
                 kinds.insert(text.split('(').next().map(str::to_owned));
             }
         }
-        assert_eq!(kinds.len(), 12, "{kinds:?}");
+        assert_eq!(kinds.len(), 13, "{kinds:?}");
     }
 }
 
 #[test]
 fn damage_comes_alone_and_every_fault_ends() {
-    let is_damage = |fault: &Fault| matches!(fault.kind, Kind::TornLog(..) | Kind::FlippedBit(..));
+    let is_damage =
+        |fault: &Fault| matches!(fault.kind, Kind::TornLog(..) | Kind::FlippedBit(..) | Kind::FlippedBeneath(..));
     for number in 0..500 {
         let episode = Episode::draw(7, number, &WORLD);
         assert!(episode.faults.len() == 1 || !episode.faults.iter().any(is_damage), "episode {number}");
@@ -59,7 +60,7 @@ fn what_a_world_does_not_have_is_left_out_and_all_else_comes_up() {
                 assert!(!needs_more, "seed {seed}, episode {number}: {action:?}");
             }
         }
-        assert_eq!(names.len(), 8, "{names:?}");
+        assert_eq!(names.len(), 9, "{names:?}");
     }
 }
 

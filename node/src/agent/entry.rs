@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::directory::Place;
 use crate::pod::{name, namespace, spec_of};
+use crate::report::merged_fields;
 use crate::runtime::{Container, ContainerId, Labels};
 use crate::sync::{Memory, ProbeKind};
 
@@ -89,6 +90,11 @@ impl Entry {
         self.doubt_at = (!stands && self.sent.is_some()).then(|| now + DOUBT);
     }
 
+    /// Is there nothing in this status that was not handed to the reporter, or stood there when the agent began?
+    pub fn has_told(&self, status: &PodStatus) -> bool {
+        self.sent.as_ref().is_some_and(|sent| sent == status || covers(Some(sent), status))
+    }
+
     /// This status is handed to the reporter, who does not say what becomes of it.
     pub fn told(&mut self, status: PodStatus, now: Timestamp) {
         self.sent = Some(status);
@@ -152,17 +158,24 @@ fn is_written_off(pod: &Pod) -> bool {
 
 /// Would it change nothing to merge what was sent into what stands there?
 fn covers(stored: Option<&PodStatus>, sent: &PodStatus) -> bool {
-    let (Ok(stored), Ok(sent)) = (serde_json::to_value(stored), serde_json::to_value(sent)) else { return false };
-    covers_value(&stored, &sent)
+    serde_json::to_value(stored).is_ok_and(|stored| covers_value(&stored, &merged_fields(sent)))
 }
 
+/// Conditions are merged by type: those of others stand beside the agent's own. All other lists are replaced, and `null`
+/// removes.
 fn covers_value(stored: &Value, sent: &Value) -> bool {
-    match (stored, sent) {
-        (Value::Object(stored), Value::Object(sent)) => {
-            sent.iter().all(|(name, sent)| stored.get(name).is_some_and(|stored| covers_value(stored, sent)))
-        }
-        (stored, sent) => stored == sent,
+    match sent {
+        Value::Object(sent) => sent.iter().all(|(name, sent)| match (name.as_str(), sent) {
+            ("conditions", Value::Array(sent)) => sent.iter().all(|sent| has_condition(&stored["conditions"], sent)),
+            (name, sent) => covers_value(&stored[name], sent),
+        }),
+        sent => stored == sent,
     }
+}
+
+fn has_condition(stored: &Value, sent: &Value) -> bool {
+    let mut stored = stored.as_array().into_iter().flatten();
+    stored.any(|stored| stored["type"] == sent["type"] && covers_value(stored, sent))
 }
 
 #[cfg(test)]
@@ -220,6 +233,20 @@ mod tests {
         let mut entry = reported();
         entry.renew(pod(&running()), Bytes::new(), at(0));
         assert!(!entry.doubt(at(60)) && entry.sent.is_some(), "it has arrived");
+    }
+
+    #[test]
+    fn a_report_stands_beside_conditions_of_others_and_not_beside_what_it_takes_away() {
+        let scheduled = json!({"type": "PodScheduled", "status": "True"});
+        let with = |own: Value| pod(&json!({"phase": "Running", "conditions": [scheduled, own]}));
+        let mut entry = reported();
+        entry.renew(with(json!({"type": "Ready", "status": "True"})), Bytes::new(), at(0));
+        assert!(entry.confirmed && entry.doubt_at.is_none());
+        entry.renew(with(json!({"type": "Ready", "status": "True", "reason": "Older"})), Bytes::new(), at(1));
+        assert_eq!((entry.confirmed, &entry.sent), (false, &None), "the newest is told again at once");
+        let begun = Entry::new(with(json!({"type": "Ready", "status": "True"})), Bytes::new());
+        assert!(begun.has_told(&pod(&running()).status.unwrap()), "an agent that begins finds it told");
+        assert!(!begun.has_told(&pod(&unready("ContainersNotReady")).status.unwrap()));
     }
 
     #[test]

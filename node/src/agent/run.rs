@@ -218,7 +218,10 @@ impl Agent {
         entry.recheck_at = decision.recheck_at;
         let place = entry.place();
         let ip = if pod::on_host_network(&pod) { Some(self.hands.host.ip) } else { place.ip };
-        self.directory.put(pod::namespace(&pod), pod::name(&pod), place);
+        // Another Pod may have its name once its object is gone.
+        if !entry.removed {
+            self.directory.put(pod::namespace(&pod), pod::name(&pod), place);
+        }
 
         let random = self.env.random.clone();
         let offset = || Duration::from_millis(random.below(PROBE_OFFSET_MS_MAX));
@@ -250,20 +253,14 @@ impl Agent {
             self.directory.set_starting(uid, true);
         }
         if let Some(status) = decision.status
-            && entry.sent.as_ref() != Some(&status)
+            && !entry.has_told(&status)
         {
-            let addresses = |status: Option<&k8s_openapi::api::core::v1::PodStatus>| {
-                status.and_then(|status| status.pod_ips.clone()).unwrap_or_default()
-            };
-            let before = addresses(entry.sent.as_ref());
-            let addresses_changed = !before.is_empty() && before != addresses(Some(&status));
             entry.told(status.clone(), now);
             self.reporter.status(StatusReport {
                 namespace: pod::namespace(&pod).to_owned(),
                 name: pod::name(&pod).to_owned(),
                 uid: uid.to_owned(),
                 status: Box::new(status),
-                addresses_changed,
             });
         }
         if decision.forget {

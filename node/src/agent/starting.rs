@@ -68,7 +68,6 @@ impl Job {
         match started {
             Ok(()) => {
                 self.say(Note::normal("Started", format!("Started container {container}")).of(container)).await;
-                seen.map_err(|error| Failed::new("RunContainerError", error))?;
             }
             Err(error) => {
                 let hint = match spec.security.privileged && error.to_string().contains("not permitted") {
@@ -83,10 +82,11 @@ impl Job {
                 };
             }
         }
-        match post_start {
-            Some(hook) => self.post_start(container, &id, &hook).await,
-            None => Ok(()),
+        // It runs, though it may not have been seen: no other start of this attempt would run its hook.
+        if let Some(hook) = post_start {
+            self.post_start(container, &id, &hook).await?;
         }
+        seen.map_err(|error| Failed::new("RunContainerError", error))
     }
 
     /// A start is given up while it waits, but not in the middle of a call: what a call leaves behind must be known.

@@ -1,5 +1,6 @@
 //! The agent's loop on a runtime in memory, in paused time: what a host and a cluster may do to it.
 
+mod names;
 mod reports;
 mod stage;
 mod troubles;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use http_body_util::{BodyExt as _, Empty, Full};
+use http_body_util::{BodyExt as _, Empty, Full, Limited};
 use hyper::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use proto::seam::Stream;
@@ -14,6 +14,8 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use super::Target;
 
 const AGENT: &str = "kube-probe/1.33";
+/// Taken in of an answer about health, which has 7 bytes: a container may send as much as it likes.
+const HEALTH_BYTES_MAX: usize = 4096;
 
 /// The response's status code.
 pub async fn get(stream: Box<dyn Stream>, target: &Target) -> Result<u16, String> {
@@ -74,8 +76,9 @@ pub async fn grpc_health(stream: Box<dyn Stream>, service: &str) -> Result<(), S
         .map_err(|error| error.to_string())?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(text)?;
-        let bytes = response.into_body().collect().await.map_err(text)?.to_bytes();
-        serving(bytes)
+        let body = Limited::new(response.into_body(), HEALTH_BYTES_MAX);
+        let body = body.collect().await.map_err(|error| format!("no answer about health: {error}"))?;
+        serving(body.to_bytes())
     };
     tokio::pin!(answer);
     tokio::select! {
@@ -140,5 +143,37 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use hyper::Response;
+    use hyper::body::Incoming;
+    use hyper::server::conn::http2;
+    use hyper::service::service_fn;
+
+    use super::*;
+
+    /// What is made of an answer with this body.
+    async fn health(body: Vec<u8>) -> Result<(), String> {
+        let (near, far) = tokio::io::duplex(4096);
+        let body = Bytes::from(body);
+        let service = service_fn(move |_: Request<Incoming>| {
+            let body = body.clone();
+            async move { Ok::<_, Infallible>(Response::new(Full::new(body))) }
+        });
+        tokio::spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(far), service));
+        grpc_health(Box::new(near), "").await
+    }
+
+    #[tokio::test]
+    async fn of_an_answer_about_health_only_so_much_is_taken_in() {
+        let answer = vec![0, 0, 0, 0, 2, 0x08, 1];
+        assert_eq!(health(answer.clone()).await, Ok(()));
+        let refusal = health([answer, vec![0; HEALTH_BYTES_MAX]].concat()).await.unwrap_err();
+        assert!(refusal.contains("length limit exceeded"), "{refusal}");
     }
 }

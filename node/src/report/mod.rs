@@ -67,37 +67,42 @@ pub struct StatusReport {
     pub name: String,
     pub uid: String,
     pub status: Box<PodStatus>,
-    /// The addresses that the cluster may still have and that are wrong by now.
-    pub addresses_changed: bool,
 }
 
 impl StatusReport {
-    /// As a strategic merge patch. Fields without a value are removed; conditions are merged by type.
+    /// As a strategic merge patch. Conditions are merged by type. Addresses would be merged as well, and those of before
+    /// would stay: whichever stand there, they are replaced.
     fn patch(&self) -> Value {
-        let mut status = serde_json::to_value(&self.status).unwrap_or_default();
-        if let Some(fields) = status.as_object_mut() {
-            for name in ["reason", "message", "podIP", "podIPs", "initContainerStatuses"] {
-                fields.entry(name).or_insert(Value::Null);
-            }
-            if self.addresses_changed
-                && let Some(list) = fields.get_mut("podIPs").and_then(Value::as_array_mut)
-            {
+        let mut status = merged_fields(&self.status);
+        for name in ["podIPs", "hostIPs"] {
+            if let Some(list) = status.get_mut(name).and_then(Value::as_array_mut) {
                 list.insert(0, serde_json::json!({"$patch": "replace"}));
-            }
-            for name in ["qosClass", "resize", "nominatedNodeName"] {
-                fields.remove(name);
-            }
-            // Conditions that have lost their reason must not keep the old one.
-            for condition in fields.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
-                if let Some(condition) = condition.as_object_mut() {
-                    for name in ["reason", "message"] {
-                        condition.entry(name).or_insert(Value::Null);
-                    }
-                }
             }
         }
         serde_json::json!({"metadata": {"uid": self.uid}, "status": status})
     }
+}
+
+/// What of a status is merged into the one that stands there: `null` for what must not stand there any more, and
+/// nothing of what is not the agent's to report.
+pub(crate) fn merged_fields(status: &PodStatus) -> Value {
+    let mut status = serde_json::to_value(status).unwrap_or_default();
+    let Some(fields) = status.as_object_mut() else { return status };
+    for name in ["reason", "message", "podIP", "podIPs", "initContainerStatuses"] {
+        fields.entry(name).or_insert(Value::Null);
+    }
+    for name in ["qosClass", "resize", "nominatedNodeName"] {
+        fields.remove(name);
+    }
+    // Conditions that have lost their reason must not keep the old one.
+    for condition in fields.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(condition) = condition.as_object_mut() {
+            for name in ["reason", "message"] {
+                condition.entry(name).or_insert(Value::Null);
+            }
+        }
+    }
+    status
 }
 
 /// How an event names a Pod, or one container of it.

@@ -44,11 +44,7 @@ struct Waiting {
 impl Reporter {
     /// Replaces a status of the same Pod that still waits.
     pub fn status(&self, report: StatusReport) {
-        let mut waiting = self.lock();
-        let earlier = waiting.statuses.get(&report.uid).is_some_and(|earlier| earlier.addresses_changed);
-        let report = StatusReport { addresses_changed: report.addresses_changed || earlier, ..report };
-        waiting.statuses.insert(report.uid.clone(), report);
-        drop(waiting);
+        self.lock().statuses.insert(report.uid.clone(), report);
         self.0.news.notify_one();
     }
 

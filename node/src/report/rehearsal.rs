@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use api::patch::PatchType;
 use async_trait::async_trait;
 use bytes::Bytes;
 use k8s_openapi::api::core::v1::{Event, Node, Pod, PodStatus};
@@ -47,13 +48,14 @@ impl Rehearsal {
         self.0.work.subscribe()
     }
 
-    /// Assigns a Pod of the namespace `default`; its uid is made from its name.
+    /// Assigns a Pod of the namespace `default`, as the scheduler leaves it; its uid is made from its name.
     pub fn assign(&self, name: &str, spec: Value) {
+        let scheduled = json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"});
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}"), "labels": {"app": name}},
             "spec": spec,
-            "status": {"phase": "Pending"},
+            "status": {"phase": "Pending", "conditions": [scheduled]},
         });
         self.put(&format!("pods/default/{name}"), pod);
     }
@@ -152,38 +154,12 @@ impl Rehearsal {
     }
 }
 
-/// As a strategic merge patch does it, as far as the agent's patches go.
-fn merge(target: &mut Value, patch: &Value) {
-    let Some(fields) = patch.as_object() else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    for (name, value) in fields {
-        match value {
-            Value::Null => {
-                target.as_object_mut().map(|object| object.remove(name));
-            }
-            Value::Array(list) if name == "conditions" => {
-                let standing = target[name].as_array().cloned().unwrap_or_default();
-                let fresh = |old: &Value| list.iter().any(|new| new["type"] == old["type"]);
-                let mut merged: Vec<Value> = standing.into_iter().filter(|old| !fresh(old)).collect();
-                for new in list {
-                    let mut plain = json!({});
-                    merge(&mut plain, new);
-                    merged.push(plain);
-                }
-                target[name] = Value::Array(merged);
-            }
-            Value::Array(list) => {
-                let plain = list.iter().filter(|item| item.get("$patch").is_none()).cloned();
-                target[name] = Value::Array(plain.collect());
-            }
-            value => merge(&mut target[name], value),
-        }
-    }
+/// As the API merges it.
+fn merge(target: &mut Value, kind: &str, patch: &Value) -> Result<(), Error> {
+    let patch = patch.to_string();
+    let merged = api::patch::apply("", "v1", kind, PatchType::StrategicMerge, target.clone(), patch.as_bytes());
+    *target = merged.map_err(|error| Error::Refused(error.to_string()))?;
+    Ok(())
 }
 
 #[async_trait]
@@ -199,11 +175,12 @@ impl Api for Rehearsal {
             let state = self.lock();
             (state.overtaken, state.writes.len())
         };
+        let mut merged = Ok(());
         self.edit(name, |pod| match overtaken {
             true => pod["metadata"]["resourceVersion"] = json!(number.to_string()),
-            false => merge(&mut pod["status"], &patch["status"]),
+            false => merged = merge(pod, "Pod", &patch),
         });
-        Ok(())
+        merged
     }
 
     async fn delete_pod(&self, _: &str, name: &str, uid: &str) -> Result<(), Error> {
@@ -256,7 +233,6 @@ impl Api for Rehearsal {
         self.enter(format!("node {name}"))?;
         let mut state = self.lock();
         let node = state.nodes.get_mut(name).ok_or(Error::NotFound)?;
-        merge(node, &patch);
-        Ok(())
+        merge(node, "Node", &patch)
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::patch::{self, PatchType};
 use api::status::{Resource, Status};
-use k8s_openapi::api::core::v1::PodStatus;
-use serde_json::json;
+use k8s_openapi::api::core::v1::{HostIP, PodIP, PodStatus};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::cluster::failure;
@@ -28,7 +29,6 @@ async fn phase_after(answer: Error) -> Option<String> {
         name: "web".into(),
         uid: "uid-web".into(),
         status: Box::new(PodStatus { phase: Some("Running".into()), ..PodStatus::default() }),
-        addresses_changed: false,
     });
     tokio::time::sleep(Duration::from_millis(10)).await;
     cluster.fail(None);
@@ -46,4 +46,28 @@ async fn a_status_that_a_replica_could_not_write_arrives_all_the_same() {
     }
     let no = Status::forbidden(PODS, "web", "it is another node's");
     assert_eq!(phase_after(answer(no)).await.as_deref(), Some("Pending"), "what is refused is not insisted on");
+}
+
+/// The addresses of the Pod and of its host after a report of this one, where `pod` stood.
+fn after_report(pod: Value, ip: &str) -> Value {
+    let status = PodStatus {
+        host_ips: Some(vec![HostIP { ip: ip.into() }]),
+        pod_ips: Some(vec![PodIP { ip: ip.into() }]),
+        ..PodStatus::default()
+    };
+    let (namespace, name, uid) = ("default".into(), "web".into(), "uid-web".into());
+    let report = StatusReport { namespace, name, uid, status: Box::new(status) };
+    let body = report.patch().to_string();
+    patch::apply("", "v1", "Pod", PatchType::StrategicMerge, pod, body.as_bytes()).unwrap()
+}
+
+#[test]
+fn a_report_leaves_no_address_of_before_and_told_again_changes_nothing() {
+    let first = after_report(json!({"metadata": {"name": "web"}}), "10.0.0.1");
+    assert_eq!(first["status"]["podIPs"], json!([{"ip": "10.0.0.1"}]));
+    assert_eq!(after_report(first.clone(), "10.0.0.1"), first);
+    let second = after_report(first, "10.0.0.2");
+    for list in ["podIPs", "hostIPs"] {
+        assert_eq!(second["status"][list], json!([{"ip": "10.0.0.2"}]), "{list}");
+    }
 }

@@ -233,12 +233,12 @@ impl Memory {
         self.said.remove(topic);
     }
 
-    pub(super) fn forget_gone(&mut self, view: &View<'_>) {
+    pub(super) fn forget_gone(&mut self, input: &Input<'_>, view: &View<'_>) {
         self.stopping.retain(|id, _| view.is_running(id));
         self.ends.retain(|id, _| view.knows(id));
-        // An attempt that has only just been started may not be in the view yet.
+        // An attempt that has only just been started may not be in the view yet, nor one that could not be looked at.
         let starting = self.busy.iter().any(|slot| matches!(slot, Slot::Container(_)));
-        if !starting {
+        if !starting && !input.unseen {
             self.health.retain(|id, _| view.knows(id));
         }
     }

@@ -96,7 +96,7 @@ impl Decision {
 pub fn decide(input: &Input<'_>, memory: &mut Memory) -> Decision {
     let mut decision = Decision::default();
     let view = view::View::new(input);
-    memory.forget_gone(&view);
+    memory.forget_gone(input, &view);
     memory.note_ends(input);
     if input.removed || input.pod.metadata.deletion_timestamp.is_some() {
         end::deleted(input, &view, memory, &mut decision);

@@ -12,8 +12,12 @@ use crate::runtime::Role;
 use crate::volumes;
 
 pub fn go_on(input: &Input<'_>, view: &View<'_>, memory: &mut Memory, decision: &mut Decision) {
+    let has_address = pod::on_host_network(input.pod) || view.pod_ip.is_some();
     if input.unseen {
-        want_probes(input, view, memory, decision);
+        // A probe keeps the address that it begins with: begun without one, it would find its container dead for good.
+        if has_address {
+            want_probes(input, view, memory, decision);
+        }
         return;
     }
     sweep(input, view, memory, decision);
@@ -21,7 +25,7 @@ pub fn go_on(input: &Input<'_>, view: &View<'_>, memory: &mut Memory, decision: 
         make_sandbox(input, view, memory, decision);
         return;
     };
-    if !pod::on_host_network(input.pod) && view.pod_ip.is_none() {
+    if !has_address {
         // It gets its address when it is made. One that has none then is of no use; the next attempt may get one.
         if !memory.is_free(&Slot::Sandbox) {
             return;

@@ -1,17 +1,20 @@
 //! Logs, exec and port-forward against a runtime in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{StreamExt as _, stream};
 use proto::seam::Env;
 use proto::session::{Exec, Frame, Logs, PortForward, frame};
 use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Streams;
+use super::{END_POLL, Streams, pump};
 use crate::agent::{Directory, Place};
 use crate::runtime::fake::{Fake, Script};
-use crate::runtime::{ContainerId, ContainerSpec, Runtime as _};
+use crate::runtime::{Chunk, ContainerId, ContainerSpec, Error, Process, Resize, Runtime as _};
 use crate::session::{Output, Request, TunnelIo, Tunnels as _};
 
 struct Stage {
@@ -147,4 +150,55 @@ async fn what_cannot_be_served_is_refused_with_its_reason() {
     stage.streams.directory.put("default", "web", place);
     let expected = "container \"app\" of pod \"web\" is not running";
     assert_eq!(refusal(exec(&["true"], false)).await, (400, expected.into()));
+}
+
+struct NoTerminal;
+
+#[async_trait::async_trait]
+impl Resize for NoTerminal {
+    async fn resize(&self, _: u16, _: u16) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn exit_code(&self) -> Result<Option<i32>, Error> {
+        Ok(Some(0))
+    }
+}
+
+/// Moves four chunks of a process that has ended, where the engine leaves its stream open.
+async fn pump_rest(frames: mpsc::Sender<Frame>) -> Result<Box<dyn Resize>, String> {
+    let chunks = ["one ", "two ", "three ", "four"].map(|text| Ok::<_, Error>(Chunk::Stdout(Bytes::from(text))));
+    let output = stream::iter(chunks).chain(stream::pending()).boxed();
+    let process = Process { input: Box::pin(tokio::io::sink()), output, control: Box::new(NoTerminal) };
+    let ((_, stdin), (_, resize)) = (mpsc::channel(1), mpsc::channel(1));
+    let io = TunnelIo { stdin, resize, output: Output::new(frames), gone: CancellationToken::new() };
+    pump(process, io, false, std::future::ready(())).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_caller_gets_all_that_an_ended_process_has_written() {
+    let (frames, mut received) = mpsc::channel(1);
+    let reading = async {
+        let mut text = Vec::new();
+        loop {
+            sleep(END_POLL * 10).await;
+            match received.recv().await {
+                Some(Frame { frame: Some(frame::Frame::Stdout(bytes)) }) => text.extend_from_slice(&bytes),
+                None => return String::from_utf8(text).unwrap(),
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let (pumped, text) = tokio::join!(pump_rest(frames), reading);
+    assert!(pumped.is_ok());
+    assert_eq!(text, "one two three four");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_takes_nothing_is_waited_for_until_it_hangs_up() {
+    let (frames, received) = mpsc::channel(1);
+    let mut pumping = std::pin::pin!(pump_rest(frames));
+    assert!(timeout(Duration::from_secs(600), &mut pumping).await.is_err(), "it may yet take the rest");
+    drop(received);
+    assert!(timeout(Duration::from_secs(1), pumping).await.is_ok(), "nobody is left to take it");
 }

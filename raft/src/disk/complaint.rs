@@ -1,7 +1,21 @@
-//! What RocksDB means where it has no error kind for it: its messages carry the system's. Pure.
+//! What an error means where its kind does not tell: RocksDB's messages carry the system's. Pure.
+
+use std::io;
+
+/// Of the system: the disk is full, or full for this user; the process, or the machine, has as many files open as it may. The
+/// same goes for each of them: somebody else may give something back, and until then it is waited for.
+const LACKS: [&str; 4] = ["No space left", "quota exceeded", "Too many open files", "Space limit reached"];
 
 pub fn no_space(message: &str) -> bool {
-    message.contains("No space left") || message.contains("Space limit reached")
+    LACKS.iter().any(|lack| message.contains(lack))
+}
+
+/// The kind by which want of room is known here, for an error that the system gave.
+pub fn of_the_system(error: io::Error) -> io::Error {
+    match no_space(&error.to_string()) {
+        true => io::Error::new(io::ErrorKind::StorageFull, error),
+        false => error,
+    }
 }
 
 /// A write that found no room. A full disk that shows only in a sync is a failed sync like any other.
@@ -22,7 +36,27 @@ pub fn untried(message: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::could_not_read;
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_want_of_room() {
+        for number in
+            [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT, rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
+        {
+            let error = io::Error::from(number);
+            let rocksdbs = format!("IO error: {}: While open a file for appending: /data/000012.log", message(&error));
+            assert!(found_no_room(&rocksdbs), "{rocksdbs}");
+            assert_eq!(of_the_system(error).kind(), io::ErrorKind::StorageFull);
+        }
+        let error = io::Error::from(rustix::io::Errno::IO);
+        assert!(!no_space(&error.to_string()));
+        assert_ne!(of_the_system(error).kind(), io::ErrorKind::StorageFull);
+    }
+
+    /// Without the number that std puts behind it.
+    fn message(error: &io::Error) -> String {
+        error.to_string().split(" (os error").next().unwrap_or_default().to_owned()
+    }
 
     #[test]
     fn a_place_that_a_merge_could_not_read_is_told_from_a_write_that_failed() {

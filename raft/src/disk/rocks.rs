@@ -11,11 +11,12 @@ use bytes::Bytes;
 use rocksdb::properties::ESTIMATE_NUM_KEYS;
 use rocksdb::{ColumnFamily, CompactOptions, DB, IteratorMode, ReadOptions, WriteBatch};
 
-use super::complaint::{could_not_read, found_no_room, untried};
+use super::complaint::{could_not_read, found_no_room, of_the_system, untried};
 use super::leftovers::Leftovers;
+use super::note::{self, Notes};
 pub use super::opening::Error;
 use super::opening::{open, open_to_read};
-use super::{Batch, Disk, Free, Note, Row, Table, Write, aside, directory, note, opening};
+use super::{Batch, Disk, Free, Note, Row, Table, Write, aside, directory, opening};
 
 /// A reopening writes the tables out of the log, and some small files beside.
 const HEAL_BYTES: u64 = 1 << 20;
@@ -30,13 +31,14 @@ pub struct Rocks {
     /// A write found no room: no other is tried until the database was opened anew.
     full: Arc<AtomicBool>,
     leftovers: Arc<Mutex<Leftovers>>,
+    notes: Notes,
 }
 
 impl Rocks {
     pub fn open(path: &Path) -> Result<Rocks, Error> {
         let db = Arc::new(RwLock::new(Some(opening::first(path)?)));
         let (closed, full, leftovers) = (AtomicBool::new(false), Arc::default(), Arc::default());
-        Ok(Rocks { path: path.into(), db, closed, full, leftovers })
+        Ok(Rocks { path: path.into(), db, closed, full, leftovers, notes: Notes::new(path) })
     }
 
     fn with<T>(&self, run: impl FnOnce(&DB) -> Result<T, rocksdb::Error>) -> io::Result<T> {
@@ -232,7 +234,7 @@ impl Disk for Rocks {
     }
 
     fn reserve(&self, bytes: u64) -> io::Result<()> {
-        directory::reserve(&self.path, bytes)
+        directory::reserve(&self.path, bytes).map_err(of_the_system)
     }
 
     fn reserved(&self) -> io::Result<u64> {
@@ -245,7 +247,7 @@ impl Disk for Rocks {
         if self.closed.load(SeqCst) {
             return Err(closed());
         }
-        note::save(&self.path, note, bytes, durable)
+        self.notes.save(note, bytes, durable)
     }
 
     fn note(&self, note: Note) -> io::Result<Option<Vec<u8>>> {

@@ -172,9 +172,17 @@ impl Room {
         let hold = limits.holds_reserve(*held > 0, bytes);
         if hold != (*held > 0) {
             let reserve = if hold { limits.reserve } else { 0 };
-            apart(&self.disk, move |disk| disk.reserve(reserve)).await?;
-            *held = reserve;
-            tracing::info!(reserve_bytes = reserve, free_bytes = bytes, "the reserve on the disk has changed");
+            match apart(&self.disk, move |disk| disk.reserve(reserve)).await {
+                // There is room, and not for this user: a quota.
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    tracing::debug!(%error, "no reserve can be set aside on the disk");
+                }
+                done => {
+                    done?;
+                    *held = reserve;
+                    tracing::info!(reserve_bytes = reserve, free_bytes = bytes, "the reserve on the disk has changed");
+                }
+            }
         }
         Metrics::set(&self.metrics.disk_reserve_bytes, *held);
         Ok(())
@@ -187,7 +195,7 @@ impl Room {
             match level {
                 Level::Ample => tracing::info!("there is enough room on the disk"),
                 Level::Short => tracing::warn!("there is little room on the disk: what grows the state is refused"),
-                Level::Out => tracing::error!("there is no room on the disk: this replica takes no part"),
+                Level::Out => tracing::error!("writes find no room: this replica takes no part"),
             }
         }
     }
@@ -198,7 +206,7 @@ struct Waits<'a>(&'a Room);
 
 impl<'a> Waits<'a> {
     fn begin(room: &'a Room, error: &io::Error) -> Waits<'a> {
-        tracing::warn!(%error, "a write waits for room on the disk");
+        tracing::warn!(%error, "a write waits for room");
         Metrics::add(&room.metrics.space_waits, 1);
         room.waiting.fetch_add(1, SeqCst);
         room.show(Level::Out);

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
-use openraft::storage::{RaftLogStorageExt as _, RaftStateMachine as _};
+use openraft::storage::{RaftLogReader as _, RaftLogStorageExt as _, RaftStateMachine as _};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{EntryPayload, StorageError};
 use tempfile::TempDir;

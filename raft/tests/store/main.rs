@@ -9,6 +9,7 @@ mod integrity;
 mod lost_end;
 mod members;
 mod offline;
+mod open_files;
 mod reads;
 mod renewal;
 mod rot;

@@ -1,6 +1,6 @@
 //! The REST door: the Kubernetes API over TLS, on the same listener as gRPC. In reading order:
 //!
-//! - `serve`, `deadline`: connections, with the caller's identity on every request;
+//! - `serve`, `slots`, `deadline`: connections, with the caller's identity on every request;
 //! - `access`: what holds for every request: an id, metrics, that a panic stays one request's; and who is let in;
 //! - `caller`, `path`, `query`, `accept`, `body`, `protobuf`: what is asked for (pure);
 //! - `resources`, `list`, `watch`: the verbs over objects;
@@ -24,6 +24,7 @@ mod resources;
 mod respond;
 mod serve;
 mod shapes;
+mod slots;
 mod watch;
 
 use axum::Router;

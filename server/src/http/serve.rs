@@ -21,11 +21,9 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::deadline::Deadlines;
+use super::slots;
 use crate::auth::Identity;
 
-/// More connections at once are closed right after they are accepted: a thousand agents, each with a session and a
-/// proxy, and several thousand watches fit.
-const CONNECTIONS_MAX: usize = 8192;
 /// A client that does not finish its part of the handshake in this time is cut.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// From the handshake, or the last response, to the last byte of the next request's head. Also how long an idle
@@ -55,7 +53,9 @@ pub async fn serve(
     router: Router,
     shutdown: CancellationToken,
 ) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // More connections at once are closed right after they are accepted.
+    let slots_max = slots::here();
+    let slots = Arc::new(Semaphore::new(slots_max));
     let graceful = GracefulShutdown::new();
     let mut connections = tokio::task::JoinSet::new();
     loop {
@@ -73,7 +73,7 @@ pub async fn serve(
             }
         };
         let Ok(slot) = slots.clone().try_acquire_owned() else {
-            tracing::warn!(%from, "closed a connection: {CONNECTIONS_MAX} are open");
+            tracing::warn!(%from, "closed a connection: {slots_max} are open");
             continue;
         };
         let (acceptor, router, watcher) = (acceptor.clone(), router.clone(), graceful.watcher());

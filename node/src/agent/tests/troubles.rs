@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::stage::Stage;
 use super::web;
 use crate::runtime::fake::Script;
-use crate::runtime::{ContainerId, Error, Runtime as _};
+use crate::runtime::{ContainerId, Error, Role, Runtime as _};
 
 fn stubborn() -> Script {
     Script { ignores_stop: true, ..Script::default() }
@@ -92,6 +92,43 @@ async fn a_container_that_cannot_be_looked_at_holds_back_its_own_pod_alone() {
     gone(&stage, "a", 20).await;
     assert_eq!(stage.fake.doubles(), [""; 0]);
     assert_eq!(stage.fake.running().len(), 2, "those of c");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_whose_address_is_not_known_is_not_probed_in_vain() {
+    let mut stage = Stage::new();
+    let probe = json!({"httpGet": {"port": 80, "path": "/"}, "periodSeconds": 1});
+    stage.cluster.assign("web", json!({"containers": [{"name": "app", "image": "nginx:1", "livenessProbe": probe}]}));
+    stage.begin();
+    ready(&stage, &["web"]).await;
+    sleep(Duration::from_secs(2)).await;
+    let id = app(&stage, "web");
+    let pause = stage.fake.running().into_iter().find(|one| one.labels.role == Role::Pause).unwrap().id;
+    stage.kill().await;
+    stage.fake.hide(&pause, true);
+    stage.begin();
+    sleep(Duration::from_secs(60)).await;
+    stage.fake.hide(&pause, false);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!((app(&stage, "web"), stage.cluster.is_ready("web")), (id, true));
+    assert!(!stage.has_event("Unhealthy"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_runs_once_though_its_container_could_not_be_looked_at() {
+    let mut stage = Stage::new();
+    let hook = json!({"postStart": {"exec": {"command": ["true"]}}});
+    stage.cluster.assign("web", json!({"containers": [{"name": "app", "image": "late:1", "lifecycle": hook}]}));
+    stage.begin();
+    // The look at the sandbox succeeds, and the image comes too late for the first try.
+    stage.until("the image is missed", 5, |stage| count(stage, "pull") == 1).await;
+    stage.fake.add_image("late:1");
+    stage.fake.fail("inspect", broken_pipe());
+    stage.until("the hook has run", 30, |stage| count(stage, "exec") == 1).await;
+    stage.fake.fail("inspect", None);
+    stage.until("ready", 60, |stage| stage.cluster.is_ready("web")).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!((count(&stage, "exec"), restarts(&stage, "web")), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -109,6 +109,51 @@ fn a_container_that_could_not_be_looked_at_holds_its_pod_back() {
 }
 
 #[test]
+fn a_pod_whose_address_could_not_be_looked_up_is_probed_once_it_is_known() {
+    for on_host in [false, true] {
+        let mut world = World::new(json!({
+            "hostNetwork": on_host,
+            "containers": [{"name": "app", "image": "nginx:1", "livenessProbe": {"tcpSocket": {"port": 80}}}],
+        }));
+        world.settle();
+        let index = world.containers.iter().position(|container| container.labels.container == "POD").unwrap();
+        let hidden = world.containers.remove(index);
+        world.restart_agent();
+        world.unseen = true;
+        world.pass(60);
+        assert_eq!(world.probes.len(), usize::from(on_host), "a Pod on the host network has the host's address");
+        world.containers.push(hidden);
+        world.unseen = false;
+        world.settle();
+        assert_eq!((world.probes.len(), world.steps.len()), (1, 2));
+    }
+}
+
+#[test]
+fn what_probes_had_said_of_a_container_that_could_not_be_looked_at_is_kept() {
+    let probe = json!({"tcpSocket": {"port": 80}});
+    let mut world = World::new(json!({
+        "containers": [{"name": "app", "image": "nginx:1", "startupProbe": probe, "readinessProbe": probe}],
+    }));
+    world.settle();
+    let id = world.running("app")[0].id.clone();
+    world.memory.note_probe(&id, ProbeKind::Startup, true, "");
+    world.memory.note_probe(&id, ProbeKind::Readiness, true, "");
+    world.settle();
+    let status = world.status.clone();
+    let index = world.containers.iter().position(|container| container.id == id).unwrap();
+    let hidden = world.containers.remove(index);
+    world.restart_agent();
+    world.unseen = true;
+    world.pass(60);
+    world.containers.push(hidden);
+    world.unseen = false;
+    world.settle();
+    assert_eq!(world.condition("Ready"), "True");
+    assert_eq!((&world.status, world.probes), (&status, vec!["app Readiness".to_owned()]));
+}
+
+#[test]
 fn a_step_of_the_wall_clock_moves_no_wait() {
     for step_s in [-3600, 3600] {
         let step = SignedDuration::from_secs(step_s);
