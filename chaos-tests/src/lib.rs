@@ -6,6 +6,7 @@
 //! - [`cluster`]: whole replicas and agents in that world;
 //! - [`fault`]: one fault of a plan;
 //! - [`runner`]: many seeds on all cores, and what becomes of one that fails;
+//! - [`users`]: who writes to clusters and hosts over the SDK;
 //! - [`real`]: real replicas on hosts of their own, under the same workload and the same judges.
 //!
 //! `tests/simulation.rs` runs some hundred seeds, `make chaos` as many as one likes, `make chaos-real` real replicas.
@@ -19,3 +20,4 @@ pub mod real;
 pub mod runner;
 pub mod sim;
 pub mod store;
+pub mod users;

@@ -3,6 +3,8 @@
 pub mod controller;
 pub mod controllers;
 pub mod events;
+#[cfg(test)]
+mod large_tests;
 pub mod plan;
 pub mod scheduler;
 pub mod view;

@@ -115,6 +115,10 @@ mutants! {
     NameGivenBackEarly,
     /// An agent that was started anew acts before it has seen what runs.
     AgentActsBlindly,
+    /// A door answers a read from its own replica's state, and asks nobody whether that is the newest.
+    DoorReadsUnconfirmed,
+    /// A door's update takes effect though the object that it was decided by was changed meanwhile.
+    DoorWritesBlindly,
 }
 
 #[cfg(feature = "mutants")]
@@ -126,7 +130,15 @@ impl Mutant {
     /// Only a whole cluster shows it.
     pub fn needs_cluster(self) -> bool {
         use Mutant::*;
-        matches!(self, ControllerOutlivesTerm | DecidedByTheOld | NameGivenBackEarly | AgentActsBlindly)
+        matches!(
+            self,
+            ControllerOutlivesTerm
+                | DecidedByTheOld
+                | NameGivenBackEarly
+                | AgentActsBlindly
+                | DoorReadsUnconfirmed
+                | DoorWritesBlindly
+        )
     }
 }
 

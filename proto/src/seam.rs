@@ -1,5 +1,6 @@
 //! The seams: sockets, wall clock and randomness. Production and simulation differ only here. Decides nothing.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -10,7 +11,6 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::JoinError;
 
 /// Everything a replica or an agent needs from its surroundings, besides its disk and its containers.
@@ -104,12 +104,21 @@ fn as_uuid(mut bytes: [u8; 16], version: u8) -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-/// Runs what may block, such as work on files, where it holds up no task. On a runtime with one thread, which is what
-/// a simulated process has, it runs at once: another thread would have another clock and come back at any time.
+thread_local! {
+    static IS_A_WORLD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// This thread is a simulated world: all that its processes do is done on it, in an order that does not change.
+pub fn is_a_world() {
+    IS_A_WORLD.set(true);
+}
+
+/// Runs what may block or take long, such as work on files, where it holds up no task. In a simulated world it runs at once:
+/// another thread would have another clock and come back at any time.
 pub async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::CurrentThread => Ok(work()),
-        _ => tokio::task::spawn_blocking(work).await,
+    match IS_A_WORLD.get() {
+        true => Ok(work()),
+        false => tokio::task::spawn_blocking(work).await,
     }
 }
 
@@ -170,6 +179,15 @@ impl Listener for TcpListener {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_takes_long_leaves_the_only_thread_of_a_runtime_to_others_but_not_that_of_a_world() {
+        let own = || std::thread::current().id();
+        assert_ne!(apart(own).await.unwrap(), own());
+        is_a_world();
+        assert_eq!(apart(own).await.unwrap(), own());
+        IS_A_WORLD.set(false);
+    }
 
     #[tokio::test]
     async fn a_connection_that_was_accepted_breaks_when_its_host_has_vanished() {

@@ -104,6 +104,7 @@ fn print(report: &Report, seed: u64, pods: u32) {
         report.settled.as_secs_f64(),
         report.restarts
     );
+    println!("{} bits turned over, {} of them noticed and named by their replica", report.flipped, report.noticed);
     println!("one state on all replicas: {}", if report.state.is_empty() { "not reached" } else { &report.state });
     if pods > 0 {
         let replaced = report.pods.len().saturating_sub(pods as usize);

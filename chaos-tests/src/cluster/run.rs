@@ -89,7 +89,7 @@ impl Scratch {
 impl Run {
     fn new(plan: Plan, dir: PathBuf) -> Run {
         let world = World::new(setting::names(), plan.seed);
-        let shared = Shared::new(world.trace(), &plan);
+        let shared = Shared::new(world.trace(), world.epoch(), &plan);
         let platters = (0..REPLICAS).map(|_| Platters::new(Random::from_seed(world.random.u64()))).collect();
         let engine = |number| {
             let engine = Fake::with_latency(world.env(REPLICAS + number).clock, ENGINE_LATENCY);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use raft::{Change, Store};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::plan::Plan;
@@ -15,12 +16,15 @@ use crate::check::settled::Wish;
 use crate::sim::links::HostId;
 use crate::sim::os;
 use crate::sim::trace::Trace;
+use crate::store::seen;
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Shared {
     inner: Arc<Mutex<Seen>>,
     trace: Arc<Mutex<Trace>>,
+    /// What those see who read and write through one replica each.
+    pub registers: seen::Shared,
     /// The user has nothing more to change.
     pub quiet: Arc<AtomicBool>,
     /// Every process is to end.
@@ -49,9 +53,11 @@ pub struct Seen {
 }
 
 impl Shared {
-    pub fn new(trace: Arc<Mutex<Trace>>, plan: &Plan) -> Shared {
-        let (inner, quiet, stop) = Default::default();
-        Shared { inner, trace, quiet, stop, rots: plan.decays(), log_bytes: plan.log_bytes() }
+    pub fn new(trace: Arc<Mutex<Trace>>, epoch: Instant, plan: &Plan) -> Shared {
+        let mut registers = seen::Shared::new(trace.clone(), epoch, plan.decays());
+        let (inner, quiet, stop) = <(_, Arc<AtomicBool>, _)>::default();
+        registers.quiet = quiet.clone();
+        Shared { inner, trace, registers, quiet, stop, rots: plan.decays(), log_bytes: plan.log_bytes() }
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Seen> {

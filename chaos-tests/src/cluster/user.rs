@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::keeper::{self, Keeper};
 use super::seen::Shared;
-use super::setting;
+use super::{registers, setting};
 use crate::check::changes::Told;
 use crate::check::settled::Wish;
 use crate::check::versions::Versions;
@@ -35,7 +35,7 @@ pub fn image(number: u64) -> String {
 
 pub async fn main(env: Env, shared: Shared) {
     let random = Random::from_seed(env.random.u64());
-    let client = Client::connect(setting::user(env)).expect("the configuration is good");
+    let client = Client::connect(setting::user(env.clone())).expect("the configuration is good");
     let mut tasks = JoinSet::new();
     tasks.spawn(watch::<Pod>(client.clone(), shared.clone(), PODS));
     tasks.spawn(watch::<ReplicaSet>(client.clone(), shared.clone(), SETS));
@@ -43,6 +43,9 @@ pub async fn main(env: Env, shared: Shared) {
     for name in keeper::PODS {
         let (client, random) = (client.clone(), Random::from_seed(random.u64()));
         tasks.spawn(Keeper { client, shared: shared.clone(), random, name }.keep());
+    }
+    for client in registers::clients(&env, &shared.registers, &random) {
+        tasks.spawn(client.run());
     }
     tasks.spawn(User { client, shared: shared.clone(), random }.work());
     shared.stop.cancelled().await;

@@ -8,7 +8,7 @@ use super::plan::{NODES, REPLICAS};
 use super::run::Run;
 use super::seen::Seen;
 use super::user::{DEPLOYMENTS, PODS, SETS};
-use super::{keeper, setting};
+use super::{keeper, registers, setting};
 use crate::check::changes::Agreed;
 use crate::check::settled::{self, Found, Sight};
 use crate::check::terms::Written;
@@ -28,7 +28,12 @@ pub fn report(run: Run) -> Report {
     let seen = run.shared.lock();
     failures.extend(seen.violations.iter().cloned());
     failures.extend(judge(&run, &seen).err());
-    let (operations, unknown, whole) = (seen.operations, seen.unknown, u64::from(is_whole(&seen)));
+    let mut registers = run.shared.registers.lock();
+    failures.extend(registers.violations.iter().cloned());
+    failures.extend(registers::judge(&mut registers, is_whole(&seen).then_some(&seen.history[..])).err());
+    let (operations, unknown) = (seen.operations + registers.operations, seen.unknown + registers.unknown);
+    let whole = u64::from(is_whole(&seen));
+    drop(registers);
     let renewals = seen.renewals;
     drop(seen);
     let trace = run.world.trace().lock().expect("no holder of the trace panics").text();
@@ -42,6 +47,9 @@ pub fn report(run: Run) -> Report {
 fn judge(run: &Run, seen: &Seen) -> Result<(), String> {
     if seen.watches.iter().all(|told| told.revisions.is_empty()) {
         return Err("nobody saw anything: the run tried nothing".into());
+    }
+    if run.shared.registers.lock().registers.is_empty() {
+        return Err("nobody read or wrote a register: nothing was tried with them".into());
     }
     if let Some(name) = keeper::PODS.iter().find(|name| run.identities.bearers(&keeper::identity(name)) < BEARERS_MIN) {
         return Err(format!("hardly any Pod ever ran as {name}: nothing was tried with it"));

@@ -119,6 +119,17 @@ impl Hosts {
         (1..=self.count).filter(|host| self.pid(*host).is_none()).collect()
     }
 
+    /// How much the log of a replica has now.
+    pub fn log_length(&self, host: Host) -> usize {
+        std::fs::metadata(self.replica(host).join("log")).map_or(0, |found| found.len() as usize)
+    }
+
+    /// What it has had since it was so long.
+    pub fn said_since(&self, host: Host, length: usize) -> String {
+        let log = std::fs::read(self.replica(host).join("log")).unwrap_or_default();
+        String::from_utf8_lossy(log.get(length..).unwrap_or_default()).into_owned()
+    }
+
     /// What the logs of these say last.
     pub fn last_words(&self) -> String {
         let words = |host: Host| {

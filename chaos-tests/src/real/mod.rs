@@ -4,11 +4,10 @@
 //! - [`plan`]: what goes wrong, and when (pure);
 //! - [`actions`]: what is done for each fault (pure);
 //! - [`hosts`]: does it, to the hosts of `deploy/hosts.sh`;
-//! - [`disk`]: what can be done to the files of a replica;
+//! - [`disk`]: what can be done to the files of a replica; [`noticed`]: whether it has noticed that (pure);
 //! - [`namespace`]: what each round has for itself;
-//! - [`clients`], [`watchers`]: the users, over the network from outside; [`refusal`]: what a failed write says (pure);
+//! - [`watchers`]: who watches, over the network from outside; who writes is in [`crate::users`];
 //! - [`pods`]: a Deployment that must be whole, where engines run;
-//! - [`gaps`]: how long nobody could write;
 //! - [`run`]: episode after episode, with everything well in between;
 //! - [`ending`]: what must hold once all faults have ended;
 //! - [`calm`]: what is done over and over while nothing goes wrong;
@@ -18,17 +17,15 @@
 
 pub mod actions;
 pub mod calm;
-pub mod clients;
 pub mod disk;
 pub mod ending;
-pub mod gaps;
 pub mod growth;
 pub mod held;
 pub mod hosts;
 pub mod leaks;
 pub mod namespace;
+pub mod noticed;
 pub mod plan;
 pub mod pods;
-pub mod refusal;
 pub mod run;
 pub mod watchers;

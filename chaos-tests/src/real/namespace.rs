@@ -5,7 +5,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use raft::Revision;
 
-use super::{clients, watchers};
+use super::watchers;
+use crate::users::clients;
 
 /// Makes it, through any of the replicas of `config`. Returns from which revision on it is to be watched.
 pub async fn make(config: &client::Config, name: &str) -> Result<Revision, String> {

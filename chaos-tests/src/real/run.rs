@@ -14,20 +14,24 @@ use tokio::time::Instant;
 
 use super::actions::Action;
 use super::ending;
-use super::gaps::Gaps;
 use super::growth::Largest;
 use super::hosts::Hosts;
 use super::leaks::Leaks;
+use super::noticed::{self, Noticed};
 use super::plan::{Episode, Kind, World};
 use super::watchers::{self, Watcher};
-use super::{clients, namespace, plan, pods};
+use super::{namespace, plan, pods};
 use crate::sim::trace::Trace;
 use crate::store::seen::Shared;
 use crate::store::verdict;
+use crate::users::clients;
+use crate::users::gaps::Gaps;
 
 /// Users begin with nothing after so long: no history becomes too long to judge, and a failure is told soon.
 const ROUND: Duration = Duration::from_secs(240);
 const CLIENTS_PER_REPLICA: u64 = 2;
+/// From one operation of a client to the next.
+const PAUSE_MS: (u64, u64) = (5, 100);
 const WATCHERS: usize = 3;
 const CALL_MAX: Duration = Duration::from_secs(4);
 /// After an episode all must be well again within this: elections, restarts, a replica that is filled anew.
@@ -60,6 +64,9 @@ pub struct Report {
     pub operations: u64,
     pub unknown: u64,
     pub events: u64,
+    /// Bits that were turned over, and those of them that the replica noticed and named.
+    pub flipped: u64,
+    pub noticed: u64,
     /// Replicas whose process ended by itself, for want of room, and was started anew by the supervisor.
     pub restarts: u64,
     /// The longest without an acknowledged write, and what went wrong then.
@@ -137,7 +144,7 @@ impl Run {
             for turn in 0..CLIENTS_PER_REPLICA {
                 let random = Random::from_seed(self.options.seed ^ self.next << 20 ^ (place as u64) << 8 ^ turn);
                 let (api, shared, gaps) = (client.namespaced(name), shared.clone(), gaps.clone());
-                users.spawn(clients::Client { api, shared, random, gaps }.run());
+                users.spawn(clients::Client { api, shared, random, gaps, pause_ms: PAUSE_MS }.run());
             }
         }
         let (told_last, last) = watch::channel(None);
@@ -203,6 +210,7 @@ impl Run {
         for fault in &episode.faults {
             *self.report.faults.entry(name(&fault.kind)).or_default() += 1;
         }
+        let logs: Vec<usize> = (1..=self.hosts.count).map(|host| self.hosts.log_length(host)).collect();
         let began = Instant::now();
         for (at_ms, action) in episode.actions(self.hosts.count) {
             tokio::time::sleep_until(began + Duration::from_millis(at_ms)).await;
@@ -220,6 +228,7 @@ impl Run {
         if settled.is_ok() {
             settled = self.whole().await;
         }
+        settled = settled.and_then(|()| self.notice(&episode, &logs));
         let settled = settled.map_err(|why| format!("episode {number} ({faults}): {why}"));
         let (gap, settling) = (gaps.take(), ended.elapsed());
         println!(
@@ -233,6 +242,20 @@ impl Run {
             self.report.gap = (gap, faults);
         }
         settled
+    }
+
+    /// Did the replicas notice what was done to their data? `logs`: how long theirs were before.
+    fn notice(&mut self, episode: &Episode, logs: &[usize]) -> Result<(), String> {
+        for fault in &episode.faults {
+            let Some(host) = noticed::victim(fault) else { continue };
+            self.report.flipped += 1;
+            match noticed::of(fault, &self.hosts.said_since(host, logs[host as usize - 1])) {
+                Noticed::Yes => self.report.noticed += 1,
+                Noticed::Not => {}
+                Noticed::Never(why) => return Err(why),
+            }
+        }
+        Ok(())
     }
 
     /// Where engines run: are all Pods there, and their containers where they should be?

@@ -3,20 +3,17 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use k8s_openapi::api::core::v1::ConfigMap;
 use proto::api::api_client::ApiClient;
 use proto::api::{ListRequest, Target, WatchEvent, WatchRequest};
 use proto::seam::Random;
-use raft::{Change, Previous, Revision};
+use raft::Revision;
 use tonic::transport::Channel;
 
-use super::clients::{revision, value};
 use crate::check::changes::Told;
 use crate::store::seen::Shared;
+use crate::users::clients::{self, PREFIX, revision, value};
 
-/// How the namespace's objects are called among the changes.
-const PREFIX: &str = "c/";
 const SERVE_MS: (u64, u64) = (200, 4_000);
 const PAUSE: Duration = Duration::from_millis(50);
 const OPEN_MAX: Duration = Duration::from_secs(3);
@@ -128,25 +125,13 @@ impl Watcher {
         }
         let name = object.metadata.name.clone().unwrap_or_default();
         let value = value(&object).filter(|_| event.r#type != "DELETED");
-        let change = Change {
-            revision: at,
-            key: key(&name),
-            value: value.map(|value| Bytes::from(value.to_string())),
-            previous: Previous::Forgotten,
-            author: String::new(),
-            proposed_at_ms: 0,
-        };
+        let change = clients::change(&name, at, value);
         let taken = self.shared.lock().agreed.take(told, &[change]);
         taken.map_err(|why| {
             self.shared.violated(why);
             Ended::Otherwise
         })
     }
-}
-
-/// Of an object of the namespace, among the changes.
-pub fn key(name: &str) -> Bytes {
-    Bytes::from(format!("{PREFIX}{name}"))
 }
 
 fn ended(code: Option<i64>) -> Ended {

@@ -68,6 +68,7 @@ impl World {
     pub fn new(names: Vec<String>, seed: u64) -> World {
         assert!(os::is_simulated(), "a world needs a thread of its own");
         once_per_process();
+        proto::seam::is_a_world();
         let (epoch, names) = (Instant::now(), Arc::new(names));
         let (links, trace) = (Arc::<Mutex<Links>>::default(), Arc::<Mutex<Trace>>::default());
         let (random, stir) = (Random::from_seed(seed), Arc::<Stir>::default());

@@ -9,7 +9,7 @@ use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::backends::{self, Backend, Port};
-use crate::plan::WRITES_MAX;
+use crate::plan::cut_to_fit;
 use crate::view::{Change, Entry};
 use crate::{Controller, Plan, View, Write};
 
@@ -51,8 +51,7 @@ impl Controller for EndpointSlices {
         };
         let existing = existing(view, key);
         let mut writes = reconcile(key, service, wanted, &existing);
-        let more = writes.len() > WRITES_MAX;
-        writes.truncate(WRITES_MAX);
+        let more = cut_to_fit(&mut writes);
         let reason = format!("{} of {} slices differ", writes.len(), existing.len());
         Plan { writes, recheck_at: more.then_some(view.now), reason, ..Plan::default() }
     }
@@ -151,6 +150,11 @@ fn reconcile(
             .map(|(name, _)| (name.as_str(), Vec::new()))
             .collect();
         let placeholder = endpoints.is_empty();
+        // One that stands is emptied: a new one may be refused while disks are short of room, and with it the deletes.
+        if placeholder && slices.is_empty() {
+            let empties = existing.iter().find(|(_, (_, slice))| slice.address_type == group.0);
+            slices.extend(empties.map(|(name, _)| (name.as_str(), Vec::new())));
+        }
         let mut rest = settle(endpoints, &mut slices, existing).into_iter();
         for (_, slice) in &mut slices {
             let room = ENDPOINTS_MAX - slice.len();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::endpoint_slices::{ENDPOINTS_MAX, EndpointSlices};
 use super::endpoints::ServiceEndpoints;
 use crate::scheduler::fixtures::*;
-use crate::{Change, Controller};
+use crate::{Change, Controller, Write};
 
 fn service(name: &str, spec: Value) -> Value {
     let base = json!({"selector": {"app": "web"}, "clusterIP": "10.96.0.7", "ports": [{"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}]});
@@ -136,6 +136,28 @@ fn named_ports_are_looked_up_on_each_pod() {
     world.settle(&slices(), &key("web"));
     let ports: BTreeSet<String> = slices_of(&world, "web").iter().map(|slice| slice["ports"].to_string()).collect();
     assert_eq!(ports.len(), 3, "a slice for each set of ports: {ports:?}");
+}
+
+/// A new slice is refused while disks are short of room, and what is deleted in the same command stays then.
+#[test]
+fn a_service_that_loses_its_last_pod_keeps_a_slice_and_makes_none() {
+    let other = json!({"spec": {"containers": [{"name": "c", "ports": [{"name": "main", "containerPort": 7070}]}]}});
+    let ports = json!({"ports": [{"name": "http", "port": 80, "targetPort": "main", "protocol": "TCP"}]});
+    let pods = [web("a", "10.244.0.2", true), with(web("b", "10.244.0.3", true), other)];
+    let mut world = World::new(pods.into_iter().chain([service("web", ports)]));
+    world.settle(&slices(), &key("web"));
+    let before = slices_of(&world, "web");
+    assert_eq!(before.len(), 2);
+    for name in ["a", "b"] {
+        world.delete(&Key::new("", "pods", "default", name));
+    }
+    let plans = world.settle(&slices(), &key("web"));
+    assert_eq!(plans.len(), 1);
+    let writes = &plans[0].writes;
+    assert!(matches!(writes.as_slice(), [Write::Update { .. }, Write::Delete { .. }]), "{writes:?}");
+    let after = slices_of(&world, "web");
+    assert_eq!((after.len(), &after[0]["metadata"]["name"]), (1, &before[0]["metadata"]["name"]));
+    assert_eq!(conditions(&world, "web"), [""; 0]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use api::deletion::{self, FOREGROUND, ORPHAN, Options, Propagation};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::draft;
-use crate::plan::WRITES_MAX;
+use crate::plan::{Room, WRITES_MAX};
 use crate::view::{Change, Entry, View};
 use crate::{Controller, Plan, Write};
 
@@ -106,8 +106,9 @@ fn collect(view: &View, entry: &Entry) -> Plan {
 fn orphan(view: &View, entry: &Entry) -> Plan {
     let disowned = dependents(view, entry)
         .filter_map(|dependent| draft::update_meta(dependent, |meta| draft::disown(meta, entry.uid())));
-    let mut writes: Vec<Write> = disowned.take(WRITES_MAX).collect();
-    if writes.len() == WRITES_MAX {
+    let mut room = Room::default();
+    let mut writes: Vec<Write> = disowned.take_while(|write| room.takes(write)).collect();
+    if room.is_full() {
         return plan(writes, "its dependents are to stay");
     }
     writes.extend(without_finalizer(entry, ORPHAN));
@@ -145,6 +146,10 @@ fn judge(view: &View, entry: &Entry, reference: &OwnerReference) -> Owner {
     let Some(kind) = api::kinds::KINDS.iter().find(|kind| kind.kind == reference.kind && kind.group == group) else {
         return Owner::Solid;
     };
+    // No namespace says where this owner would be: as in Kubernetes, the dependent is left alone.
+    if kind.namespaced && entry.key.namespace.is_empty() {
+        return Owner::Solid;
+    }
     let owner = view
         .with_uid(&reference.uid)
         .filter(|owner| owner.key.resource == kind.plural && owner.key.name == reference.name && may_own(owner, entry));

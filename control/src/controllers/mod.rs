@@ -10,6 +10,8 @@ mod endpoints_tests;
 pub mod event_ttl;
 pub mod garbage;
 pub mod namespace;
+#[cfg(test)]
+mod namespace_tests;
 pub mod node_lifecycle;
 pub mod pod_garbage;
 pub mod readiness;

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 
 use api::Key;
-use api::deletion::KUBERNETES;
+use api::deletion::{FOREGROUND, KUBERNETES, ORPHAN};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, NamespaceCondition, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use super::draft;
-use crate::plan::WRITES_MAX;
+use crate::plan::Room;
+use crate::scheduler::facts::is_finished;
 use crate::view::{Change, Entry, View};
 use crate::{Controller, Plan, Write};
 
@@ -65,14 +66,18 @@ fn furnish(view: &View, entry: &Entry) -> Plan {
     }
 }
 
-/// Deletes a batch of what is inside; when that leaves nothing, lets the namespace go with it.
+/// Deletes a batch of what is inside; when that leaves nothing, lets the namespace go with it. What is left is told by
+/// a plan that deletes nothing: a status that grows is refused while disks are short of room, and deletes are not.
 fn empty(view: &View, entry: &Entry, namespace: &Namespace) -> Plan {
     let mut next = namespace.clone();
     let mut remaining = Remaining::default();
     let mut writes = Vec::new();
+    let mut room = Room::default();
     for found in view.in_namespace(&entry.key.name) {
-        if writes.len() < WRITES_MAX - 1
+        if !room.is_full()
+            && !is_going(found)
             && let Some(write) = draft::delete(found, &draft::in_background(), view.now)
+            && room.takes(&write)
         {
             let is_gone = matches!(write, Write::Delete { .. });
             writes.push(write);
@@ -91,13 +96,24 @@ fn empty(view: &View, entry: &Entry, namespace: &Namespace) -> Plan {
         spec.finalizers.get_or_insert_default().retain(|finalizer| finalizer != KUBERNETES);
         spec.finalizers.take_if(|finalizers| finalizers.is_empty());
     }
-    if next != *namespace {
-        writes.push(draft::update(entry, &next));
-    } else if !writes.is_empty() {
+    let own = (next != *namespace).then(|| draft::update(entry, &next));
+    let ends = matches!(own, Some(Write::Delete { .. }));
+    if ends || writes.is_empty() {
+        writes.extend(own);
+    } else {
         writes.push(draft::check(entry));
     }
     let left: usize = remaining.kinds.values().sum();
     Plan { writes, reason: format!("{left} objects are left in the namespace"), ..Plan::default() }
+}
+
+/// To delete it again would change nothing. While a large namespace goes, most of it is like this, and each object that
+/// goes wakes a plan: so the objects are not encoded only to learn it.
+fn is_going(entry: &Entry) -> bool {
+    let keeps_others = |finalizer: &String| finalizer == FOREGROUND || finalizer == ORPHAN;
+    entry.is_terminating()
+        && !entry.finalizers().iter().any(keeps_others)
+        && !entry.pod().is_some_and(|pod| is_finished(pod))
 }
 
 /// What is not gone yet, counted.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use api::Key;
 use k8s_openapi::api::core::v1::{Node, ObjectReference};
 
-use crate::plan::WRITES_MAX;
+use crate::plan::cut_to_fit;
 use crate::view::Change;
 use crate::{Controller, Note, Plan, View, Write};
 pub use health::{GRACE, Health, health};
@@ -52,8 +52,7 @@ impl Controller for NodeLifecycle {
             return Plan::default();
         };
         let mut plan = plan_node(view, key, node, entry.revision);
-        if plan.writes.len() > WRITES_MAX {
-            plan.writes.truncate(WRITES_MAX);
+        if cut_to_fit(&mut plan.writes) {
             plan.recheck_at = Some(view.now);
         }
         plan

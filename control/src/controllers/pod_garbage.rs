@@ -78,14 +78,15 @@ impl PodGarbage {
                 plan(vec![draft::update(entry, &next)], "its node is back")
             }
             (Some(_), _) if entry.is_terminating() || is_finished(pod) => remove(view, entry),
-            (Some(_), Some(since)) => {
+            (Some(_), Some(since)) if since <= view.now => {
                 let until = draft::seconds_after(since, self.quarantine_seconds);
                 match until <= view.now {
                     true => remove(view, entry),
                     false => Plan { recheck_at: Some(until), ..Plan::default() },
                 }
             }
-            (Some(_), None) => {
+            // Not told yet, or by a clock that was set back since: the pod would stay for as long.
+            (Some(_), _) => {
                 let mut next = pod.clone();
                 let conditions = next.status.get_or_insert_default().conditions.get_or_insert_default();
                 conditions.retain(|condition| condition.type_ != CONDITION);
@@ -148,4 +149,30 @@ fn forced(view: &View, entry: &Entry) -> Option<Write> {
 
 fn plan(writes: Vec<Write>, reason: &str) -> Plan {
     Plan { writes, reason: reason.into(), ..Plan::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scheduler::fixtures::{World, bound, key_of};
+
+    const START: i64 = 1_000_000;
+
+    #[test]
+    fn a_lost_node_that_was_told_of_in_a_time_to_come_is_told_of_anew() {
+        let pod = bound("lost", "gone");
+        let key = key_of(&pod);
+        let mut world = World::new([pod]);
+        let settle = |world: &mut World| world.settle(&PodGarbage::default(), &key).len();
+        world.at(START + 3600);
+        assert_eq!(settle(&mut world), 1);
+
+        world.at(START);
+        assert_eq!(settle(&mut world), 1, "the clock was set back");
+        world.at(START + 39);
+        assert_eq!(settle(&mut world), 0);
+        world.at(START + 40);
+        assert_eq!(settle(&mut world), 1);
+        assert!(world.get(&key).is_none());
+    }
 }

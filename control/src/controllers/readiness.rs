@@ -26,9 +26,10 @@ pub fn ready_since(pod: &Pod) -> Option<Timestamp> {
     Some(ready.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0))
 }
 
-/// When a ready pod has been so for long enough.
-pub fn available_at(pod: &Pod, min_ready_seconds: i32) -> Option<Timestamp> {
-    ready_since(pod).map(|since| seconds_after(since, min_ready_seconds.max(0).into()))
+/// When a ready pod has been so for long enough. Its agent's clock tells since when, and may be ahead: who need not
+/// wait is available at once all the same.
+pub fn available_at(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> Option<Timestamp> {
+    ready_since(pod).map(|since| seconds_after(since.min(now), min_ready_seconds.max(0).into()))
 }
 
 /// How many of a set's pods are how far.
@@ -47,7 +48,7 @@ impl Counts {
         let mut counts = Counts::default();
         for pod in pods {
             counts.active += 1;
-            let Some(at) = available_at(pod, min_ready_seconds) else { continue };
+            let Some(at) = available_at(pod, min_ready_seconds, now) else { continue };
             counts.ready += 1;
             if at <= now {
                 counts.available += 1;
@@ -56,5 +57,24 @@ impl Counts {
             }
         }
         counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_that_is_ready_by_a_clock_that_is_ahead_is_available_where_none_need_wait() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let ready = json!({"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T01:00:00Z"});
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {}, "status": {"conditions": [ready]}});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        let counts = |min_ready_seconds| Counts::of(std::iter::once(&pod), min_ready_seconds, now);
+        assert_eq!(counts(0), Counts { active: 1, ready: 1, available: 1, next_available: None });
+        let next_available = Some(seconds_after(now, 10));
+        assert_eq!(counts(10), Counts { active: 1, ready: 1, available: 0, next_available });
     }
 }

@@ -12,7 +12,7 @@ use super::cluster::Cluster;
 use super::facts::Facts;
 use super::place::place;
 use super::reasons::Unplaceable;
-use crate::plan::WRITES_MAX;
+use crate::plan::Room;
 use crate::view::{Change, Entry};
 use crate::{Controller, Note, Plan, View, Write};
 
@@ -94,15 +94,18 @@ pub(super) fn rebuild(view: &View) -> Cluster {
 /// Binds what can be bound, each pod seeing where those before it go; then says of the rest why not.
 fn plan(cluster: &mut Cluster, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
+    let mut room = Room::default();
     let mut left = in_turn(cluster);
     let mut bound: Vec<Key> = Vec::new();
     // A binding may let others in, or change the reasons: the last round is one without any.
     loop {
         let before = bound.len();
-        let refused = bind_round(cluster, &mut left, &mut bound, now, &mut plan);
-        if bound.len() == before || plan.writes.len() >= WRITES_MAX {
+        let refused = bind_round(cluster, &mut left, &mut bound, now, &mut plan, &mut room);
+        if bound.len() == before || room.is_full() {
             plan.reason = format!("binds {} pods, {} fit nowhere", bound.len(), refused.len());
-            refused.iter().for_each(|(facts, unplaceable)| refuse(facts, unplaceable, now, &mut plan));
+            for (facts, unplaceable) in &refused {
+                refuse(facts, unplaceable, now, &mut plan, &mut room);
+            }
             break;
         }
     }
@@ -123,23 +126,24 @@ fn in_turn(cluster: &Cluster) -> Vec<Arc<Facts>> {
     waiting
 }
 
-/// Tries each pod once. Those that fit nowhere are left, and answered with the reasons.
+/// Tries each pod once, as long as there is room for bindings. Those that fit nowhere are left, and answered with the
+/// reasons.
 fn bind_round(
     cluster: &mut Cluster,
     left: &mut Vec<Arc<Facts>>,
     bound: &mut Vec<Key>,
     now: Timestamp,
     plan: &mut Plan,
+    room: &mut Room,
 ) -> Vec<(Arc<Facts>, Unplaceable)> {
     let mut refused: Vec<(Arc<Facts>, Unplaceable)> = Vec::new();
     for facts in std::mem::take(left) {
-        if plan.writes.len() >= WRITES_MAX {
-            break;
-        }
         let twin = refused.last().filter(|(before, _)| is_twin(before, &facts)).map(|(_, why)| why.clone());
         match twin.map_or_else(|| place(&facts, cluster), Err) {
             Ok(placement) => {
-                bind(&facts, &placement.node, now, plan);
+                if !bind(&facts, &placement.node, now, plan, room) {
+                    break;
+                }
                 bound.push(facts.key.clone());
                 cluster.bind(&placement.node, facts);
             }
@@ -159,11 +163,16 @@ fn is_twin(one: &Facts, other: &Facts) -> bool {
         && one.spec() == other.spec()
 }
 
-fn bind(facts: &Facts, node: &str, now: Timestamp, plan: &mut Plan) {
+/// Answers whether there was room for it.
+fn bind(facts: &Facts, node: &str, now: Timestamp, plan: &mut Plan, room: &mut Room) -> bool {
     let mut pod = Pod::clone(&facts.pod);
     pod.spec.get_or_insert_with(PodSpec::default).node_name = Some(node.into());
     set_scheduled(&mut pod, "True", None, now);
-    plan.writes.push(update(facts, &pod));
+    let write = update(facts, &pod);
+    if !room.takes(&write) {
+        return false;
+    }
+    plan.writes.push(write);
     let (namespace, name) = (&facts.key.namespace, &facts.key.name);
     plan.events.push(Note {
         regarding: reference(facts),
@@ -171,10 +180,11 @@ fn bind(facts: &Facts, node: &str, now: Timestamp, plan: &mut Plan) {
         reason: "Scheduled".into(),
         message: format!("Successfully assigned {namespace}/{name} to {node}"),
     });
+    true
 }
 
-/// Says why, if that was not said already.
-fn refuse(facts: &Facts, unplaceable: &Unplaceable, now: Timestamp, plan: &mut Plan) {
+/// Says why, if that was not said already and there is room for it.
+fn refuse(facts: &Facts, unplaceable: &Unplaceable, now: Timestamp, plan: &mut Plan, room: &mut Room) {
     let message = unplaceable.to_string();
     let conditions = facts.pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     let said = conditions.iter().any(|condition| {
@@ -183,12 +193,16 @@ fn refuse(facts: &Facts, unplaceable: &Unplaceable, now: Timestamp, plan: &mut P
             && condition.reason.as_deref() == Some("Unschedulable")
             && condition.message.as_ref() == Some(&message)
     });
-    if said || plan.writes.len() >= WRITES_MAX {
+    if said || room.is_full() {
         return;
     }
     let mut pod = Pod::clone(&facts.pod);
     set_scheduled(&mut pod, "False", Some(message.clone()), now);
-    plan.writes.push(update(facts, &pod));
+    let write = update(facts, &pod);
+    if !room.takes(&write) {
+        return;
+    }
+    plan.writes.push(write);
     plan.events.push(Note { regarding: reference(facts), warning: true, reason: "FailedScheduling".into(), message });
 }
 

@@ -115,6 +115,8 @@ pub fn key_of(object: &Value) -> Key {
         "Namespace" => ("", "namespaces"),
         "Service" => ("", "services"),
         "Event" => ("", "events"),
+        "ConfigMap" => ("", "configmaps"),
+        "ReplicaSet" => ("apps", "replicasets"),
         other => panic!("no fixture for {other}"),
     };
     Key::new(group, resource, &text(&object["metadata"]["namespace"]), &text(&object["metadata"]["name"]))

@@ -25,6 +25,8 @@ use super::recorder::{self, Batch, Pending, Recorder};
 /// How many plans may be on their way to the log at once. They concern different objects; where they do not,
 /// one of them gets a conflict and is planned anew.
 const FLYING_MAX: usize = 32;
+/// Planning takes the thread for no longer at a time: on a small host it is the one that says that the leader lives.
+const PLANNING_MAX: Duration = Duration::from_millis(10);
 /// How often heartbeats are looked at.
 const PULSE: Duration = Duration::from_millis(500);
 /// The store has its own, shorter deadline; this one only guards against its failure.
@@ -104,7 +106,7 @@ impl Driver {
         self.feel_pulse();
         loop {
             self.queue.wake(Instant::now());
-            self.plan_all();
+            let goes_on = self.plan_some();
             let wake_at = self.queue.next_wake();
             let record_at = self.record_at.filter(|_| self.may_record());
             let step = tokio::select! {
@@ -115,6 +117,7 @@ impl Driver {
                 () = until(wake_at) => Ok(()),
                 () = until(record_at) => { self.record(); Ok(()) }
                 _ = pulse.tick() => { self.feel_pulse(); Ok(()) }
+                () = tokio::task::yield_now(), if goes_on => Ok(()),
             };
             if let Err(ended) = step {
                 return ended;
@@ -147,12 +150,13 @@ impl Driver {
         }
     }
 
-    /// Plans what is ready, as long as proposals may be under way.
-    fn plan_all(&mut self) {
+    /// Plans what is ready, as long as proposals may be under way, for a while. Is there more?
+    fn plan_some(&mut self) -> bool {
         if !self.queue.has_ready() {
-            return;
+            return false;
         }
         self.view.now = self.now();
+        let began = Instant::now();
         while self.queue.flying() < FLYING_MAX
             && let Some(work) = self.queue.pop()
         {
@@ -165,7 +169,11 @@ impl Driver {
                     self.queue.failed(work, Instant::now());
                 }
             }
+            if began.elapsed() >= PLANNING_MAX {
+                return self.queue.has_ready() && self.queue.flying() < FLYING_MAX;
+            }
         }
+        false
     }
 
     fn follow(&mut self, work: Work, plan: Plan) {

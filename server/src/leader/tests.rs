@@ -340,6 +340,57 @@ async fn one_bad_object_does_not_stop_the_others() {
     cluster.end().await;
 }
 
+/// Takes its time over every node, and notes how many turns others had had by then.
+struct Slow {
+    turns: Arc<AtomicI64>,
+    planned: Arc<Mutex<Vec<i64>>>,
+}
+
+impl control::Controller for Slow {
+    fn name(&self) -> &'static str {
+        "slow"
+    }
+
+    fn affected(&self, change: &control::Change, _: &control::View) -> Vec<Key> {
+        vec![change.key.clone()]
+    }
+
+    fn plan(&self, _: &control::View, _: &Key) -> control::Plan {
+        std::thread::sleep(Duration::from_millis(4));
+        self.planned.lock().expect("not poisoned").push(self.turns.load(Ordering::SeqCst));
+        control::Plan::default()
+    }
+}
+
+/// The thread is the one that says that this leader lives.
+#[tokio::test]
+async fn others_on_the_thread_have_their_turns_while_much_is_planned() {
+    const NODES: usize = 30;
+    let names: Vec<String> = (0..NODES).map(|number| format!("node-{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let cluster = Cluster::led_by(&names, |_, _| async {}).await;
+    let (turns, planned) = <(Arc<AtomicI64>, Arc<Mutex<Vec<i64>>>)>::default();
+    let turning = tokio::spawn({
+        let turns = turns.clone();
+        async move {
+            loop {
+                turns.fetch_add(1, Ordering::SeqCst);
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let term = cluster.leader.store.standing().borrow().term;
+    let slow = Box::new(Slow { turns, planned: planned.clone() });
+    let driving = tokio::spawn(driver::run(cluster.leader.clone(), term, vec![slow], cluster.stop.clone()));
+    cluster.until("all are planned", SOON, |_| planned.lock().expect("not poisoned").len() >= NODES).await;
+    let mut seen = planned.lock().expect("not poisoned").clone();
+    seen.dedup();
+    assert!(seen.len() > 3, "planned at {seen:?}");
+    turning.abort();
+    cluster.end().await;
+    driving.await.expect("it ends in order");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_term_that_is_not_the_present_one_decides_nothing() {
     let cluster = Cluster::led_by(&[], |_, _| async {}).await;

@@ -3,6 +3,7 @@
 
 use api::status::Status;
 use bytes::Bytes;
+use proto::mutants::{self, Mutant};
 use raft::{Action, Op, Precondition, State};
 
 use super::answer::Object;
@@ -91,7 +92,11 @@ impl Objects {
             if dry_run {
                 return Ok(done(Object::new(after, base.revision)));
             }
-            let mut ops = vec![Op { key: key.clone(), precondition: Precondition::AtRevision(base.revision), action }];
+            let precondition = match mutants::on(Mutant::DoorWritesBlindly) {
+                true => Precondition::Any,
+                false => Precondition::AtRevision(base.revision),
+            };
+            let mut ops = vec![Op { key: key.clone(), precondition, action }];
             ops.extend(decision.also);
             match self.propose(user, ops).await? {
                 Proposed::Applied(revisions) => {

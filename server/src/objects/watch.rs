@@ -11,6 +11,7 @@ use api::kinds::Kind;
 use api::status::Status;
 use bytes::Bytes;
 use raft::{Change, Gone, HistoryError, News, Previous, State, Store, Watcher};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -112,6 +113,11 @@ impl Events {
             if let Some(event) = self.take() {
                 return Some(event);
             }
+            if self.initial.is_some() {
+                // Others come in between the steps, however little of them is selected.
+                yield_now().await;
+                continue;
+            }
             let due = (self.bookmarks && self.at > self.told).then_some(self.bookmark_due);
             let end = self.end;
             let watcher = self.watcher.as_mut()?;
@@ -138,7 +144,8 @@ impl Events {
         }
     }
 
-    /// What can be told without waiting: lets a sender put several events into one write.
+    /// What can be told without waiting, and with one step at most of what was there at first: lets a sender put several
+    /// events into one write.
     pub fn take(&mut self) -> Option<Event> {
         if self.queue.is_empty() {
             self.tell_initial();
@@ -149,35 +156,31 @@ impl Events {
         self.queue.pop_front()
     }
 
-    /// Queues the next step of what was there at first.
+    /// Looks at the next step of what was there at first, and queues what is selected of it.
     fn tell_initial(&mut self) {
-        while let Some(initial) = self.initial.take() {
-            let Some(state) = initial.state.get() else {
-                self.watcher = None;
-                self.queue.push_back(Event::Error(Box::new(failure::took_nothing())));
-                return;
-            };
-            let after = match &initial.after {
-                Bound::Excluded(key) => Some(key.clone()),
-                _ => None,
-            };
-            let mut last = None;
-            for (key, versioned) in state.range(&self.prefix, after.as_deref()).take(INITIAL_STRIDE) {
-                if self.selection.matches(self.kind, key, &versioned.value) {
-                    self.queue.push_back(Event::Added(Object::new(versioned.value.clone(), versioned.revision)));
-                }
-                last = Some(key.clone());
+        let Some(initial) = self.initial.take() else { return };
+        let Some(state) = initial.state.get() else {
+            self.watcher = None;
+            self.queue.push_back(Event::Error(Box::new(failure::took_nothing())));
+            return;
+        };
+        let after = match &initial.after {
+            Bound::Excluded(key) => Some(key.clone()),
+            _ => None,
+        };
+        let mut last = None;
+        for (key, versioned) in state.range(&self.prefix, after.as_deref()).take(INITIAL_STRIDE) {
+            if self.selection.matches(self.kind, key, &versioned.value) {
+                self.queue.push_back(Event::Added(Object::new(versioned.value.clone(), versioned.revision)));
             }
-            match last {
-                Some(key) => self.initial = Some(Initial { after: Bound::Excluded(key), ..initial }),
-                None if initial.initial_end => {
-                    self.queue.push_back(Event::Bookmark { revision: self.at, initial_end: true });
-                }
-                None => {}
+            last = Some(key.clone());
+        }
+        match last {
+            Some(key) => self.initial = Some(Initial { after: Bound::Excluded(key), ..initial }),
+            None if initial.initial_end => {
+                self.queue.push_back(Event::Bookmark { revision: self.at, initial_end: true });
             }
-            if !self.queue.is_empty() {
-                return;
-            }
+            None => {}
         }
     }
 

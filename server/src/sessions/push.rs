@@ -9,7 +9,7 @@ use api::object;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use proto::session::{Item, ReplicaMessage, replica_message};
-use raft::{HistoryError, News, Store, Watcher};
+use raft::{HistoryError, News, State, Store, Watcher};
 use tokio_util::sync::CancellationToken;
 
 use super::message::assignments;
@@ -43,11 +43,7 @@ async fn start_over<F: Future<Output = Result<Infallible, HistoryError>>>(mut pu
 
 async fn follow(store: &Store, sessions: &Sessions, term: u64) -> Result<Infallible, HistoryError> {
     let (state, mut watcher) = store.state_and_watch(Bytes::from_static(PREFIX)).await;
-    let mut pusher = Pusher { term, index: Index::default(), feeds: BTreeMap::new(), touched: Touched::new() };
-    for (key, found) in state.range(PREFIX, None) {
-        pusher.take_in(key, Some(Stored { revision: found.revision, json: found.value.clone() }));
-    }
-    drop(state);
+    let mut pusher = begun(term, state).await;
     let mut changes = sessions.changes();
     changes.mark_changed();
     loop {
@@ -62,6 +58,23 @@ async fn follow(store: &Store, sessions: &Sessions, term: u64) -> Result<Infalli
             }
         }
         pusher.send();
+    }
+}
+
+/// With all that there is. Reading it takes long where that is much.
+async fn begun(term: u64, state: State) -> Pusher {
+    let take_in_all = move || {
+        let mut pusher = Pusher { term, index: Index::default(), feeds: BTreeMap::new(), touched: Touched::new() };
+        for (key, found) in state.range(PREFIX, None) {
+            pusher.take_in(key, Some(Stored { revision: found.revision, json: found.value.clone() }));
+        }
+        pusher
+    };
+    match proto::seam::apart(take_in_all).await {
+        Ok(pusher) => pusher,
+        Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+        // The process ends.
+        Err(_) => std::future::pending().await,
     }
 }
 

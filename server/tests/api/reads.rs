@@ -271,6 +271,25 @@ async fn lists_of_the_past_hold_no_more_together_than_they_may() {
 }
 
 #[tokio::test]
+async fn a_watch_that_selects_nothing_lets_others_in_while_it_looks() {
+    let replica = Replica::start().await;
+    let objects = Objects::new(replica.store.clone(), Env::real());
+    for n in 0..300 {
+        create(&objects, &format!("m{n}")).await;
+    }
+    let selection = Selection::parse(config_maps().kind, "", "metadata.name=none").unwrap();
+    let present = WatchStart::Present(Freshness::Newest);
+    let mut events = objects.watch(Watch { selection, initial_end: true, ..watch(present) }).await.unwrap();
+    for step in 0..2 {
+        let mut next = Box::pin(events.next());
+        assert!(futures::poll!(&mut next).is_pending(), "step {step} of three");
+    }
+    let end = timeout(DEADLINE, events.next()).await.expect("it ends");
+    assert!(matches!(end, Some(Event::Bookmark { initial_end: true, .. })), "{end:?}");
+    replica.stop().await;
+}
+
+#[tokio::test]
 async fn a_watch_whose_client_takes_nothing_gives_up_what_it_began_with() {
     let replica = Replica::start().await;
     let objects = Objects::new(replica.store.clone(), Env::real());

@@ -21,9 +21,11 @@ pub fn set(node: &mut Node, health: &Health, paused: bool, now: Timestamp) {
             put(taints, key, NO_EXECUTE, present && !paused, now);
         }
     }
-    // Tolerations count seconds from when the taint was added, which a person who adds one does not say.
+    // Tolerations count seconds from when the taint was added, which a person who adds one does not say. A time from
+    // the future is of a clock that was set back since, and would keep the pods for as long.
     for taint in taints.iter_mut().filter(|taint| taint.effect == NO_EXECUTE) {
-        taint.time_added.get_or_insert(Time(now));
+        let added = taint.time_added.get_or_insert(Time(now));
+        added.0 = added.0.min(now);
     }
     if taints.is_empty() {
         spec.taints = None;

@@ -152,6 +152,22 @@ fn two_of_three_may_die_but_when_all_vanish_nobody_is_evicted() {
 }
 
 #[test]
+fn a_taint_of_a_time_to_come_keeps_no_pod_longer_than_one_of_now() {
+    let mut world = cluster(&["n1", "n2"]);
+    world.at(START + 5);
+    world.heard("n2", true);
+    settle(&mut world, "n1");
+
+    world.at(START - 3600);
+    assert_eq!(settle(&mut world, "n1"), 1, "the clock was set back: the taint counts from now on");
+    assert!(!is_going(&world, "on-n1"));
+    world.at(START - 3595);
+    world.heard("n2", true);
+    assert_eq!(settle(&mut world, "n1"), 1);
+    assert!(is_going(&world, "on-n1"));
+}
+
+#[test]
 fn a_change_of_the_pause_wakes_every_node_that_is_away() {
     let mut world = cluster(&["n1", "n2"]);
     let set = |world: &mut World, name: &str, status: &str| {

@@ -7,21 +7,24 @@ use api::selector::LabelSelector;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{POD_WRITES_MAX, draft, is_active};
+use super::{draft, is_active};
 use crate::Write;
+use crate::plan::Room;
 use crate::view::{Entry, View};
 
 pub struct Claim {
     /// Active pods that are the set's, once the writes took effect.
     pub pods: Vec<Arc<Pod>>,
     pub writes: Vec<Write>,
+    /// What is left beside them.
+    pub room: Room,
     /// More is to be claimed than fits one plan, so that nothing should be counted yet.
     pub unfinished: bool,
 }
 
 /// A set that is being deleted takes nothing and lets nothing go.
 pub fn claim(view: &View, entry: &Entry, set: &ReplicaSet) -> Claim {
-    let mut claim = Claim { pods: Vec::new(), writes: Vec::new(), unfinished: false };
+    let mut claim = Claim { pods: Vec::new(), writes: Vec::new(), room: Room::default(), unfinished: false };
     let Some(selector) = selector(set) else { return Claim { unfinished: true, ..claim } };
     let keeps = !entry.is_terminating();
     let matches = |pod: &Entry| selector.matches_optional(pod.meta.labels.as_ref());
@@ -67,11 +70,10 @@ fn active(entry: &Entry) -> Option<(&Entry, &Arc<Pod>)> {
 
 impl Claim {
     fn push(&mut self, write: Option<Write>) -> bool {
-        let fits = self.writes.len() < POD_WRITES_MAX;
+        let Some(write) = write else { return false };
+        let fits = self.room.takes(&write);
         self.unfinished |= !fits;
-        let write = write.filter(|_| fits);
-        let pushed = write.is_some();
-        self.writes.extend(write);
-        pushed
+        self.writes.extend(Some(write).filter(|_| fits));
+        fits
     }
 }

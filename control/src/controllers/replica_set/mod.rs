@@ -19,7 +19,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::draft;
 use super::readiness::is_active;
-use crate::plan::WRITES_MAX;
+use crate::plan::Room;
 use crate::view::{Change, Entry, View};
 use crate::{Controller, Note, Plan};
 use status::Failure;
@@ -64,21 +64,18 @@ fn owner_of(pod: &Entry) -> Option<Key> {
     Some(Key::new("apps", "replicasets", &pod.key.namespace, &owner.name))
 }
 
-/// Of the writes of one plan, one is the set's own.
-const POD_WRITES_MAX: usize = WRITES_MAX - 1;
-
 fn plan(view: &View, entry: &Entry, set: &Arc<ReplicaSet>) -> Plan {
     let claim = claim::claim(view, entry, set);
     let mut plan = Plan { writes: claim.writes, ..Plan::default() };
     let mut pods = claim.pods;
     let mut next = ReplicaSet::clone(set);
     let mut failure = None;
-    let room = POD_WRITES_MAX.saturating_sub(plan.writes.len());
+    let mut room = claim.room;
     let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
     if !entry.is_terminating() && draft::accepts_objects(view, &entry.key.namespace) && !claim.unfinished {
         if wanted > pods.len() {
-            let missing = (wanted - pods.len()).min(room);
-            match pods::create(view, entry, &mut next, missing) {
+            let missing = wanted - pods.len();
+            match pods::create(view, entry, &mut next, missing, &mut room) {
                 Ok(made) => {
                     let names = made.iter().filter_map(|pod| pod.object.metadata.name.as_deref());
                     plan.events.extend(names.map(|name| created(entry, name)));
@@ -88,8 +85,8 @@ fn plan(view: &View, entry: &Entry, set: &Arc<ReplicaSet>) -> Plan {
                 Err(why) => failure = Some(Failure { reason: "FailedCreate", message: why }),
             }
         } else if wanted < pods.len() {
-            let surplus = (pods.len() - wanted).min(room);
-            give_up(view, entry, &mut pods, surplus, &mut plan);
+            let surplus = pods.len() - wanted;
+            give_up(view, entry, &mut pods, surplus, &mut plan, &mut room);
         }
     }
     if let Some(failure) = failure.as_ref().filter(|failure| !failure.is_told(set)) {
@@ -109,7 +106,7 @@ fn plan(view: &View, entry: &Entry, set: &Arc<ReplicaSet>) -> Plan {
 }
 
 /// Deletes those that will be missed least.
-fn give_up(view: &View, entry: &Entry, pods: &mut Vec<Arc<Pod>>, surplus: usize, plan: &mut Plan) {
+fn give_up(view: &View, entry: &Entry, pods: &mut Vec<Arc<Pod>>, surplus: usize, plan: &mut Plan, room: &mut Room) {
     let ranked = rank::order(view, entry, pods);
     let mut gone = Vec::new();
     for pod in ranked.into_iter().take(surplus) {
@@ -118,6 +115,9 @@ fn give_up(view: &View, entry: &Entry, pods: &mut Vec<Arc<Pod>>, surplus: usize,
         // An adopted pod is written once in this plan: what is to become of it comes with the next.
         let Some(found) = found.filter(|found| found.is_controlled_by(entry.uid())) else { continue };
         let Some(write) = draft::delete(found, &Options::default(), view.now) else { continue };
+        if !room.takes(&write) {
+            break;
+        }
         plan.writes.push(write);
         plan.events.push(draft::note::<ReplicaSet>(entry, false, "SuccessfulDelete", format!("Deleted pod: {name}")));
         gone.push(name);

@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{PODS_CREATED, draft};
 use crate::Write;
+use crate::plan::Room;
 use crate::view::{Entry, View};
 
 pub struct Made {
@@ -18,25 +19,36 @@ pub struct Made {
     pub write: Write,
 }
 
-/// Makes `count` pods and counts them in the set's annotation; the error says what is wrong with the template.
-/// Both are written together, so a plan made twice makes nothing twice.
-pub fn create(view: &View, entry: &Entry, set: &mut ReplicaSet, count: usize) -> Result<Vec<Made>, String> {
+/// Makes `count` pods, or as many as there is room for, and counts them in the set's annotation; the error says what
+/// is wrong with the template. Both are written together, so a plan made twice makes nothing twice.
+pub fn create(
+    view: &View,
+    entry: &Entry,
+    set: &mut ReplicaSet,
+    count: usize,
+    room: &mut Room,
+) -> Result<Vec<Made>, String> {
     let before = set.metadata.annotations.as_ref().and_then(|annotations| annotations.get(PODS_CREATED));
     let mut number: u64 = before.and_then(|text| text.parse().ok()).unwrap_or(0);
     let admitted = admit(view, entry, set)?;
     let base = format!("{}-", entry.key.name);
-    let mut made: Vec<Made> = Vec::with_capacity(count);
+    let mut made: Vec<Made> = Vec::new();
     while made.len() < count {
         let name = generate_name(&base, hash(entry.uid(), number));
-        number += 1;
         let key = Key::new("", "pods", &entry.key.namespace, &name);
         // Different numbers may share a name, and a person may have taken it.
         if view.get(&key).is_some() || made.iter().any(|other| other.object.metadata.name.as_ref() == Some(&name)) {
+            number += 1;
             continue;
         }
         let mut pod = admitted.clone();
         pod.metadata.name = Some(name);
-        made.push(Made { write: Write::Create { key, object: api::object::encode(&pod) }, object: Arc::new(pod) });
+        let write = Write::Create { key, object: api::object::encode(&pod) };
+        if !room.takes(&write) {
+            break;
+        }
+        number += 1;
+        made.push(Made { write, object: Arc::new(pod) });
     }
     set.metadata.annotations.get_or_insert_default().insert(PODS_CREATED.into(), number.to_string());
     Ok(made)

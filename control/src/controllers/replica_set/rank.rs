@@ -45,7 +45,7 @@ pub fn order(view: &View, entry: &Entry, pods: &[Arc<Pod>]) -> Vec<Arc<Pod>> {
     let mut ranked: Vec<(Worth, &Arc<Pod>)> = pods
         .iter()
         .map(|pod| {
-            let available = available_at(pod, min_ready_seconds).is_some_and(|at| at <= view.now);
+            let available = available_at(pod, min_ready_seconds, view.now).is_some_and(|at| at <= view.now);
             (worth(pod, available, &on_node), pod)
         })
         .collect();

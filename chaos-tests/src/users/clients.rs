@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use client::{Api, DeleteOptions, Error, ListOptions};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use proto::seam::Random;
-use raft::Revision;
+use raft::{Change, Previous, Revision};
 
 use super::gaps::Gaps;
-use super::{refusal, watchers};
+use super::refusal;
 use crate::check::acknowledged::Acknowledged;
 use crate::check::linear::{Effect, Value};
 use crate::check::recency;
@@ -21,23 +22,26 @@ use crate::store::seen::{Ended, Shared, number};
 /// Registers change their names this often, so that no history of one becomes long.
 const WINDOW_US: u64 = 4_000_000;
 const KEYS: u64 = 3;
-const PAUSE_MS: (u64, u64) = (5, 100);
 const PADDING_MAX: u64 = 600;
 /// The label that the members of the set carry.
 const SET: (&str, &str) = ("chaos", "set");
 const FIELD: &str = "value";
+/// How the objects are called among the changes.
+pub const PREFIX: &str = "c/";
 
 pub struct Client {
     pub api: Api<ConfigMap>,
     pub shared: Shared,
     pub random: Random,
     pub gaps: Gaps,
+    /// Between two operations: at least, and so much more at most.
+    pub pause_ms: (u64, u64),
 }
 
 impl Client {
     pub async fn run(self) {
         while !self.shared.is_quiet() {
-            tokio::time::sleep(Duration::from_millis(PAUSE_MS.0 + self.random.below(PAUSE_MS.1))).await;
+            tokio::time::sleep(Duration::from_millis(self.pause_ms.0 + self.random.below(self.pause_ms.1))).await;
             let key = format!("reg-{}-{}", self.shared.now() / WINDOW_US, self.random.below(KEYS));
             match self.random.below(100) {
                 0..25 => self.read(&key).await,
@@ -112,8 +116,8 @@ impl Client {
         pending.end(match deleted {
             Ok(object) => {
                 self.gaps.written();
-                let (key, at) = (watchers::key(key), revision(&object));
-                let told = at.map(|at| Acknowledged::Deleted { key, after, at });
+                let (name, at) = (change_key(key), revision(&object));
+                let told = at.map(|at| Acknowledged::Deleted { key: name, after, at });
                 self.shared.lock().acknowledged.extend(told);
                 Ended::Done(intent, at)
             }
@@ -170,6 +174,23 @@ impl Client {
         if let Ok(revision) = list.resource_version.parse() {
             seen.recent.push(recency::Seen { invoked, returned, revision, made: false });
         }
+    }
+}
+
+/// Of an object, among the changes.
+pub fn change_key(name: &str) -> Bytes {
+    Bytes::from(format!("{PREFIX}{name}"))
+}
+
+/// What the history holds against what clients were told of it: the value that they know an object by.
+pub fn change(name: &str, revision: Revision, value: Value) -> Change {
+    Change {
+        revision,
+        key: change_key(name),
+        value: value.map(|value| Bytes::from(value.to_string())),
+        previous: Previous::Forgotten,
+        author: String::new(),
+        proposed_at_ms: 0,
     }
 }
 
