@@ -15,6 +15,8 @@ export KONTIKI_HOSTS_DIR="${KONTIKI_HOSTS_DIR:-$root/.kontiki/chaos-real}" KONTI
   KONTIKI_HOSTS_ENGINES="${KONTIKI_HOSTS_ENGINES:-none}" KONTIKI_HOSTS_PORT="${KONTIKI_HOSTS_PORT:-13443}"
 # So little that the beginnings of the history and the log go all the while.
 export KONTIKI_HOSTS_HISTORY_BYTES="${KONTIKI_HOSTS_HISTORY_BYTES:-1048576}"
+# The replicas' logs say what their controllers wrote, in which term.
+export KONTIKI_LOG="${KONTIKI_LOG:-info,openraft=error,kontiki_server::leader::driver=debug}"
 if [ -z "${KONTIKI_BINARY:-}" ]; then
   "$root/deploy/setup.sh"
   say "Building kontiki"

@@ -4,7 +4,7 @@
 //! - [`check`]: what must hold of a run (pure);
 //! - [`store`]: the replicated store in that world, under a workload and a plan of faults;
 //! - [`cluster`]: whole replicas and agents in that world;
-//! - [`fault`]: one fault of a plan;
+//! - [`fault`]: one fault of a plan; [`felt`]: which of them met somebody;
 //! - [`runner`]: many seeds on all cores, and what becomes of one that fails;
 //! - [`users`]: who writes to clusters and hosts over the SDK;
 //! - [`real`]: real replicas on hosts of their own, under the same workload and the same judges.
@@ -16,6 +16,7 @@
 pub mod check;
 pub mod cluster;
 pub mod fault;
+pub mod felt;
 pub mod real;
 pub mod runner;
 pub mod sim;

@@ -4,6 +4,7 @@
 //! begins like every other.
 
 mod compare;
+mod faults;
 mod outcome;
 mod reduce;
 
@@ -12,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 
+pub use faults::Faults;
 pub use outcome::{Outcome, Report, Totals};
 
 use crate::{cluster, store};

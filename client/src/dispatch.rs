@@ -18,7 +18,6 @@ use crate::{Config, Error};
 
 /// One attempt's share of the deadline, so that a replica that hangs does not eat all of it.
 const ATTEMPT: Duration = Duration::from_secs(5);
-const ATTEMPT_ADMIN: Duration = Duration::from_secs(12);
 /// A replica that answered this lately is sent what must not be sent again without being asked whether it is there.
 const KNOWN_THERE: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -87,7 +86,7 @@ impl Client {
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
-        self.send(repeat, ATTEMPT_ADMIN, |replica| send(replica.admin)).await
+        self.send(repeat, proto::ADMIN_ANSWER_MAX, |replica| send(replica.admin)).await
     }
 
     async fn send<T, F>(&self, repeat: Repeat, share: Duration, send: impl Fn(Replica) -> F) -> Result<T, Error>

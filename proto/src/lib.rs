@@ -33,3 +33,7 @@ pub mod peer {
 
 /// The name of the binary metadata entry that carries a Kubernetes `Status` (JSON) with a gRPC error.
 pub const STATUS_METADATA: &str = "kontiki-status-bin";
+
+/// So long the SDK waits for a replica's answer to an administrator. A replica takes less: who waits no more takes a change that was
+/// made for one of which nothing is known.
+pub const ADMIN_ANSWER_MAX: std::time::Duration = std::time::Duration::from_secs(12);

@@ -93,6 +93,8 @@ mutants! {
     SentCountsAsCommitted,
     /// A replica shows the members of an entry that is not committed.
     UncommittedMembersShown,
+    /// The members of an entry are stored when it is appended, and stay in force when another leader has overruled it.
+    UncommittedMembersKept,
     /// The id of a replica that was removed is given to a new one.
     IdReused,
     /// A stream to a follower goes on though the log was purged under it during the transfer of a snapshot.
@@ -115,6 +117,8 @@ mutants! {
     NameGivenBackEarly,
     /// An agent that was started anew acts before it has seen what runs.
     AgentActsBlindly,
+    /// The end of a node's earlier session takes the place from the one that came after it under the same name.
+    EarlierSessionCounts,
     /// A door answers a read from its own replica's state, and asks nobody whether that is the newest.
     DoorReadsUnconfirmed,
     /// A door's update takes effect though the object that it was decided by was changed meanwhile.
@@ -136,6 +140,7 @@ impl Mutant {
                 | DecidedByTheOld
                 | NameGivenBackEarly
                 | AgentActsBlindly
+                | EarlierSessionCounts
                 | DoorReadsUnconfirmed
                 | DoorWritesBlindly
         )

@@ -10,11 +10,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use proto::mutants::{self, Mutant};
 use proto::peer::{DescribeReply, DescribeRequest};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::Command;
-use crate::disk::flusher::{Flusher, SYNC_DEADLINE};
+use crate::config::founding_fault;
+use crate::disk::flusher::Flusher;
 use crate::disk::room::Room;
 use crate::disk::{Batch, Disk, Table};
 use crate::identity::{IDENTITY, Identity};
@@ -95,6 +97,8 @@ pub struct Bootstrap {
     pub recall: Arc<Recall>,
     /// No candidate counts a vote for longer after it was given.
     pub votes_end: Duration,
+    /// Told where this replica can be no member of any cluster.
+    pub removed: watch::Sender<Option<String>>,
 }
 
 impl Bootstrap {
@@ -128,6 +132,11 @@ impl Bootstrap {
             self.raft.runtime_config().elect(false);
             match self.judge().await {
                 Verdict::Birth => {
+                    if let Some(why) = founding_fault(self.members.keys()) {
+                        tracing::error!("no cluster is founded: {why}");
+                        self.removed.send_replace(Some(why));
+                        return Ok(());
+                    }
                     self.abstains.store(false, Relaxed);
                     self.recall.learn(0);
                     self.raft.runtime_config().elect(true);
@@ -263,7 +272,7 @@ impl Bootstrap {
         match abstains {
             // Before anybody is believed: the vote for him has a copy that is durable by itself, and without this record it would
             // say that nothing was forgotten.
-            true => self.flusher.durable(SYNC_DEADLINE).await,
+            true => self.flusher.durable_at_last(None).await,
             false => Ok(()),
         }
     }

@@ -17,7 +17,7 @@ pub struct Config {
     pub dir: PathBuf,
     /// Where peers reach this replica: `host:port`. Port 0 is refused.
     pub peer_listen: String,
-    /// All replicas at the cluster's birth, this one included: id, peer address, and the address clients use.
+    /// All replicas at the cluster's birth, or by now, this one included: id, peer address, and the address clients use.
     /// Used by an empty replica, to begin a new cluster or to find the living one; else the log's membership counts.
     pub initial_members: Vec<Member>,
     /// The same on every member; a data directory of another cluster is refused.
@@ -76,20 +76,23 @@ impl Default for HistoryWindow {
 
 /// By bytes and not by entries: [`crate::upkeep::bound_log`] sees to it.
 const LOG_KEPT: u64 = 1 << 40;
-/// A snapshot that arrived whole is installed within three quarters of this, which is longer than the receiver gives itself:
-/// given up sooner it would be sent as a whole again.
+/// A snapshot that arrived whole is waited for by its sender for three quarters of this: given up sooner, it would be sent as a
+/// whole again. The receiver never gives it up, and takes no other meanwhile.
 const INSTALL: Duration = Duration::from_secs(100);
 
-/// Later ones count on from the highest, and every id below that gets a mark once it is out.
-const INITIAL_ID_MAX: u64 = 1_000;
+/// Of a new cluster. Later ones count on from the highest, and every id below that gets a mark once it is out.
+const FIRST_ID_MAX: u64 = 1_000;
+
+/// Why these replicas found no cluster, in words. They may well be members of one that has grown.
+pub(crate) fn founding_fault<'a>(mut ids: impl Iterator<Item = &'a u64>) -> Option<String> {
+    let id = ids.find(|id| **id > FIRST_ID_MAX)?;
+    Some(format!("replica {id} cannot be among the first of a new cluster, whose ids are at most {FIRST_ID_MAX}"))
+}
 
 impl Config {
     /// What cannot be, in words.
     pub(crate) fn check(&self) -> Result<(), String> {
         let ids: BTreeMap<u64, &Member> = self.initial_members.iter().map(|member| (member.id, member)).collect();
-        if let Some(id) = ids.keys().find(|id| **id > INITIAL_ID_MAX) {
-            return Err(format!("replica {id}: the ids of initial members are at most {INITIAL_ID_MAX}"));
-        }
         if self.id == 0 {
             return Err("a replica's id is at least 1".into());
         }

@@ -2,7 +2,8 @@
 //! tables, and once more beside the vote ([`crate::log::keepsake`]). Acts; the functions over names are pure.
 //!
 //! A cluster that was recovered from the survivors of a lost majority keeps its name and gets a new epoch, which stands
-//! behind it: `<cluster>-epoch-<n>`. Replicas talk only to replicas of the same epoch.
+//! behind it: `<cluster>-epoch-<n>`. Replicas talk only to replicas of the same epoch. While the recovery is under way `-unfinished`
+//! stands behind that.
 
 use std::io;
 use std::path::Path;
@@ -16,6 +17,7 @@ use crate::record;
 
 pub const IDENTITY: Bytes = Bytes::from_static(b"identity");
 const EPOCH: &str = "-epoch-";
+const UNFINISHED: &str = "-unfinished";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -29,6 +31,7 @@ impl Identity {
     pub fn hold_against(self, found: Option<Identity>, dir: &Path) -> Result<Identity, OpenError> {
         match found {
             None => Ok(self),
+            Some(found) if recovering(&found.cluster_id).is_some() => Err(OpenError::Unrecovered(dir.into())),
             Some(found) if found.cluster_id != self.cluster_id && !precedes(&self.cluster_id, &found.cluster_id) => {
                 Err(OpenError::OtherCluster { dir: dir.into(), found: found.cluster_id, wanted: self.cluster_id })
             }
@@ -81,6 +84,20 @@ pub fn next_epoch(cluster_id: &str) -> String {
     format!("{name}{EPOCH}{}", epoch + 1)
 }
 
+/// Whose the data is while a recovery makes it `cluster_id`'s: nobody's who could start on it.
+pub fn unfinished(cluster_id: &str) -> String {
+    format!("{cluster_id}{UNFINISHED}")
+}
+
+/// Of data whose recovery was begun and not finished: the cluster that it was of before.
+pub fn recovering(cluster_id: &str) -> Option<String> {
+    match parts(cluster_id.strip_suffix(UNFINISHED)?) {
+        (_, 0) => None,
+        (name, 1) => Some(name.to_owned()),
+        (name, epoch) => Some(format!("{name}{EPOCH}{}", epoch - 1)),
+    }
+}
+
 /// Is `earlier` the same cluster before a recovery?
 pub fn precedes(earlier: &str, later: &str) -> bool {
     let (earlier, later) = (parts(earlier), parts(later));
@@ -99,6 +116,21 @@ mod tests {
         assert_eq!((name("a-b-epoch-9"), name("a-b"), name("a-epoch-x")), ("a-b", "a-b", "a-epoch-x"));
         assert!(precedes("a", "a-epoch-1") && precedes("a-epoch-9", "a-epoch-10"));
         assert!(!precedes("a-epoch-1", "a-epoch-1") && !precedes("a-epoch-1", "a") && !precedes("a", "b-epoch-1"));
+    }
+
+    #[test]
+    fn data_whose_recovery_is_under_way_is_nobody_s_and_tells_whose_it_was() {
+        for cluster in ["a-b", "a-b-epoch-1", "a-b-epoch-9"] {
+            let (next, underway) = (next_epoch(cluster), unfinished(&next_epoch(cluster)));
+            assert_eq!(recovering(&underway).as_deref(), Some(cluster));
+            let owner = |cluster_id: &str| Identity { cluster_id: cluster_id.into(), replica: 3 };
+            for wanted in [cluster, next.as_str(), underway.as_str()] {
+                let held = owner(wanted).hold_against(Some(owner(&underway)), Path::new("data"));
+                assert!(matches!(&held, Err(OpenError::Unrecovered(_))), "{wanted}: {held:?}");
+            }
+        }
+        let others = ["a-b", "a-b-epoch-1", "a-unfinished", "a-epoch-x-unfinished"];
+        assert!(others.iter().all(|cluster| recovering(cluster).is_none()));
     }
 
     #[test]

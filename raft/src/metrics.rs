@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Upper bounds of the sync latency buckets, in microseconds; the last bucket has none.
 pub const SYNC_BUCKETS_US: [u64; 8] = [250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 250_000];
@@ -23,6 +24,7 @@ pub struct Metrics {
     pub sync_us: AtomicU64,
     /// Not cumulative: each sync counts in one bucket of [`SYNC_BUCKETS_US`], or behind the last.
     pub sync_buckets: [AtomicU64; SYNC_BUCKETS_US.len() + 1],
+    syncing: Mutex<Option<Instant>>,
     pub entries_appended: AtomicU64,
     pub entries_applied: AtomicU64,
     pub applied_index: AtomicU64,
@@ -91,6 +93,17 @@ impl Metrics {
         Metrics::add(&self.sync_us, us);
         let bucket = SYNC_BUCKETS_US.iter().position(|bound| us <= *bound).unwrap_or(SYNC_BUCKETS_US.len());
         Metrics::add(&self.sync_buckets[bucket], 1);
+    }
+
+    /// Since when the disk has owed the answer to a sync; `None`: it owes none.
+    pub(crate) fn syncing(&self, since: Option<Instant>) {
+        *self.syncing.lock().expect("no holder of an instant panics") = since;
+    }
+
+    /// For how long the sync that is under way has lasted, with the wait for room in it.
+    pub fn sync_owed(&self) -> Duration {
+        let since = *self.syncing.lock().expect("no holder of an instant panics");
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Remembers the first failure: what comes later follows from it.

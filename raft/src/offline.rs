@@ -3,6 +3,7 @@
 
 mod answer;
 mod beyond;
+mod recover;
 pub(crate) mod unfinished;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use crate::accord::guard;
 use crate::backup::{self, Header};
 use crate::bootstrap::Bootstrap;
 use crate::command::Revision;
+use crate::config::founding_fault;
 use crate::disk::flusher::Flusher;
 use crate::disk::room::Room;
 use crate::disk::{Disk, rocks};
@@ -36,6 +38,7 @@ use crate::types::{LogId, Membership, SnapshotMeta, StoredMembership, Types, Vot
 
 pub use answer::{Answer, ask};
 pub use beyond::REVISION_JUMP;
+pub use recover::recover;
 
 const SYNC_DEADLINE: Duration = Duration::from_secs(60);
 /// Entries that are applied at once while a log is brought to its end.
@@ -55,6 +58,8 @@ pub enum Error {
     NotEmpty(PathBuf),
     #[error("a snapshot was being restored into {0}, and that was not finished: restore it again")]
     Unfinished(PathBuf),
+    #[error("a snapshot is being restored into {0} by somebody else")]
+    Underway(PathBuf),
     #[error(transparent)]
     File(#[from] backup::Error),
     #[error("the snapshot is of cluster {0:?}, and so is the configuration: a restored cluster needs an id of its own")]
@@ -81,8 +86,9 @@ pub struct NewReplica {
 /// above the file's revision, and higher where its id says when it was made ([`identity::made_at_ms`]). Returns what the file
 /// is, and where the cluster begins.
 pub async fn restore(file: &Path, new: &NewReplica, revision_jump: u64) -> Result<(Header, Revision), Error> {
-    if !is_empty(&new.dir) && !unfinished::is(&new.dir) {
-        return Err(Error::NotEmpty(new.dir.clone()));
+    may_begin(&new.dir)?;
+    if let Some(why) = founding_fault(new.members.iter().map(|member| &member.id)) {
+        return Err(Error::Members(why));
     }
     let mut state = State::default();
     let header = backup::read_file(file, |key, object| {
@@ -99,7 +105,12 @@ pub async fn restore(file: &Path, new: &NewReplica, revision_jump: u64) -> Resul
     let at = log_id(header.applied_term.max(1), header.applied_index.max(1));
     let unusable = |source| Error::Data { dir: new.dir.clone(), source };
     let places: BTreeMap<u64, _> = new.members.iter().map(|member| (member.id, member.place())).collect();
-    unfinished::begin(&new.dir).map_err(|source| rocks::Error::Directory { path: new.dir.clone(), source })?;
+    let untouchable = |source| rocks::Error::Directory { path: new.dir.clone(), source };
+    let alone = unfinished::alone(&new.dir).map_err(untouchable)?;
+    let Some(_alone) = alone else { return Err(Error::Underway(new.dir.clone())) };
+    // Somebody else may have finished meanwhile.
+    may_begin(&new.dir)?;
+    unfinished::begin(&new.dir).map_err(untouchable)?;
     let disk: Arc<dyn Disk> = Arc::new(rocks::Rocks::open(&new.dir)?);
     let written = async {
         let mut data = Data::open(disk.clone())?;
@@ -120,7 +131,10 @@ pub async fn restore(file: &Path, new: &NewReplica, revision_jump: u64) -> Resul
 /// What a stopped replica has.
 #[derive(Clone, Debug)]
 pub struct Inspection {
+    /// Before its recovery, where that was begun and not finished.
     pub cluster_id: String,
+    /// Its recovery was begun and not finished: it does not start until that is done again.
+    pub unfinished: bool,
     pub replica: u64,
     pub last_term: u64,
     pub last_index: u64,
@@ -158,36 +172,11 @@ pub async fn inspect(dir: &Path) -> Result<Inspection, Error> {
     found?.ok_or_else(|| Error::Empty(dir.into()))
 }
 
-/// Makes the replica in `dir` a cluster of one, in the next epoch: everything in its log is taken for committed, the
-/// other members are out for ever. `now_ms`: since the Unix epoch. Returns the new cluster id.
-pub async fn recover(dir: &Path, replica: u64, now_ms: u64) -> Result<String, Error> {
-    let before = inspect(dir).await?;
-    if before.replica != replica {
-        return Err(Error::Other { dir: dir.into(), found: before.replica, cluster: before.cluster_id });
+fn may_begin(dir: &Path) -> Result<(), Error> {
+    match is_empty(dir) || unfinished::is(dir) {
+        true => Ok(()),
+        false => Err(Error::NotEmpty(dir.into())),
     }
-    let own = before.members.iter().find(|member| member.id == replica);
-    let own = own.ok_or_else(|| Error::Members(format!("replica {replica} is no member of its cluster")))?.clone();
-    let disk: Arc<dyn Disk> = Arc::new(rocks::Rocks::open(dir)?);
-    let cluster_id = identity::next_epoch(&before.cluster_id);
-    let written = async {
-        let mut data = Data::open(disk.clone())?;
-        // The identity first, and durable: whatever interrupts this, the replica never again speaks for the old cluster.
-        let owner = Identity { cluster_id: cluster_id.clone(), replica };
-        owner.write(&*disk)?;
-        data.flusher.durable(SYNC_DEADLINE).await?;
-        data.log.votes.belongs_to(owner, false);
-        let at = data.apply_all().await?;
-        let mut state = data.machine.published().state();
-        let highest = before.members.iter().map(|member| member.id).max().unwrap_or(0);
-        let others = before.members.iter().map(|member| member.id).filter(|id| *id != replica);
-        used::close(&mut state, highest, others);
-        state.set_revision(beyond::all_known(state.revision(), REVISION_JUMP, Some(now_ms)));
-        data.begin(at, state, [replica].into(), [(replica, own.place())].into(), replica).await?;
-        data.flusher.durable(SYNC_DEADLINE).await
-    };
-    let written = written.await.map_err(|source| Error::Data { dir: dir.into(), source });
-    disk.close();
-    written.map(|()| cluster_id)
 }
 
 fn is_empty(dir: &Path) -> bool {
@@ -279,8 +268,10 @@ impl Data {
             }
         }
         let last = self.log.last().max(applied);
+        let begun = identity::recovering(&identity.cluster_id);
         Ok(Inspection {
-            cluster_id: identity.cluster_id,
+            unfinished: begun.is_some(),
+            cluster_id: begun.unwrap_or(identity.cluster_id),
             replica: identity.replica,
             last_term: last.as_ref().map_or(0, term_of),
             last_index: last.map_or(0, |at| at.index),

@@ -61,6 +61,8 @@ pub enum OpenError {
     Disk(#[from] rocks::Error),
     #[error("a snapshot was being restored into {0}, and that was not finished: restore it again")]
     Unfinished(PathBuf),
+    #[error("the replica in {0} was being recovered, and that was not finished: do it again with `kontiki recover`")]
+    Unrecovered(PathBuf),
     #[error("the data in {dir} cannot be used: {source}")]
     Data {
         dir: PathBuf,
@@ -272,7 +274,7 @@ pub(crate) async fn start(
 
     let (removed_sender, removed) = watch::channel(None);
     tasks.spawn(keep::note_others(log.clone(), raft.clone(), id, stop.clone()));
-    tasks.spawn(keep::run(members.clone(), removed_sender, rhythm, stop.clone()));
+    tasks.spawn(keep::run(members.clone(), removed_sender.clone(), rhythm, stop.clone()));
     let sidelining = (guard.subscribe(), room.level());
     let following = standing::follow(
         raft.clone(),
@@ -307,6 +309,7 @@ pub(crate) async fn start(
         abstains,
         recall,
         votes_end: config.timing.election_max,
+        removed: removed_sender,
     };
     tasks.spawn(bootstrap.run(pristine, stop.clone()));
     let (save, scrub_every) = (config.timing.save, config.timing.scrub);

@@ -73,7 +73,7 @@ impl State {
     }
 
     /// Equal on replicas whose objects and revision are equal. The same in every version and on every machine.
-    pub(crate) fn digest(&self) -> u64 {
+    pub fn digest(&self) -> u64 {
         xxh3_64_with_seed(&self.sum.to_le_bytes(), self.revision)
     }
 
@@ -114,6 +114,8 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::{Action, Command, Op, Precondition};
+    use crate::machine::apply::apply;
 
     fn keys(state: &State, prefix: &str, after: Option<&str>) -> Vec<String> {
         let range = state.range(prefix.as_bytes(), after.map(str::as_bytes));
@@ -163,5 +165,43 @@ mod tests {
         let mut later = both.clone();
         later.set_revision(9);
         assert_ne!(later.digest(), both.digest(), "the revision counts");
+    }
+
+    /// One of two equal states is given a sum, and digests of objects that no command is about, which nothing in it tells. Whatever
+    /// looked at more than a command changes would find that, and put it right.
+    #[test]
+    fn what_a_command_costs_the_digest_is_what_it_changes_however_large_the_state_is() {
+        const OBJECTS: u64 = 20_000;
+        const UNTOLD: u64 = 0x5eed;
+        let name = |n: u64| Bytes::from(format!("key-{n}"));
+        let mut state = State::default();
+        for n in 1..=OBJECTS {
+            state.insert(name(n), Versioned { revision: n, created: n, value: Bytes::from_static(b"x") });
+        }
+        state.set_revision(OBJECTS);
+        let mut other = state.clone();
+        other.sum = other.sum.wrapping_add(UNTOLD);
+        for n in 10..=OBJECTS {
+            let held = other.objects.get_mut(&name(n)).unwrap();
+            held.digest = held.digest.wrapping_add(n);
+        }
+        let op = |key: &str, action| Op { key: key.to_owned().into(), precondition: Precondition::Any, action };
+        let put = |key| op(key, Action::Put(Bytes::from_static(b"y")));
+        for ops in [
+            vec![put("key-1")],
+            vec![put("new")],
+            vec![op("key-2", Action::Delete)],
+            vec![op("key-3", Action::Check)],
+            vec![put("key-4"), op("key-5", Action::Delete), put("key-5"), put("key-4"), op("absent", Action::Delete)],
+        ] {
+            let command = Command { fence: None, proposed_at_ms: 1, author: "test".into(), ops };
+            apply(&mut state, 1, command.clone());
+            apply(&mut other, 1, command);
+            assert_eq!(other.sum.wrapping_sub(state.sum), UNTOLD);
+            assert_eq!(other.digest(), xxh3_64_with_seed(&other.sum.to_le_bytes(), other.revision));
+        }
+        let mut anew = State::default();
+        state.objects().for_each(|(key, object)| drop(anew.insert(key.clone(), object.clone())));
+        assert_eq!(anew.sum, state.sum, "and it is right");
     }
 }

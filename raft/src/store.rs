@@ -38,7 +38,7 @@ pub struct Gone {
 }
 
 /// The history reaches back that far, but this replica cannot tell it at present: its disk was closed, or has no room even
-/// for that. Another replica can, or this one later.
+/// for that, or its state may be wrong. Another replica can, or this one later.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("this replica cannot tell its history at present: {0}")]
 pub struct Untold(pub String);
@@ -145,18 +145,29 @@ impl Store {
     /// The state as of a revision within the history window: every key as it stood right after that revision.
     /// Takes time and memory in proportion to the changes since.
     pub async fn state_at(&self, revision: Revision) -> Result<State, HistoryError> {
-        self.inner.past.state(revision).await
+        let found = self.inner.past.state(revision).await;
+        self.tells()?;
+        found
     }
 
     /// One key as of a revision within the history window. Takes time in proportion to the changes since, and little
     /// memory.
     pub async fn key_at(&self, key: &[u8], revision: Revision) -> Result<Option<Versioned>, HistoryError> {
-        self.inner.past.key(key, revision).await
+        let found = self.inner.past.key(key, revision).await;
+        self.tells()?;
+        found
     }
 
     /// The newest changes to a key that the history window holds: up to `count_max` of them and about `bytes_max` of values.
     pub async fn changes(&self, key: &[u8], count_max: usize, bytes_max: usize) -> Result<Changes, Untold> {
-        self.inner.past.changes(key, count_max, bytes_max).await
+        let found = self.inner.past.changes(key, count_max, bytes_max).await;
+        self.tells()?;
+        found
+    }
+
+    /// Asked at the end of a look back: that takes its time, the wait for its turn included.
+    fn tells(&self) -> Result<(), Untold> {
+        self.inner.guard.why().map_or(Ok(()), |why| Err(Untold(why)))
     }
 
     /// Every change after `after` to keys that begin with `prefix`, in order, once each.
@@ -218,7 +229,8 @@ impl Store {
         self.inner.members.change(change, within).await
     }
 
-    /// Says why, once this replica has been told that it is no member any more. It has stopped voting then.
+    /// Says why, once this replica has been told that it is no member any more, or has found that it can be none. It has stopped
+    /// voting then, or waits in the middle of a write and stops after that.
     pub fn removed(&self) -> watch::Receiver<Option<String>> {
         self.inner.removed.clone()
     }
@@ -247,11 +259,14 @@ impl Store {
     }
 
     /// Drops the applied part of the log, as happens by itself when the log grows: a replica that lags behind it is
-    /// then filled by a snapshot. For tests.
+    /// then filled by a snapshot. Returns whether anything went. For tests.
     #[doc(hidden)]
-    pub async fn compact_log(&self) {
+    pub async fn compact_log(&self) -> bool {
+        let purged = || self.inner.log.purged().map(|at| at.index);
+        let before = purged();
         let applied = self.inner.published.applied().borrow().map_or(0, |at| at.index);
         upkeep::purge(&self.inner.raft, applied).await;
+        purged() > before
     }
 
     /// Keeps at most about so many bytes of the log for followers that lag, and some times as many while somebody needs them. For
@@ -274,9 +289,10 @@ impl Store {
         removed.or_else(|| self.inner.trouble.unwell()).map_or(Ok(()), |why| Err(Unwell(why)))
     }
 
-    /// Its raft node has panicked, and nothing else is wrong with it: opened again, it takes part again.
-    pub fn has_panicked(&self) -> bool {
-        self.inner.trouble.has_panicked()
+    /// Its raft node has ended unasked, as by a panic, and nothing is known to be wrong with its disk, its data or its state: opened
+    /// again, it takes part again.
+    pub fn has_broken_down(&self) -> bool {
+        self.inner.trouble.has_broken_down()
     }
 
     /// Cancelled once the raft node has ended, whatever ended it: nothing is applied here any more.
@@ -341,4 +357,4 @@ impl Store {
 
 #[cfg(test)]
 #[path = "store_tests.rs"]
-mod tests;
+pub(crate) mod tests;

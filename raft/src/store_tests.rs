@@ -8,12 +8,14 @@ use proto::pki::{Authority, PEER_NAME, Request};
 use proto::tls::Identity;
 
 use super::*;
+use crate::admission::Answer;
 use crate::command::{Action, Op, Precondition};
 use crate::disk::faulty::Faulty;
 use crate::disk::rocks::Rocks;
 use crate::peer::forward;
 
-fn config(dir: &std::path::Path) -> Config {
+/// Of a replica that is alone.
+pub fn config(dir: &std::path::Path) -> Config {
     proto::tls::install_provider();
     let authority = Authority::make("peers").unwrap();
     let request = Request { common_name: "kontiki:replica:1", organizations: &[], hosts: &[PEER_NAME.to_string()] };
@@ -91,7 +93,7 @@ async fn ends_badly(fail: impl FnOnce(&Faulty), word: &str) {
     assert!(refused.is_err(), "acknowledged without a disk: {refused:?}");
     let unwell = store.health().unwrap_err();
     assert!(unwell.to_string().contains(word), "{unwell}");
-    assert_eq!(store.has_panicked(), word == "panicked");
+    assert_eq!(store.has_broken_down(), word == "panicked");
     let mut standing = store.standing();
     let deposed = standing.wait_for(|standing| standing.leads_in_term.is_none() && standing.role != Role::Leader);
     tokio::time::timeout(Duration::from_secs(5), deposed).await.expect("it leads no more").unwrap();
@@ -108,6 +110,34 @@ async fn a_failed_sync_ends_the_vote_of_a_replica() {
 #[tokio::test]
 async fn a_raft_node_that_panics_is_known_to_be_gone() {
     ends_badly(|disk| disk.panic_write.store(true, Relaxed), "panicked").await;
+}
+
+/// Whatever it is: left as it is, it would neither vote nor be counted by an alert.
+#[tokio::test]
+async fn a_raft_node_that_ends_for_a_reason_of_its_own_is_to_be_started_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, store) = store(dir.path()).await;
+    let unreadable = Bytes::from_static(b"what no version has written");
+    let answer = store.inner.members.intake.append(unreadable).await;
+    assert!(!matches!(answer, Answer::Outcome(_)), "{answer:?}");
+    tokio::time::timeout(Duration::from_secs(5), store.ended().cancelled()).await.expect("it cannot apply that");
+    let told = async {
+        while store.health().is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), told).await.expect("it says so");
+    let metrics = store.metrics();
+    assert_eq!((metrics.disk_failure(), metrics.rot(), store.has_broken_down()), (None, None, true));
+    store.kill().await;
+}
+
+#[tokio::test]
+async fn a_store_that_was_stopped_has_not_broken_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, store) = store(dir.path()).await;
+    store.shutdown().await;
+    assert!(store.health().is_err() && !store.has_broken_down());
 }
 
 #[tokio::test]

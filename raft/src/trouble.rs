@@ -1,9 +1,11 @@
 //! Why this replica does not take part in full, in words. Reads only.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::error::Fatal;
 use tokio::sync::watch;
 
 use crate::accord::guard::Franchise;
@@ -11,6 +13,9 @@ use crate::disk::space::Level;
 use crate::metrics::Metrics;
 use crate::renewal::{Repair, Shown};
 use crate::types::Raft;
+
+/// A sync that lasts longer is told: the disk hangs.
+const HANGS: Duration = Duration::from_secs(5);
 
 /// Why the raft node has ended; `None`: it runs. Whatever else it shows then, it shows for ever.
 pub fn ended(raft: &Raft) -> Option<String> {
@@ -20,8 +25,17 @@ pub fn ended(raft: &Raft) -> Option<String> {
     panicked(raft).then(|| "its raft node has panicked, a restart begins it again".into())
 }
 
+/// Not because it was told to.
+fn ended_by_itself(raft: &Raft) -> bool {
+    let state = raft.metrics().borrow_watched().running_state.clone();
+    match state {
+        Ok(()) => panicked(raft),
+        Err(ended) => !matches!(ended, Fatal::Stopped),
+    }
+}
+
 /// One that panicked could not say so: it is only gone.
-pub fn panicked(raft: &Raft) -> bool {
+fn panicked(raft: &Raft) -> bool {
     let mut metrics = raft.metrics();
     let said_nothing = metrics.borrow_and_update().running_state.is_ok();
     said_nothing && matches!(metrics.changed().now_or_never(), Some(Err(_)))
@@ -43,9 +57,9 @@ impl Trouble {
         self.kept_out().or_else(|| ended(&self.raft))
     }
 
-    /// Its raft node is gone, and nothing else is the matter.
-    pub fn has_panicked(&self) -> bool {
-        self.kept_out().is_none() && panicked(&self.raft)
+    /// Its raft node has ended unasked, and nothing else is the matter that would be told, or be repaired.
+    pub fn has_broken_down(&self) -> bool {
+        self.kept_out().is_none() && self.metrics.rot().is_none() && ended_by_itself(&self.raft)
     }
 
     /// What it stays for as it is: to tell of it, or to be repaired.
@@ -61,7 +75,16 @@ impl Trouble {
 
     /// Does it vote, acknowledge and serve, as far as it is itself concerned?
     pub fn serves(&self) -> bool {
-        self.unwell().is_none() && self.franchise.abstention().is_none() && *self.level.borrow() != Level::Out
+        self.unwell().is_none() && self.franchise.abstention().is_none() && self.held_up().is_none()
+    }
+
+    /// Why its raft node, which may be in the middle of a write, acknowledges nothing at present.
+    pub fn held_up(&self) -> Option<String> {
+        if *self.level.borrow() == Level::Out {
+            return Some("there is no room on its disk: it takes no part".into());
+        }
+        let owed = self.metrics.sync_owed();
+        (owed >= HANGS).then(|| format!("its disk has not answered for {} s: it takes no part", owed.as_secs()))
     }
 
     pub fn repair(&self) -> Repair {
@@ -96,10 +119,7 @@ impl Trouble {
         if let Some(damage) = self.damage("") {
             return Some(damage);
         }
-        match *self.level.borrow() {
-            Level::Ample => None,
-            Level::Short => Some("there is little room on its disk".into()),
-            Level::Out => Some("there is no room on its disk: it takes no part".into()),
-        }
+        let short = || (*self.level.borrow() == Level::Short).then(|| "there is little room on its disk".into());
+        self.held_up().or_else(short)
     }
 }

@@ -167,12 +167,19 @@ pub async fn bound_log(raft: Raft, log: LogStore, metrics: Arc<Metrics>, rhythm:
         // What is not applied stays, however much that is.
         let Some(upto) = log.before(max(1) / 2).min(applied(&raft)) else { continue };
         let times = if is_needed(&raft, upto) { LOG_NEEDED_MAX } else { 1 };
-        if bytes > max(times) && is_covered(&raft, upto).await {
-            // openraft keeps what a follower that acknowledges, however slowly, is still to be sent.
-            log.leave_behind(upto);
-            drop_log(&raft, upto).await;
-            log.leave_behind(0);
+        if bytes > max(times) {
+            go_on_without(&raft, &log, upto).await;
         }
+    }
+}
+
+/// What comes up to there goes, also where a follower that acknowledges, however slowly, is still to be sent it: openraft would keep
+/// it for him. His stream ends for that only once a snapshot stands for it: sooner, he would just begin again where he was.
+async fn go_on_without(raft: &Raft, log: &LogStore, upto: u64) {
+    if is_covered(raft, upto).await {
+        log.leave_behind(upto);
+        drop_log(raft, upto).await;
+        log.leave_behind(0);
     }
 }
 

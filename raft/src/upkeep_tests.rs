@@ -1,9 +1,12 @@
-//! How fast what is not needed any more goes, and that nothing of this waits for the rest.
+//! How fast what is not needed any more goes, that nothing of this waits for the rest, and that nobody is left behind too soon.
 
 use std::sync::atomic::AtomicU64;
 
 use openraft::EntryPayload;
 use openraft::storage::{RaftLogStorage as _, RaftLogStorageExt as _, RaftStateMachine as _};
+use proto::seam::Env;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::*;
 use crate::command::{Action, Command, Op, Precondition};
@@ -13,7 +16,9 @@ use crate::disk::flusher::Flusher;
 use crate::disk::rocks::Rocks;
 use crate::disk::room::Room;
 use crate::log::rows;
+use crate::open;
 use crate::store::HistoryWindow;
+use crate::store::tests::config;
 use crate::types::{Entry, Proposal, log_id};
 
 #[test]
@@ -41,10 +46,13 @@ impl Clock for Hasty {
 /// More than there are steps of trimming in a minute.
 const CHANGES: u64 = 4_000;
 
-fn put(index: u64) -> Entry {
+fn command(at_ms: u64) -> Command {
     let op = Op { key: "a".into(), precondition: Precondition::Any, action: Action::Put(vec![b'x'; 1_000].into()) };
-    let command = Command { fence: None, proposed_at_ms: index, author: "test".into(), ops: vec![op] };
-    Entry { log_id: log_id(1, index), payload: EntryPayload::Normal(Proposal(command.encode())) }
+    Command { fence: None, proposed_at_ms: at_ms, author: "test".into(), ops: vec![op] }
+}
+
+fn put(index: u64) -> Entry {
+    Entry { log_id: log_id(1, index), payload: EntryPayload::Normal(Proposal(command(index).encode())) }
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,4 +86,45 @@ async fn the_log_is_cleared_and_room_is_given_back_though_trimming_does_not_end(
     assert!(disk.reclaims.load(Relaxed) > 0, "the room is not given back");
     stop.cancel();
     keeping.await.unwrap();
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Whoever lags would lose his stream, again and again, for a snapshot that is not there.
+#[tokio::test]
+async fn nobody_is_left_behind_before_a_snapshot_stands_for_what_he_lacks() {
+    let (dir, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    let disk = Arc::new(Rocks::open(dir.path()).unwrap());
+    let running = open::start(disk, config(dir.path()), Env::real(), stop.clone()).await.unwrap();
+    let mut standing = running.standing.clone();
+    let leads = standing.wait_for(|standing| standing.leads_in_term.is_some());
+    timeout(PATIENCE, leads).await.expect("it leads in time").unwrap();
+    running.proposer.propose(command(1)).await.unwrap();
+    let (raft, log) = (&running.raft, &running.log);
+    let upto = running.published.applied().borrow().expect("something is applied").index;
+
+    // While somebody holds the state machine, no snapshot of it is made.
+    let ((held, is_held), (release, is_released)) = (oneshot::channel(), oneshot::channel::<()>());
+    let holder = raft.clone();
+    let holding = tokio::spawn(async move {
+        let hold = async move {
+            held.send(()).unwrap();
+            is_released.await.unwrap();
+        };
+        holder.with_state_machine(move |_: &mut Machine| Box::pin(hold)).await.unwrap();
+    });
+    timeout(PATIENCE, is_held).await.expect("it is held in time").unwrap();
+    let mut leaving = std::pin::pin!(go_on_without(raft, log, upto));
+    let early = timeout(Duration::from_millis(200), &mut leaving).await;
+    assert!(early.is_err(), "there is no snapshot yet");
+    assert!(!log.leaves_behind(0), "he could not be filled");
+
+    release.send(()).unwrap();
+    timeout(PATIENCE, leaving).await.expect("a snapshot is made in time");
+    assert!(log.purged().is_some_and(|at| at.index >= upto), "what he lacks is gone: {:?}", log.purged());
+    assert!(!log.leaves_behind(0), "that was it");
+    holding.await.unwrap();
+    stop.cancel();
+    running.raft.shutdown().await.unwrap();
+    running.disk.close();
 }

@@ -209,8 +209,10 @@ fn computed(store: &raft::Metrics) -> String {
     let lag = of(&store.committed_index).saturating_sub(of(&store.applied_index));
     let failed = u8::from(store.disk_failure().is_some());
     let damaged = u8::from(store.rot().is_some());
+    let owed = store.sync_owed().as_secs_f64();
     let rows = [
         ("apply_lag_entries", "Entries known to be committed and not applied yet", lag.to_string()),
+        ("sync_owed_seconds", "How long the sync under way has lasted; 0: none is", owed.to_string()),
         ("disk_failed", "1 once the disk failed a write or a sync: this replica votes no more", failed.to_string()),
         ("disk_damaged", "1 once damaged data was found, until it is repaired", damaged.to_string()),
     ];

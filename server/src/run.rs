@@ -200,7 +200,7 @@ async fn broken(tasks: &mut JoinSet<&'static str>, store: &Store) -> String {
         tokio::time::sleep(TOLD_MAX).await;
         match store.health() {
             Ok(()) => return format!("{name} ended by itself"),
-            Err(why) if store.has_panicked() => return why.to_string(),
+            Err(why) if store.has_broken_down() => return why.to_string(),
             Err(_) => {}
         }
     }

@@ -8,7 +8,8 @@ use raft::offline::{Answer, Inspection};
 pub fn judge(newest: &Inspection, here: &[&Inspection], answers: &BTreeMap<u64, Answer>) -> Result<(), String> {
     let (all, needed) = (newest.voters.len(), newest.voters.len() / 2 + 1);
     let votes = |id: &&u64| {
-        here.iter().any(|found| found.replica == **id && flaw(found).is_none())
+        // One whose recovery was begun does not start before that is done.
+        here.iter().any(|found| found.replica == **id && flaw(found).is_none() && !found.unfinished)
             || answers.get(*id).is_some_and(|answer| !answer.abstains && answer.idle.is_none())
     };
     let left = newest.voters.iter().filter(votes).count();
@@ -68,6 +69,10 @@ pub fn judge(newest: &Inspection, here: &[&Inspection], answers: &BTreeMap<u64, 
 
 /// Who survived, and does not count.
 pub fn silent(here: &[&Inspection], answers: &BTreeMap<u64, Answer>) -> Vec<String> {
+    let begun = here.iter().filter(|found| found.unfinished).map(|found| {
+        let id = found.replica;
+        format!("replica {id} was being recovered, and that was not finished: it does not start until it is")
+    });
     let here =
         here.iter().filter_map(|found| Some(format!("replica {} does not count: it {}", found.replica, flaw(found)?)));
     let elsewhere = answers.iter().filter_map(|(id, answer)| match (answer.abstains, &answer.idle) {
@@ -76,11 +81,12 @@ pub fn silent(here: &[&Inspection], answers: &BTreeMap<u64, Answer>) -> Vec<Stri
         (false, Some(why)) => Some(format!("replica {id} takes no part now: {why}")),
         (false, None) => None,
     });
-    here.chain(elsewhere).collect()
+    begun.chain(here).chain(elsewhere).collect()
 }
 
 /// What has the most. The order of the fields is the policy: one that never votes with the data it has never has the most; of
-/// several such, one that is fenced, or is known to have lost data, says most; the last entry's term decides before its index.
+/// several such, one that is fenced, or is known to have lost data, says most; the last entry's term decides before its index; of
+/// those with the same, one goes on whose recovery was begun.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Worth {
     votes: bool,
@@ -88,6 +94,7 @@ pub struct Worth {
     lost_data: bool,
     last_term: u64,
     last_index: u64,
+    unfinished: bool,
 }
 
 pub fn worth(found: &Inspection) -> Worth {
@@ -97,6 +104,7 @@ pub fn worth(found: &Inspection) -> Worth {
         lost_data: found.lost_data,
         last_term: found.last_term,
         last_index: found.last_index,
+        unfinished: found.unfinished,
     }
 }
 
@@ -117,6 +125,7 @@ mod tests {
     fn found(replica: u64, last_term: u64, last_index: u64) -> Inspection {
         Inspection {
             cluster_id: "c".into(),
+            unfinished: false,
             replica,
             last_term,
             last_index,
@@ -196,6 +205,20 @@ mod tests {
         // With it, too, there would be no majority.
         assert_eq!(judged(&found(1, 3, 10), &[], &[(2, idling())]), Ok(()));
         refused(judged(&newest, &[of_three(3)], &[(2, idling())]), &["2 of 3 voters are left"]);
+    }
+
+    #[test]
+    fn what_was_interrupted_is_done_again() {
+        let begun = |of: Inspection| Inspection { unfinished: true, ..of };
+        let first = begun(of_three(1));
+        assert_eq!(judged(&first, &[], &[]), Ok(()));
+        assert_eq!(judged(&first, &[of_three(2)], &[]), Ok(()), "it is out of the old cluster already");
+        let alone = begun(Inspection { voters: [1].into(), ..of_three(1) });
+        assert_eq!(judged(&alone, &[], &[]), Ok(()), "the only voter there is does not start either");
+        refused(judged(&first, &[], &[(2, answer(3, 9)), (3, answer(3, 9))]), &["2 of 3 voters are left"]);
+        assert!(worth(&of_three(2)) < worth(&first) && worth(&first) < worth(&found(3, 3, 11)));
+        let said = silent(&[&first, &of_three(2)], &BTreeMap::new());
+        assert_eq!(said, ["replica 1 was being recovered, and that was not finished: it does not start until it is"]);
     }
 
     #[test]

@@ -105,6 +105,7 @@ fn print(report: &Report, seed: u64, pods: u32) {
         report.restarts
     );
     println!("{} bits turned over, {} of them noticed and named by their replica", report.flipped, report.noticed);
+    println!("{}", report.told);
     println!("one state on all replicas: {}", if report.state.is_empty() { "not reached" } else { &report.state });
     if pods > 0 {
         let replaced = report.pods.len().saturating_sub(pods as usize);

@@ -9,6 +9,8 @@ use raft::{Revision, Versioned};
 pub struct Replicas {
     leaders: BTreeMap<u64, u64>,
     states: BTreeMap<Revision, (u32, u64)>,
+    /// States that two of them had.
+    compared: u64,
 }
 
 impl Replicas {
@@ -25,12 +27,20 @@ impl Replicas {
         self.leaders.len()
     }
 
+    /// How often a state was the same as another replica's at its revision.
+    pub fn compared(&self) -> u64 {
+        self.compared
+    }
+
     pub fn state(&mut self, revision: Revision, checksum: u32, replica: u64) -> Result<(), String> {
         match *self.states.entry(revision).or_insert((checksum, replica)) {
             (first, by) if first != checksum => {
                 Err(format!("replicas {by} and {replica} differ in the state at revision {revision}"))
             }
-            _ => Ok(()),
+            (_, by) => {
+                self.compared += u64::from(by != replica);
+                Ok(())
+            }
         }
     }
 }
@@ -59,7 +69,10 @@ mod tests {
         assert!(replicas.leads(2, 3).unwrap());
         assert!(replicas.leads(1, 2).is_err());
         replicas.state(5, 77, 1).unwrap();
+        replicas.state(5, 77, 1).unwrap();
+        assert_eq!(replicas.compared(), 0, "one with itself");
         replicas.state(5, 77, 2).unwrap();
+        assert_eq!(replicas.compared(), 1);
         assert!(replicas.state(5, 78, 3).is_err());
     }
 }

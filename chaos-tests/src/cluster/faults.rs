@@ -49,26 +49,23 @@ impl Run {
         };
         let word = if begins { "begins" } else { "ends" };
         self.world.note(format_args!("fault {n} {word} on host {host}: {kind:?}"));
+        self.look_back(n);
+        // What lasts meets somebody later, if at all.
+        let mut meets = false;
         match (kind, begins) {
-            (Kind::Crash(_, powered), true) => self.crash(host, powered),
+            (Kind::Crash(_, powered), true) => meets = self.crash(host, powered),
             (Kind::Crash(..), false) => self.boot(host),
-            (Kind::Freeze(_), true) => self.world.freeze(host),
+            (Kind::Freeze(_), true) => meets = self.world.freeze(host),
             (Kind::Freeze(_), false) => self.world.thaw(host),
-            (Kind::CutOff(_, loss) | Kind::Flap(_, _, loss), cut) => {
-                self.others(host, |run, other| run.part(host, other, loss, cut));
+            (Kind::CutOff(_, loss) | Kind::Flap(_, _, loss) | Kind::Bridge(_, loss), cut) => {
+                self.part(&ways(kind, host), loss, cut);
             }
-            (Kind::Bridge(_, loss), cut) => {
-                self.part((host + 1) % REPLICAS, (host + 2) % REPLICAS, loss, cut);
-            }
-            (Kind::OneWay(_, to), true) => self.world.cut(host, to, Loss::Lost),
-            (Kind::OneWay(_, to), false) => self.world.heal(host, to),
-            (Kind::Deaf(_), true) => self.others(host, |run, other| run.world.cut(other, host, Loss::Lost)),
-            (Kind::Deaf(_), false) => self.others(host, |run, other| run.world.heal(other, host)),
-            (Kind::Transfer(to), true) => self.transfer(to),
+            (Kind::OneWay(..) | Kind::Deaf(_), cut) => self.part(&ways(kind, host), Loss::Lost, cut),
+            (Kind::Transfer(to), true) => self.transfer(n, to),
             (Kind::Transfer(_), false) => {}
             (Kind::EngineHangs(_), hangs) => self.engines[host - REPLICAS].hang(hangs),
             (Kind::Slow(by_ms), begins) => self.slow(if begins { by_ms } else { 0 }),
-            (Kind::Reset(_), true) => self.others(host, |run, other| run.world.reset(host, other)),
+            (Kind::Reset(_), true) => meets = self.reset(host) > 0,
             (Kind::Reset(_), false) => {}
             (Kind::SlowDisk(_, by_ms), begins) => {
                 self.platters[host].set(|faults| faults.slower_ms = if begins { by_ms } else { 0 });
@@ -76,10 +73,14 @@ impl Run {
             (Kind::FullDisk(_), full) => self.platters[host].set(|faults| faults.full = full),
             (Kind::FailSync(_), fails) => self.platters[host].set(|faults| faults.fail_sync = fails),
             (Kind::FailWrite(_), fails) => self.platters[host].set(|faults| faults.fail_write = fails),
-            (Kind::Compact(_), true) => self.with_store(host, |store| async move { store.compact_log().await }),
+            (Kind::Compact(_), true) => {
+                let felt = self.felt.clone();
+                self.with_store(host, move |store| felt.compact(Some(n), store));
+            }
             (Kind::Compact(_), false) => {}
             (Kind::Decay(_), true) => {
                 if let Some((table, key)) = self.platters[host].rot(&Table::ALL) {
+                    meets = true;
                     self.world.note(format_args!("a bit of {} {key:?} at host {host} turns over", table.name()));
                 }
             }
@@ -87,6 +88,39 @@ impl Run {
             (Kind::Clock(_, offset_ms), begins) => {
                 self.world.set_clock_offset(host, if begins { offset_ms } else { 0 });
             }
+        }
+        self.felt.meets(meets.then_some(n));
+        if let Some(count) = self.count(kind, host).filter(|_| begins) {
+            self.under_way.insert(n, (host, count));
+        }
+    }
+
+    /// Has the fault met somebody since it began?
+    fn look_back(&mut self, n: usize) {
+        let Some((host, before)) = self.under_way.remove(&n) else { return };
+        let meets = self.count(self.plan.faults[n].kind, host).is_some_and(|count| count > before);
+        self.felt.meets(meets.then_some(n));
+    }
+
+    /// A count that grows with whomever a fault meets on this host while it lasts. `None`: it strikes at once.
+    fn count(&self, kind: Kind, host: HostId) -> Option<u64> {
+        match kind {
+            Kind::CutOff(..) | Kind::Flap(..) | Kind::Bridge(..) | Kind::OneWay(..) | Kind::Deaf(_) => {
+                Some(self.world.cut_off(&ways(kind, host)))
+            }
+            Kind::Slow(_) => Some(self.world.sent()),
+            Kind::Clock(..) => Some(self.world.misled(host)),
+            Kind::EngineHangs(_) => Some(self.engines[host - REPLICAS].hung()),
+            Kind::SlowDisk(..) => Some(self.platters[host].met().slower),
+            Kind::FullDisk(_) => Some(self.platters[host].met().full),
+            Kind::FailSync(_) => Some(self.platters[host].met().fail_sync),
+            Kind::FailWrite(_) => Some(self.platters[host].met().fail_write),
+            Kind::Crash(..)
+            | Kind::Freeze(_)
+            | Kind::Transfer(_)
+            | Kind::Reset(_)
+            | Kind::Compact(_)
+            | Kind::Decay(_) => None,
         }
     }
 
@@ -97,9 +131,10 @@ impl Run {
         }
     }
 
-    fn crash(&mut self, host: HostId, powered: bool) {
+    /// Returns whether there was a process.
+    fn crash(&mut self, host: HostId, powered: bool) -> bool {
         if !self.world.runs(host) {
-            return;
+            return false;
         }
         self.restart_at.remove(&host);
         let store = self.shared.lock().stores.remove(&host);
@@ -114,6 +149,7 @@ impl Run {
                 engine.running().iter().for_each(|container| engine.exit(&container.id, 137));
             }
         }
+        true
     }
 
     pub fn boot(&mut self, host: HostId) {
@@ -133,11 +169,9 @@ impl Run {
         }
     }
 
-    fn transfer(&mut self, to: HostId) {
-        let Some(leader) = self.leader() else { return };
-        self.with_store(leader, move |store| async move {
-            drop(store.transfer_leadership(Some(to as u64 + 1)).await);
-        });
+    fn transfer(&mut self, n: usize, to: HostId) {
+        let (Some(leader), felt) = (self.leader(), self.felt.clone()) else { return };
+        self.with_store(leader, move |store| felt.transfer(Some(n), store, to as u64 + 1));
     }
 
     fn with_store<F: Future<Output = ()> + Send + 'static>(&self, host: HostId, task: impl FnOnce(Store) -> F) {
@@ -147,14 +181,20 @@ impl Run {
         }
     }
 
-    /// Both ways, or heals that.
-    fn part(&mut self, one: HostId, other: HostId, loss: Loss, cut: bool) {
-        for (from, to) in [(one, other), (other, one)] {
+    /// Cuts these ways, or heals that.
+    fn part(&mut self, ways: &[(HostId, HostId)], loss: Loss, cut: bool) {
+        for (from, to) in ways.iter().copied() {
             match cut {
                 true => self.world.cut(from, to, loss),
                 false => self.world.heal(from, to),
             }
         }
+    }
+
+    /// Returns how many ends of connections broke.
+    fn reset(&mut self, host: HostId) -> usize {
+        let others = (0..=USER).filter(|other| *other != host);
+        others.map(|other| self.world.reset(host, other)).sum()
     }
 
     fn slow(&mut self, by_ms: u64) {
@@ -205,6 +245,8 @@ impl Run {
 
     /// Everything is well again.
     pub fn end_faults(&mut self) {
+        let under_way: Vec<usize> = self.under_way.keys().copied().collect();
+        under_way.into_iter().for_each(|n| self.look_back(n));
         self.met.clear();
         self.slow(0);
         for host in 0..=USER {
@@ -217,3 +259,20 @@ impl Run {
         self.platters.iter().for_each(|platters| platters.set(|faults| *faults = Default::default()));
     }
 }
+
+/// From where to where nothing goes while this fault of a host lasts.
+fn ways(kind: Kind, host: HostId) -> Vec<(HostId, HostId)> {
+    let both = |one, other| [(one, other), (other, one)];
+    let others = (0..=USER).filter(|other| *other != host);
+    match kind {
+        Kind::CutOff(..) | Kind::Flap(..) => others.flat_map(|other| both(host, other)).collect(),
+        Kind::Bridge(..) => both((host + 1) % REPLICAS, (host + 2) % REPLICAS).into(),
+        Kind::OneWay(_, to) => vec![(host, to)],
+        Kind::Deaf(_) => others.map(|other| (other, host)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+#[path = "faults_tests.rs"]
+mod tests;

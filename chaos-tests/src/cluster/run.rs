@@ -20,6 +20,7 @@ use crate::check::repairs::Repairs;
 use crate::check::replicas::{Replicas, checksum};
 use crate::check::tasks::Tasks;
 use crate::check::terms::Terms;
+use crate::felt::Felt;
 use crate::runner::Report;
 use crate::sim::disk::Platters;
 use crate::sim::links::HostId;
@@ -53,6 +54,9 @@ pub struct Run {
     pub restart_at: BTreeMap<HostId, Duration>,
     /// Whom the faults under way met.
     pub met: BTreeMap<usize, HostId>,
+    /// Faults that met somebody, and of those that last where, and what was counted when they began.
+    pub felt: Felt,
+    pub under_way: BTreeMap<usize, (HostId, u64)>,
     pub replicas: Replicas,
     pub repairs: Repairs,
     pub terms: Terms,
@@ -99,7 +103,7 @@ impl Run {
             engine
         };
         let engines = (0..NODES).map(engine).collect();
-        let (restart_at, met, replicas, repairs, terms, homes, identities) = Default::default();
+        let (restart_at, met, felt, under_way, replicas, repairs, terms, homes, identities) = Default::default();
         let (tasks, snapshots, steps) = (Tasks::new(TASKS_MAX), 0, 0);
         Run {
             plan,
@@ -110,6 +114,8 @@ impl Run {
             engines,
             restart_at,
             met,
+            felt,
+            under_way,
             replicas,
             repairs,
             terms,

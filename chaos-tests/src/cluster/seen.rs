@@ -83,7 +83,7 @@ impl Shared {
 
     pub fn hear_diagnosis(&self, store: &Store) {
         if !self.rots {
-            self.judge(Diagnosis::of(store).check(false));
+            self.judge(Diagnosis::of(store).check(0, false));
         }
     }
 

@@ -119,21 +119,26 @@ impl Hosts {
         (1..=self.count).filter(|host| self.pid(*host).is_none()).collect()
     }
 
+    /// The file that a replica's log goes to, over all its restarts.
+    pub fn log(&self, host: Host) -> PathBuf {
+        self.replica(host).join("log")
+    }
+
     /// How much the log of a replica has now.
     pub fn log_length(&self, host: Host) -> usize {
-        std::fs::metadata(self.replica(host).join("log")).map_or(0, |found| found.len() as usize)
+        std::fs::metadata(self.log(host)).map_or(0, |found| found.len() as usize)
     }
 
     /// What it has had since it was so long.
     pub fn said_since(&self, host: Host, length: usize) -> String {
-        let log = std::fs::read(self.replica(host).join("log")).unwrap_or_default();
+        let log = std::fs::read(self.log(host)).unwrap_or_default();
         String::from_utf8_lossy(log.get(length..).unwrap_or_default()).into_owned()
     }
 
     /// What the logs of these say last.
     pub fn last_words(&self) -> String {
         let words = |host: Host| {
-            let log = std::fs::read(self.replica(host).join("log")).unwrap_or_default();
+            let log = std::fs::read(self.log(host)).unwrap_or_default();
             let text = String::from_utf8_lossy(&log[log.len().saturating_sub(2000)..]).into_owned();
             let tail: Vec<&str> = text.lines().rev().take(4).collect();
             format!("\n  replica {host} does not run: {}", tail.into_iter().rev().collect::<Vec<_>>().join("\n    "))
@@ -164,6 +169,12 @@ impl Hosts {
             Container { pod: pod.into(), role: role.into() }
         };
         Ok(lines.lines().map(container).collect())
+    }
+
+    /// Runs a command in a host's network, with its engine as `docker`'s.
+    pub async fn run(&self, host: Host, command: &[&str]) -> Result<(), String> {
+        let host = host.to_string();
+        self.verb(&[&["run", &host], command].concat()).await
     }
 
     /// The processes of ours that run: replicas and agents, by their names.

@@ -1,6 +1,7 @@
 //! A Deployment that must be whole whenever all is well: where engines run, a host that is gone takes containers along. Acts
-//! (asks); [`missing`] and [`astray`] decide.
+//! (asks); [`missing`], [`astray`] and [`pairs`] decide.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use client::Client;
@@ -21,6 +22,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Of the image's web server.
 const PORT: u16 = 8080;
 const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// Asks the web server of an address, the last argument, from within the network of the Pod whose uid is the first one: its
+/// containers have no program for it, this machine has. The deadlines are in seconds.
+const ASK_FROM_POD: &str = r#"
+pause=$(timeout 10 docker ps -q --filter "label=io.kontiki.pod.uid=$1" --filter label=io.kontiki.container.kind=pause) &&
+pid=$(timeout 10 docker inspect -f '{{.State.Pid}}' "$pause") &&
+timeout 10 nsenter --net="/proc/$pid/ns/net" curl -sS --noproxy '*' --max-time 2 "http://$2:$3/" | grep -qxF "pod ip: $2"
+"#;
 
 pub async fn create(client: &Client, count: u32) -> Result<(), String> {
     let object = serde_json::json!({
@@ -67,6 +76,8 @@ async fn look(client: &Client, hosts: &Hosts, count: u32) -> Result<Vec<String>,
         astray(&pods.items, host, hosts.containers(host).await?)?;
     }
     futures::future::try_join_all(pods.items.iter().map(answers)).await?;
+    let asked = pairs(&pods.items).into_iter().map(|(host, from, to)| reaches(hosts, host, from, to));
+    futures::future::try_join_all(asked).await?;
     Ok(pods.items.into_iter().filter_map(|pod| pod.metadata.uid).collect())
 }
 
@@ -87,8 +98,7 @@ fn missing(deployment: &Deployment, pods: &[Pod], count: u32) -> Result<(), Stri
 
 /// On each host run the containers of the Pods that are assigned to it, each once, and no others.
 fn astray(pods: &[Pod], host: Host, mut running: Vec<Container>) -> Result<(), String> {
-    let node = format!("node-{host}");
-    let here = |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&node);
+    let here = |pod: &&Pod| host_of(pod) == Some(host);
     let containers = |pod: &Pod| {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         ["app", "pause"].map(|role| Container { pod: uid.clone(), role: role.into() })
@@ -100,11 +110,38 @@ fn astray(pods: &[Pod], host: Host, mut running: Vec<Container>) -> Result<(), S
     (wanted == running).then_some(()).ok_or_else(why)
 }
 
+/// For every two hosts with Pods, in both directions: the first host, a Pod of it, and one of the other host.
+fn pairs(pods: &[Pod]) -> Vec<(Host, &Pod, &Pod)> {
+    let of_hosts: BTreeMap<Host, &Pod> = pods.iter().filter_map(|pod| Some((host_of(pod)?, pod))).collect();
+    let mut pairs = Vec::new();
+    for (here, from) in &of_hosts {
+        let others = of_hosts.iter().filter(|(there, _)| *there != here);
+        pairs.extend(others.map(|(_, to)| (*here, *from, *to)));
+    }
+    pairs
+}
+
+/// Where it was assigned to.
+fn host_of(pod: &Pod) -> Option<Host> {
+    pod.spec.as_ref()?.node_name.as_deref()?.strip_prefix("node-")?.parse().ok()
+}
+
+fn address(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).unwrap_or_default()
+}
+
+/// Over the route between the hosts of two Pods.
+async fn reaches(hosts: &Hosts, host: Host, from: &Pod, to: &Pod) -> Result<(), String> {
+    let (uid, there, port) = (from.metadata.uid.as_deref().unwrap_or_default(), address(to), PORT.to_string());
+    let asked = hosts.run(host, &["sh", "-c", ASK_FROM_POD, "sh", uid, there, &port]).await;
+    asked.map_err(|why| format!("the Pod at {} on host {host} does not reach the one at {there}: {why}", address(from)))
+}
+
 /// Over the network, at the address that the API names.
 async fn answers(pod: &Pod) -> Result<(), String> {
-    let address = pod.status.as_ref().and_then(|status| status.pod_ip.clone()).unwrap_or_default();
+    let address = address(pod);
     let ask = async {
-        let mut stream = TcpStream::connect((address.as_str(), PORT)).await?;
+        let mut stream = TcpStream::connect((address, PORT)).await?;
         stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.map(|_| answer)
@@ -139,14 +176,29 @@ mod tests {
         assert!(missing(&deployment(2), &[well.clone(), well, unwell], 2).is_err(), "one that should be gone");
     }
 
+    fn pod_on(node: &str, uid: &str) -> Pod {
+        let pod = json!({"metadata": {"uid": uid}, "spec": {"nodeName": node, "containers": []}});
+        serde_json::from_value(pod).unwrap()
+    }
+
+    #[test]
+    fn between_every_two_hosts_a_pod_asks_one_of_the_other() {
+        let hosts = |pods: &[Pod]| {
+            let asked = pairs(pods).into_iter();
+            asked.map(|(host, from, to)| (host, host_of(from), host_of(to))).collect::<Vec<_>>()
+        };
+        let mut pods = vec![pod_on("node-12", "a"), pod_on("node-12", "b")];
+        assert!(hosts(&pods).is_empty());
+        pods.push(pod_on("node-2", "c"));
+        assert_eq!(hosts(&pods), [(2, Some(2), Some(12)), (12, Some(12), Some(2))]);
+        pods.push(pod_on("node-3", "d"));
+        assert_eq!(hosts(&pods).len(), 6);
+    }
+
     #[test]
     fn containers_are_where_their_pods_are_and_once() {
-        let pod = |uid: &str, node: &str| {
-            let pod = json!({"metadata": {"uid": uid}, "spec": {"nodeName": node, "containers": []}});
-            serde_json::from_value::<Pod>(pod).unwrap()
-        };
         let container = |pod: &str, role: &str| Container { pod: pod.into(), role: role.into() };
-        let pods = [pod("a", "node-1"), pod("b", "node-2")];
+        let pods = [pod_on("node-1", "a"), pod_on("node-2", "b")];
         let (app, pause) = (container("a", "app"), container("a", "pause"));
         assert_eq!(astray(&pods, 1, vec![pause.clone(), app.clone()]), Ok(()));
         assert_eq!(astray(&pods, 3, Vec::new()), Ok(()));

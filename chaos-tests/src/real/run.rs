@@ -1,15 +1,11 @@
-//! Rounds of episodes: users work, things go wrong, everything is made well, all must agree; then the judges. Acts.
+//! Rounds until the time is up, and the episodes of each: things go wrong, and everything is made well. Acts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use client::Client;
-use proto::seam::Random;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::actions::Action;
@@ -18,22 +14,18 @@ use super::growth::Largest;
 use super::hosts::Hosts;
 use super::leaks::Leaks;
 use super::noticed::{self, Noticed};
+use super::onlookers::Onlooker;
 use super::plan::{Episode, Kind, World};
-use super::watchers::{self, Watcher};
-use super::{namespace, plan, pods};
+use super::testimony::{Tally, Testimony};
+use super::{plan, pods};
 use crate::sim::trace::Trace;
 use crate::store::seen::Shared;
 use crate::store::verdict;
-use crate::users::clients;
 use crate::users::gaps::Gaps;
 
 /// Users begin with nothing after so long: no history becomes too long to judge, and a failure is told soon.
 const ROUND: Duration = Duration::from_secs(240);
-const CLIENTS_PER_REPLICA: u64 = 2;
-/// From one operation of a client to the next.
-const PAUSE_MS: (u64, u64) = (5, 100);
-const WATCHERS: usize = 3;
-const CALL_MAX: Duration = Duration::from_secs(4);
+pub(super) const CALL_MAX: Duration = Duration::from_secs(4);
 /// After an episode all must be well again within this: elections, restarts, a replica that is filled anew.
 const SETTLE: Duration = Duration::from_secs(90);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -42,7 +34,8 @@ const RESTART_DEAD: Duration = Duration::from_secs(1);
 const RESTARTS_MAX: u32 = 6;
 /// Nothing goes wrong for so long between two episodes.
 const CALM: Duration = Duration::from_millis(700);
-const JOIN_MAX: Duration = Duration::from_secs(60);
+/// In so many episodes there is something of everything that replicas tell to be judged.
+const TELLING_EPISODES: u64 = 10;
 
 pub struct Options {
     pub seed: u64,
@@ -78,6 +71,8 @@ pub struct Report {
     pub leaks: Leaks,
     /// In the calm at the end of each round.
     pub growth: Largest,
+    /// What was judged of what replicas tell of themselves.
+    pub told: Tally,
     pub failures: Vec<String>,
 }
 
@@ -87,7 +82,11 @@ pub struct Run {
     /// One of each replica alone.
     pub(super) clients: Vec<Client>,
     pub report: Report,
-    next: u64,
+    /// How many episodes there were.
+    pub(super) next: u64,
+    /// Of each replica; who looks on at present is not among them.
+    pub(super) onlookers: Vec<Onlooker>,
+    testimony: Arc<Mutex<Testimony>>,
 }
 
 impl Run {
@@ -97,8 +96,13 @@ impl Run {
             (config.addresses, config.timeout) = (vec![hosts.address(host)], CALL_MAX);
             Client::connect(config).map_err(|error| error.to_string())
         });
-        let clients = clients.collect::<Result<_, _>>()?;
-        Ok(Run { hosts, options, clients, report: Report::default(), next: 0 })
+        let clients: Vec<Client> = clients.collect::<Result<_, _>>()?;
+        let testimony = Arc::<Mutex<Testimony>>::default();
+        let onlooker = |(host, client): (plan::Host, &Client)| {
+            Onlooker::new(host, client.clone(), hosts.log(host), testimony.clone())
+        };
+        let onlookers = (1..).zip(&clients).map(onlooker).collect();
+        Ok(Run { hosts, options, clients, report: Report::default(), next: 0, onlookers, testimony })
     }
 
     /// Until the time is up, or something is not as it must be.
@@ -126,57 +130,20 @@ impl Run {
             }
             round += 1;
         }
-        let logs: Vec<PathBuf> =
-            (1..=self.hosts.count).map(|host| self.hosts.dir.join(format!("replica-{host}/log"))).collect();
+        let heard = self.hear();
+        self.report.failures.extend(heard.err());
+        self.report.told = self.testimony.lock().expect("no holder of the testimony panics").tally();
+        if self.report.episodes >= TELLING_EPISODES {
+            self.report.failures.extend(self.report.told.untold());
+        }
+        let logs: Vec<PathBuf> = (1..=self.hosts.count).map(|host| self.hosts.log(host)).collect();
         self.report.failures.extend(ending::panics(&logs));
     }
 
-    async fn round(&mut self, name: &str, shared: &Shared, until: Instant) -> Result<(), String> {
-        self.settle(shared).await?;
-        if self.options.pods > 0 {
-            pods::create(&self.clients[0], self.options.pods).await?;
-        }
-        self.whole().await?;
-        let first = namespace::make(&self.config(), name).await?;
-        let gaps = Gaps::default();
-        let mut users = JoinSet::new();
-        for (place, client) in self.clients.iter().enumerate() {
-            for turn in 0..CLIENTS_PER_REPLICA {
-                let random = Random::from_seed(self.options.seed ^ self.next << 20 ^ (place as u64) << 8 ^ turn);
-                let (api, shared, gaps) = (client.namespaced(name), shared.clone(), gaps.clone());
-                users.spawn(clients::Client { api, shared, random, gaps, pause_ms: PAUSE_MS }.run());
-            }
-        }
-        let (told_last, last) = watch::channel(None);
-        let mut watching = JoinSet::new();
-        for id in 0..WATCHERS {
-            let addresses = self.hosts.addresses().into_iter();
-            let replicas = addresses.map(|address| watchers::connect(&self.options.config, address));
-            let replicas = replicas.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-            let random = Random::from_seed(self.options.seed ^ self.next << 20 ^ 0xff00 ^ id as u64);
-            let watcher = Watcher { id, replicas, namespace: name.into(), shared: shared.clone(), random };
-            watching.spawn(watcher.run(first, last.clone()));
-        }
-        let mut episodes = Ok(());
-        while Instant::now() < until && shared.lock().violations.is_empty() && episodes.is_ok() {
-            let Some(number) = self.peek() else { break };
-            episodes = self.episode(number, shared, &gaps).await;
-            self.next += 1;
-        }
-        shared.quiet.store(true, Relaxed);
-        let joined = tokio::time::timeout(JOIN_MAX, async { while users.join_next().await.is_some() {} });
-        joined.await.map_err(|_| "the clients did not end".to_owned())?;
-        // The clients' last words count, whatever became of the cluster.
-        episodes?;
-        let newest = namespace::last_writes(&self.clients, name).await?;
-        told_last.send_replace(Some(newest));
-        let joined = tokio::time::timeout(JOIN_MAX, async { while watching.join_next().await.is_some() {} });
-        joined.await.map_err(|_| format!("{JOIN_MAX:?} after the last write not all watchers were told of it"))?;
-        self.report.state = ending::one_state(&self.clients).await?;
-        self.report.leaks.look(&self.hosts.processes())?;
-        self.calm(&format!("{name}-calm"), shared).await?;
-        // So that the next round has as much to hold as this one.
-        namespace::delete(&self.clients[0], name).await
+    /// What the logs have had since they were heard last, and what is to be said of all of them together.
+    pub(super) fn hear(&mut self) -> Result<(), String> {
+        self.onlookers.iter_mut().try_for_each(Onlooker::listen)?;
+        self.testimony.lock().expect("no holder of the testimony panics").judge()
     }
 
     /// Of somebody who calls any replica.
@@ -185,14 +152,14 @@ impl Run {
     }
 
     /// Which episode comes next.
-    fn peek(&self) -> Option<u64> {
+    pub(super) fn peek(&self) -> Option<u64> {
         match &self.options.only {
             Some(only) => only.get(self.next as usize).copied(),
             None => Some(self.next),
         }
     }
 
-    async fn episode(&mut self, number: u64, shared: &Shared, gaps: &Gaps) -> Result<(), String> {
+    pub(super) async fn episode(&mut self, number: u64, shared: &Shared, gaps: &Gaps) -> Result<(), String> {
         let leader = self.settle(shared).await?;
         tokio::time::sleep(CALM).await;
         gaps.take();
@@ -259,7 +226,7 @@ impl Run {
     }
 
     /// Where engines run: are all Pods there, and their containers where they should be?
-    async fn whole(&mut self) -> Result<(), String> {
+    pub(super) async fn whole(&mut self) -> Result<(), String> {
         if self.options.pods == 0 {
             return Ok(());
         }

@@ -1,5 +1,6 @@
 //! What came of a run, and of many; how a run's process tells its parent. Pure, but for starting a world.
 
+use super::faults::Faults;
 use crate::sim::{memory, os};
 
 /// What stays behind of a world that has ended: what is made once per process, some hundred bytes with stores and 68 kB with
@@ -13,7 +14,9 @@ const TRACE_FOLLOWS: &str = "\u{1e}\n";
 #[derive(Default)]
 pub struct Report {
     pub seed: u64,
-    pub faults: u64,
+    pub faults: Faults,
+    /// By their numbers in the plan, those of them that met nobody.
+    pub missed: Vec<usize>,
     /// Empty: every promise was held.
     pub failures: Vec<String>,
     pub trace: String,
@@ -68,7 +71,7 @@ pub struct Outcome {
 pub struct Totals {
     pub runs: u64,
     pub simulated_ms: u64,
-    pub faults: u64,
+    pub faults: Faults,
     pub operations: u64,
     pub unknown: u64,
     pub terms: u64,
@@ -78,19 +81,26 @@ pub struct Totals {
 }
 
 impl Totals {
-    fn fields(&mut self) -> [&mut u64; 9] {
-        let Totals { runs, simulated_ms, faults, operations, unknown, terms, snapshots, renewals, whole } = self;
-        [runs, simulated_ms, faults, operations, unknown, terms, snapshots, renewals, whole]
+    fn numbers(&mut self) -> [&mut u64; 8] {
+        let Totals { runs, simulated_ms, faults: _, operations, unknown, terms, snapshots, renewals, whole } = self;
+        [runs, simulated_ms, operations, unknown, terms, snapshots, renewals, whole]
     }
 
     pub fn add(&mut self, other: &Totals) {
+        self.faults.add(&other.faults);
         let mut other = other.clone();
-        self.fields().into_iter().zip(other.fields()).for_each(|(sum, more)| *sum += *more);
+        self.numbers().into_iter().zip(other.numbers()).for_each(|(sum, more)| *sum += *more);
     }
 
-    /// What follows from all changes is judged only where all are known, and that was in too few of many runs.
-    pub fn is_hollow(&self) -> bool {
-        self.runs >= 10 && self.whole * 10 < self.runs * 9
+    /// Why many runs say less than they seem to. What follows from all changes is judged only where all are known; and a fault that
+    /// meets nobody tries nothing.
+    pub fn hollow(&self) -> Vec<String> {
+        let Totals { runs, whole, .. } = self;
+        let unjudged = (*runs >= 10 && whole * 10 < runs * 9).then(|| {
+            format!("all changes are known in {whole} of {runs} runs, and what follows from them is judged only there")
+        });
+        let numb = self.faults.numb(*runs).into_iter().map(|kind| format!("too few faults met somebody: {kind}"));
+        unjudged.into_iter().chain(numb).collect()
     }
 }
 
@@ -99,7 +109,7 @@ impl Outcome {
         let totals = Totals {
             runs: 1,
             simulated_ms: report.simulated_ms,
-            faults: report.faults,
+            faults: report.faults.clone(),
             operations: report.operations,
             unknown: report.unknown,
             terms: report.terms,
@@ -118,12 +128,13 @@ impl Outcome {
         !failures.is_empty() && panicked(failures) == panicked(&self.failures)
     }
 
-    /// How a run's process tells its parent: one line of numbers, then a line per failure.
+    /// How a run's process tells its parent: one line of numbers, one of faults, then a line per failure.
     pub fn encode(&self) -> String {
         let mut totals = self.totals.clone();
-        let numbers: Vec<String> = totals.fields().iter().map(|number| number.to_string()).collect();
+        let numbers: Vec<String> = totals.numbers().iter().map(|number| number.to_string()).collect();
         let failures = self.failures.iter().map(|why| format!("\n{}", why.replace('\n', "\u{1f}")));
-        format!("{} {} {}{}", self.seed, self.trace, numbers.join(" "), failures.collect::<String>())
+        let (numbers, faults) = (numbers.join(" "), self.totals.faults.encode());
+        format!("{} {} {numbers}\n{faults}{}", self.seed, self.trace, failures.collect::<String>())
     }
 
     /// The same, and everything that happened.
@@ -140,9 +151,11 @@ impl Outcome {
         let mut lines = text.lines();
         let mut numbers = lines.next()?.split(' ').map(|word| word.parse::<u64>().ok());
         let mut outcome = Outcome { seed: numbers.next()??, trace: numbers.next()?? as u32, ..Outcome::default() };
-        for field in outcome.totals.fields() {
-            *field = numbers.next()??;
+        for number in outcome.totals.numbers() {
+            *number = numbers.next()??;
         }
+        // A run without faults ends with an empty line, if nothing follows on that.
+        outcome.totals.faults = Faults::decode(lines.next().unwrap_or_default())?;
         outcome.failures = lines.map(|line| line.replace('\u{1f}', "\n")).collect();
         Some(outcome)
     }
@@ -168,10 +181,10 @@ mod tests {
 
     #[test]
     fn an_outcome_survives_the_way_between_processes() {
-        let totals = Totals {
+        let mut totals = Totals {
             runs: 1,
             simulated_ms: 2,
-            faults: 3,
+            faults: Faults::default(),
             operations: 4,
             unknown: 5,
             terms: 6,
@@ -179,12 +192,43 @@ mod tests {
             renewals: 8,
             whole: 1,
         };
+        let calm = Outcome { seed: 8, totals: totals.clone(), ..Outcome::default() };
+        totals.faults.count("Crash".into(), true);
+        totals.faults.count("Freeze".into(), false);
         let failures = vec!["one\nwith two lines".to_string(), "another".into()];
+        let without_faults = Outcome { failures: failures.clone(), ..calm.clone() };
         let outcome = Outcome { seed: 9, totals, trace: 77, failures, differs: false };
-        assert_eq!(Outcome::decode(&outcome.encode()).as_ref(), Some(&outcome));
         assert_eq!(Outcome::decode("nonsense"), None);
-        let text = outcome.encode_with("1 a\n2 b\n");
-        assert_eq!(Outcome::decode_with(&text), Some((outcome, "1 a\n2 b\n")));
+        for outcome in [calm, without_faults, outcome] {
+            assert_eq!(Outcome::decode(&outcome.encode()).as_ref(), Some(&outcome));
+            let text = outcome.encode_with("1 a\n2 b\n");
+            assert_eq!(Outcome::decode_with(&text), Some((outcome, "1 a\n2 b\n")));
+        }
+    }
+
+    #[test]
+    fn many_runs_in_which_little_was_judged_or_faults_met_nobody_are_hollow() {
+        let totals = |runs, whole, planned: u64, felt| {
+            let mut totals = Totals { runs, whole, ..Totals::default() };
+            (0..planned).for_each(|n| totals.faults.count("Freeze".into(), n < felt));
+            totals.hollow()
+        };
+        assert!(totals(100, 90, 40, 20).is_empty());
+        assert!(totals(9, 0, 40, 0).is_empty(), "too few runs to tell");
+        assert!(matches!(&totals(10, 8, 0, 0)[..], [why] if why.contains("8 of 10 runs")));
+        assert!(matches!(&totals(100, 100, 40, 19)[..], [why] if why.ends_with(": 19 of 40 Freeze")));
+        assert_eq!(totals(100, 0, 40, 0).len(), 2);
+    }
+
+    #[test]
+    fn totals_add_up_with_their_faults() {
+        let mut sum = Totals::default();
+        for is_felt in [true, false] {
+            let mut one = Totals { runs: 1, operations: 5, ..Totals::default() };
+            one.faults.count("Freeze".into(), is_felt);
+            sum.add(&one);
+        }
+        assert_eq!((sum.runs, sum.operations, sum.faults.planned(), sum.faults.felt()), (2, 10, 2, 1));
     }
 
     #[test]

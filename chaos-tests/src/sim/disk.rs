@@ -1,8 +1,13 @@
 //! A disk that forgets what was not synced when its host crashes, and fails, fills up or dawdles when told to. Acts.
+//!
+//! Of a batch nothing tears: RocksDB has it as a whole or not at all, and none without those before it, wherever a crash tears its
+//! log (`raft/src/disk/torn_tests.rs`). A note, which is written in place, tears when told to.
 
 mod handle;
+mod met;
+mod notes;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -12,6 +17,8 @@ use proto::seam::Random;
 use raft::{Batch, Disk, Note, Table, Write};
 
 use handle::Handle;
+pub use met::Met;
+use notes::Notes;
 
 /// Immutable once made: a version of all tables costs only what changed in it.
 type Tables = [OrdMap<Bytes, Bytes>; Table::ALL.len()];
@@ -45,13 +52,11 @@ struct Inner {
     synced: u64,
     /// The handle that may use the platters.
     opened: u64,
-    /// Apart from the tables: what is durable of each, and what was saved since, oldest first.
-    notes: BTreeMap<Note, Vec<Vec<u8>>>,
+    notes: Notes,
     faults: Faults,
+    met: Met,
     /// With the next crash the end goes of what was durable.
     loses_end: bool,
-    /// The newest mark of the log's end went with a crash: what it vouched for cannot be missed before there is another.
-    unmarked: bool,
     /// The handle of which a write has failed: it writes no more.
     broken: u64,
     /// The batch of that write. It may be there all the same, once the disk is opened again.
@@ -71,6 +76,9 @@ pub struct Faults {
     pub full: bool,
     pub fail_sync: bool,
     pub fail_write: bool,
+    /// A note that is saved in place is there in part: where that is to be durable it fails in the middle, otherwise the next crash
+    /// comes in the middle.
+    pub tear_notes: bool,
     /// Now and then a read fails, and works when it is tried again.
     pub fail_reads: bool,
     /// What grows is to be refused.
@@ -115,12 +123,13 @@ impl Platters {
     pub fn open(&self) -> Arc<dyn Disk> {
         let mut inner = self.lock();
         inner.opened += 1;
+        inner.notes.opened();
         Arc::new(Handle::new(self.clone(), inner.opened))
     }
 
     /// The host loses its power, or its process dies. Of the unsynced batches a random number of the oldest survive:
-    /// what the kernel had written by then. The next one may be torn, which its checksum shows: it is as good as lost. One whose
-    /// write failed may survive all others. Returns how many were lost, of the unsynced and of the synced.
+    /// what the kernel had written by then. The next one may be torn: it is as good as lost. One whose write failed
+    /// may survive all others. Returns how many were lost, of the unsynced and of the synced.
     pub fn crash(&self) -> (usize, usize) {
         let mut inner = self.lock();
         inner.opened += 1;
@@ -137,15 +146,15 @@ impl Platters {
         }
         inner.unsynced.clear();
         let loses_end = std::mem::take(&mut inner.loses_end);
-        let Inner { notes, unmarked, .. } = &mut *inner;
-        for (note, versions) in notes {
-            let newest = versions.len() - 1;
-            // What rots while a machine runs leaves what its kernel has still to write.
-            let surviving = if loses_end { newest } else { self.random.below(newest as u64 + 1) as usize };
-            *unmarked |= *note == Note::Mark && surviving < newest;
-            *versions = vec![versions.swap_remove(surviving)];
+        if loses_end {
+            inner.notes.keep_newest();
+        } else {
+            let tears = inner.faults.tear_notes;
+            let torn = inner.notes.crash(tears, &self.random);
+            inner.met.torn_notes += torn;
         }
-        let lost_synced = if loses_end && !inner.unmarked { self.lose_end(&mut inner) } else { 0 };
+        let lost_synced = if loses_end && !inner.notes.is_unmarked() { self.lose_end(&mut inner) } else { 0 };
+        inner.met.lost_ends += u64::from(lost_synced > 0);
         (inner.synced, inner.forgetful) = (inner.written, false);
         (lost, lost_synced)
     }
@@ -199,11 +208,31 @@ impl Platters {
         inner.rotten.as_ref().is_some_and(stands)
     }
 
-    /// A new, empty disk in the place of the old.
-    pub fn replace(&self) {
+    /// Turns a bit of a note over, of a host that is down. Returns which note.
+    pub fn rot_note(&self) -> Option<Note> {
+        self.lock().notes.rot(&self.random)
+    }
+
+    pub fn damaged_notes(&self) -> Vec<Note> {
+        self.lock().notes.damaged()
+    }
+
+    /// How many damaged notes whoever uses the disk has come upon.
+    pub fn damaged_notes_read(&self) -> u64 {
+        self.lock().notes.met()
+    }
+
+    /// A new, empty disk in the place of the old. Returns whether there was anything on that.
+    pub fn replace(&self) -> bool {
         let mut inner = self.lock();
-        let opened = inner.opened + 1;
-        *inner = Inner { opened, ..Inner::default() };
+        let was_used = !inner.notes.is_empty() || inner.newest().iter().any(|table| !table.is_empty());
+        let (opened, met) = (inner.opened + 1, inner.met);
+        *inner = Inner { opened, met, ..Inner::default() };
+        was_used
+    }
+
+    pub fn met(&self) -> Met {
+        self.lock().met
     }
 
     pub fn set(&self, change: impl FnOnce(&mut Faults)) {

@@ -138,3 +138,106 @@ async fn a_write_that_failed_may_have_been_done() {
     }
     assert_eq!(found.into_iter().collect::<Vec<_>>(), [1, 2]);
 }
+
+const OLD: &[u8] = b"oooooooo";
+const NEW: &[u8] = b"nnnnnnnn";
+
+/// How much of it is the beginning of the new note. The rest is of the old one.
+fn kept(found: &[u8]) -> usize {
+    let kept = found.iter().take_while(|byte| **byte == b'n').count();
+    assert_eq!(found, [&NEW[..kept], &OLD[kept..]].concat());
+    kept
+}
+
+#[tokio::test]
+async fn a_note_that_is_not_durable_is_torn_by_a_crash_where_notes_are_to_tear() {
+    let mut lengths = std::collections::BTreeSet::new();
+    for seed in 0..100 {
+        let platters = Platters::new(Random::from_seed(seed));
+        let disk = platters.open();
+        disk.save_note(Note::Mark, OLD, true).unwrap();
+        platters.set(|faults| faults.tear_notes = true);
+        disk.save_note(Note::Mark, NEW, false).unwrap();
+        assert_eq!(disk.note(Note::Mark).unwrap().as_deref(), Some(NEW), "in the kernel's memory it is whole");
+        assert!(platters.damaged_notes().is_empty());
+        platters.crash();
+        assert_eq!((platters.damaged_notes(), platters.met().torn_notes), (vec![Note::Mark], 1));
+        let disk = platters.open();
+        assert_eq!(platters.damaged_notes_read(), 0);
+        lengths.insert(kept(&disk.note(Note::Mark).unwrap().unwrap()));
+        assert_eq!(platters.damaged_notes_read(), 1);
+        platters.set(|faults| *faults = Faults::default());
+        let disk = platters.open();
+        assert_eq!(platters.damaged_notes_read(), 0, "another process has not come upon it yet");
+        disk.save_note(Note::Mark, NEW, true).unwrap();
+        assert!(platters.damaged_notes().is_empty(), "it was saved anew");
+    }
+    assert_eq!(lengths.into_iter().collect::<Vec<_>>(), (1..8).collect::<Vec<_>>(), "wherever it can tear");
+}
+
+#[tokio::test]
+async fn a_save_in_place_that_is_to_be_durable_fails_in_the_middle_where_notes_are_to_tear() {
+    let platters = Platters::new(Random::from_seed(1));
+    let disk = platters.open();
+    platters.set(|faults| faults.tear_notes = true);
+    let found = || platters.open().note(Note::Vote).unwrap().unwrap();
+    disk.save_note(Note::Vote, OLD, true).expect("there is no old one");
+    disk.save_note(Note::Vote, OLD, true).expect("the old one is the same");
+    assert!(disk.save_note(Note::Vote, NEW, true).is_err());
+    let torn = found();
+    assert!((1..8).contains(&kept(&torn)));
+    platters.crash();
+    assert_eq!(found(), torn);
+    for whole in [b"a longer one".to_vec(), vec![b'o'; 513], vec![b'n'; 513]] {
+        platters.open().save_note(Note::Vote, &whole, true).expect("it is a new file");
+        assert_eq!(found(), whole);
+    }
+    assert!(platters.damaged_notes().is_empty());
+}
+
+#[tokio::test]
+async fn where_a_mark_is_torn_no_end_is_lost_before_there_is_another_and_where_one_is_lost_no_mark_is_torn() {
+    let platters = Platters::new(Random::from_seed(3));
+    let marked = async |durable: &[u8], newest: &[u8]| {
+        let disk = platters.open();
+        put(&*disk, "a");
+        disk.sync().await.unwrap();
+        platters.set(|faults| faults.tear_notes = false);
+        disk.save_note(Note::Mark, durable, true).unwrap();
+        platters.set(|faults| faults.tear_notes = true);
+        disk.save_note(Note::Mark, newest, false).unwrap();
+    };
+    marked(OLD, NEW).await;
+    platters.crash();
+    platters.will_lose_end();
+    assert_eq!((platters.crash().1, platters.damaged_notes()), (0, vec![Note::Mark]));
+    marked(OLD, NEW).await;
+    platters.will_lose_end();
+    assert!(platters.crash().1 > 0);
+    assert_eq!(platters.open().note(Note::Mark).unwrap().as_deref(), Some(NEW));
+}
+
+#[test]
+fn a_bit_of_a_note_turns_over_and_stays_so_until_it_is_saved_anew() {
+    let mut rotten = std::collections::BTreeSet::new();
+    for seed in 0..20 {
+        let platters = Platters::new(Random::from_seed(seed));
+        assert_eq!(platters.rot_note(), None, "there is none");
+        let disk = platters.open();
+        Note::ALL.into_iter().for_each(|note| disk.save_note(note, OLD, true).unwrap());
+        platters.crash();
+        let note = platters.rot_note().unwrap();
+        let disk = platters.open();
+        disk.set_aside().unwrap();
+        let bits = |note: Note| -> u32 {
+            let found = disk.note(note).unwrap().unwrap();
+            found.iter().zip(OLD).map(|(found, old)| (found ^ old).count_ones()).sum()
+        };
+        assert_eq!(Note::ALL.map(bits), Note::ALL.map(|one| u32::from(one == note)));
+        assert_eq!((platters.damaged_notes(), platters.damaged_notes_read()), (vec![note], 1));
+        disk.save_note(note, OLD, true).unwrap();
+        assert_eq!((bits(note), platters.damaged_notes()), (0, vec![]));
+        rotten.insert(note);
+    }
+    assert_eq!(rotten.len(), Note::ALL.len());
+}

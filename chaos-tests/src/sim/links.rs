@@ -33,6 +33,11 @@ pub struct Links {
     held: BTreeSet<(HostId, HostId)>,
     dark: BTreeSet<HostId>,
     told: BTreeMap<(HostId, HostId), State>,
+    /// Hosts with a process.
+    running: BTreeSet<HostId>,
+    /// Packets that ever went out, and of each direction those that a cut lost or held between two that run.
+    sent: u64,
+    met: BTreeMap<(HostId, HostId), u64>,
 }
 
 fn pair(one: HostId, other: HostId) -> (HostId, HostId) {
@@ -65,6 +70,32 @@ impl Links {
         };
     }
 
+    pub fn runs(&mut self, host: HostId, runs: bool) {
+        match runs {
+            true => self.running.insert(host),
+            false => self.running.remove(&host),
+        };
+    }
+
+    /// A packet goes out, whether or not it arrives.
+    pub fn send(&mut self, from: HostId, to: HostId) {
+        // What a host sends to itself is on no link.
+        self.sent += u64::from(from != to);
+        if self.is_cut(from, to) && self.running.contains(&from) && self.running.contains(&to) {
+            *self.met.entry((from, to)).or_default() += 1;
+        }
+    }
+
+    /// How many packets ever went out.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// How many packets in this direction cuts have met so far.
+    pub fn met(&self, from: HostId, to: HostId) -> u64 {
+        self.met.get(&(from, to)).copied().unwrap_or(0)
+    }
+
     /// The link's state as last told to turmoil.
     pub fn state(&self, one: HostId, other: HostId) -> State {
         self.told.get(&pair(one, other)).copied().unwrap_or_default()
@@ -83,12 +114,15 @@ impl Links {
         (before != now).then_some((before, now))
     }
 
+    fn is_cut(&self, from: HostId, to: HostId) -> bool {
+        self.cuts.get(&(from, to)).is_some_and(|cuts| *cuts > 0)
+    }
+
     fn wanted(&self, one: HostId, other: HostId) -> State {
-        let cut = |from, to| self.cuts.get(&(from, to)).is_some_and(|cuts| *cuts > 0);
         if self.dark.contains(&one) || self.dark.contains(&other) {
             return State::Cut;
         }
-        match (cut(one, other), cut(other, one)) {
+        match (self.is_cut(one, other), self.is_cut(other, one)) {
             (false, false) => State::Healthy,
             (true, false) => State::OneWay(one, other),
             (false, true) => State::OneWay(other, one),
@@ -130,5 +164,25 @@ mod tests {
         assert_eq!(links.news(0, 1), Some((State::Held, State::Cut)));
         links.power(1, true);
         assert_eq!(links.news(0, 1), Some((State::Cut, State::Held)));
+    }
+
+    #[test]
+    fn a_cut_meets_what_is_sent_its_way_while_both_run() {
+        let mut links = Links::default();
+        [0, 1, 2].into_iter().for_each(|host| links.runs(host, true));
+        links.send(0, 1);
+        assert_eq!((links.sent(), links.met(0, 1)), (1, 0), "nothing is cut");
+        links.cut(0, 1, Loss::Held);
+        [(0, 1), (0, 1), (1, 0), (0, 2), (0, 0)].into_iter().for_each(|(from, to)| links.send(from, to));
+        assert_eq!((links.sent(), links.met(0, 1), links.met(1, 0), links.met(0, 2)), (5, 2, 0, 0));
+        for down in [0, 1] {
+            links.runs(down, false);
+            links.send(0, 1);
+            assert_eq!(links.met(0, 1), 2, "{down} would hear of nothing anyway");
+            links.runs(down, true);
+        }
+        links.heal(0, 1);
+        links.send(0, 1);
+        assert_eq!(links.met(0, 1), 2, "it is healed");
     }
 }

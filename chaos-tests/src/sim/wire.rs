@@ -126,12 +126,15 @@ impl Wire {
         }
     }
 
-    /// Breaks every connection with another host, at this end.
-    pub fn break_with(&self, other: HostId) {
+    /// Breaks every connection with another host, at this end. Returns how many of them a process had.
+    pub fn break_with(&self, other: HostId) -> usize {
         let broken: Vec<_> = lock(&self.0.connections).extract_if(.., |(with, _)| *with == other).collect();
+        // The machine holds one, and the process the other end of it.
+        let used = broken.iter().filter(|(_, connection)| connection.strong_count() > 1).count();
         for connection in broken.iter().filter_map(|(_, connection)| connection.upgrade()) {
             connection.stop.notify_one();
         }
+        used
     }
 
     async fn connect(self, address: String, mut answer: oneshot::Sender<io::Result<Pipe>>) {
@@ -149,6 +152,7 @@ impl Wire {
         let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("no host of the simulation is {name:?}"));
         let to = self.0.names.iter().position(|known| known == name).ok_or_else(unknown)?;
         loop {
+            lock(&self.0.links).send(self.0.host, to);
             match TcpStream::connect(address).await {
                 Ok(stream) => return Ok(self.carry(stream, to)),
                 // turmoil refuses at once what it loses.
@@ -220,7 +224,9 @@ impl Wire {
         let outward = async move {
             let mut packet = vec![0; PACKET_BYTES];
             loop {
-                match from_process.read(&mut packet).await? {
+                let length = from_process.read(&mut packet).await?;
+                lock(&self.0.links).send(self.0.host, with);
+                match length {
                     0 => return to_network.shutdown().await,
                     length => to_network.write_all(&packet[..length]).await?,
                 }

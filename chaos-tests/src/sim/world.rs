@@ -3,7 +3,7 @@
 //! can be frozen while its machine goes on. Acts.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, Once};
 use std::time::{Duration, SystemTime};
 
@@ -54,12 +54,16 @@ struct Host {
 struct HostClock {
     epoch: Instant,
     offset_ms: AtomicI64,
+    /// How often it was read while it was off.
+    misled: AtomicU64,
 }
 
 impl Clock for HostClock {
     fn now_ms(&self) -> u64 {
         let true_ms = os::EPOCH_S * 1000 + Instant::now().duration_since(self.epoch).as_millis() as u64;
-        true_ms.saturating_add_signed(self.offset_ms.load(Relaxed))
+        let offset_ms = self.offset_ms.load(Relaxed);
+        self.misled.fetch_add(u64::from(offset_ms != 0), Relaxed);
+        true_ms.saturating_add_signed(offset_ms)
     }
 }
 
@@ -82,7 +86,7 @@ impl World {
             .max_message_latency(LATENCY.1)
             .build();
         let host = |(id, name): (HostId, &String)| {
-            let clock = Arc::new(HostClock { epoch, offset_ms: AtomicI64::new(0) });
+            let clock = Arc::new(HostClock { epoch, offset_ms: AtomicI64::new(0), misled: AtomicU64::new(0) });
             let wire = Wire::new(id, names.clone(), links.clone(), trace.clone(), stir.clone());
             let machine = wire.clone();
             sim.host(name.as_str(), move || machine.software());
@@ -121,6 +125,11 @@ impl World {
         self.hosts[host].clock.offset_ms.store(offset_ms, Relaxed);
     }
 
+    /// How often somebody on this host has read its clock while that was off.
+    pub fn misled(&self, host: HostId) -> u64 {
+        self.hosts[host].clock.misled.load(Relaxed)
+    }
+
     pub fn runs(&self, host: HostId) -> bool {
         self.hosts[host].runtime.is_some()
     }
@@ -130,6 +139,7 @@ impl World {
         assert!(!self.runs(host), "host {host} runs already");
         os::set_now(self.now);
         self.links().power(host, true);
+        self.links().runs(host, true);
         self.relink_all(host);
         if !self.sim.is_host_running(self.names[host].as_str()) {
             self.sim.bounce(self.names[host].as_str());
@@ -159,6 +169,7 @@ impl World {
         os::set_now(self.now);
         self.hosts[host].frozen_at = None;
         drop(self.hosts[host].runtime.take());
+        self.links().runs(host, false);
         let name = self.names[host].clone();
         self.stir.touch();
         match powered {
@@ -204,6 +215,17 @@ impl World {
         self.relink(from, to);
     }
 
+    /// How many packets cuts have lost or held so far on their way from one host to another, for each of these ways.
+    pub fn cut_off(&self, ways: &[(HostId, HostId)]) -> u64 {
+        let links = self.links();
+        ways.iter().map(|(from, to)| links.met(*from, *to)).sum()
+    }
+
+    /// How many packets ever went out.
+    pub fn sent(&self) -> u64 {
+        self.links().sent()
+    }
+
     /// Packets between two hosts take longer, by up to half as much again.
     pub fn slow(&mut self, one: HostId, other: HostId, by: Duration) {
         let (one, other) = (self.names[one].as_str(), self.names[other].as_str());
@@ -211,11 +233,11 @@ impl World {
         self.sim.set_link_max_message_latency(one, other, LATENCY.1 + by * 3 / 2);
     }
 
-    /// Breaks every connection between two hosts, as a firewall that forgot them does.
-    pub fn reset(&mut self, one: HostId, other: HostId) {
-        self.hosts[one].wire.break_with(other);
-        self.hosts[other].wire.break_with(one);
+    /// Breaks every connection between two hosts, as a firewall that forgot them does. Returns how many ends of one a process had.
+    pub fn reset(&mut self, one: HostId, other: HostId) -> usize {
+        let used = self.hosts[one].wire.break_with(other) + self.hosts[other].wire.break_with(one);
         self.stir.touch();
+        used
     }
 
     fn links(&self) -> MutexGuard<'_, Links> {
@@ -243,12 +265,14 @@ impl World {
         }
     }
 
-    /// The process makes no progress until it is thawed; then its clocks jump.
-    pub fn freeze(&mut self, host: HostId) {
+    /// The process makes no progress until it is thawed; then its clocks jump. Returns whether there is one that made any.
+    pub fn freeze(&mut self, host: HostId) -> bool {
         let now = self.now;
-        if self.runs(host) {
-            self.hosts[host].frozen_at.get_or_insert(now);
+        let goes_on = self.runs(host) && self.hosts[host].frozen_at.is_none();
+        if goes_on {
+            self.hosts[host].frozen_at = Some(now);
         }
+        goes_on
     }
 
     pub fn thaw(&mut self, host: HostId) {

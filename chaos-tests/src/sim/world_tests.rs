@@ -76,6 +76,39 @@ fn bytes_take_time_and_a_cut_holds_or_loses_them() {
 }
 
 #[test]
+fn whom_a_fault_meets_is_counted() {
+    in_a_world(|world| {
+        let both = [(0, 1), (1, 0)];
+        assert_eq!((world.reset(0, 1), world.freeze(1)), (0, false), "nobody runs");
+        let answers = echo(world);
+        steps(world, 50, &answers);
+        assert_eq!((world.cut_off(&both), world.misled(1)), (0, 0), "all is well");
+        let sent = world.sent();
+        assert!(sent > 0);
+        cut(world, Loss::Lost);
+        let net = world.env(1).net;
+        world.spawn(1, async move { drop(net.connect("server:7").await) });
+        steps(world, 50, &answers);
+        let lost = world.cut_off(&both);
+        assert!(lost > 0 && world.cut_off(&both[..1]) + world.cut_off(&both[1..]) == lost && world.sent() > sent);
+        heal(world);
+        assert_eq!(world.reset(0, 1), 2, "one connection, at both ends");
+        assert!(world.freeze(1) && !world.freeze(1), "it stands still already");
+        world.thaw(1);
+        world.set_clock_offset(1, 7);
+        let clock = world.env(1).clock;
+        clock.now_ms();
+        world.set_clock_offset(1, 0);
+        clock.now_ms();
+        assert_eq!((world.misled(0), world.misled(1)), (0, 1));
+        world.kill(0, true);
+        cut(world, Loss::Lost);
+        steps(world, 50, &answers);
+        assert_eq!(world.cut_off(&both), lost, "who speaks to nobody misses nothing");
+    });
+}
+
+#[test]
 fn one_way_means_one_way() {
     in_a_world(|world| {
         world.cut(0, 1, Loss::Lost);

@@ -29,6 +29,8 @@ pub enum Action {
         host: Host,
         passive: bool,
     },
+    TearNotes(Host, bool),
+    RotNote(Host),
     /// As soon as it runs. What follows is driven by its fence.
     Odd(Host),
     /// With its next crash.
@@ -45,11 +47,12 @@ pub const AGAIN_MS: u64 = 100;
 const LATE_MS: u64 = 3_000;
 
 impl Plan {
-    /// In the order of their times; those of one time in the order of their faults.
-    pub fn actions(&self) -> Vec<(u64, Action)> {
-        let mut actions: Vec<(u64, Action)> = self.faults.iter().flat_map(|fault| self.expand(fault)).collect();
-        actions.retain(|(at, _)| *at <= self.ends_ms);
-        actions.sort_by_key(|(at, _)| *at);
+    /// In the order of their times; those of one time in the order of their faults. Each with the number of its fault.
+    pub fn actions(&self) -> Vec<(u64, usize, Action)> {
+        let of = |(n, fault): (usize, &Fault)| self.expand(fault).into_iter().map(move |(at, action)| (at, n, action));
+        let mut actions: Vec<_> = self.faults.iter().enumerate().flat_map(of).collect();
+        actions.retain(|(at, ..)| *at <= self.ends_ms);
+        actions.sort_by_key(|(at, ..)| *at);
         actions
     }
 
@@ -141,6 +144,16 @@ impl Plan {
             Kind::Decay { hosts, passive } => {
                 hosts.iter().map(|host| (from, Action::Rot { host: *host, passive: *passive })).collect()
             }
+            Kind::TornNote(host) => {
+                let heir = (host + 1) % self.replicas;
+                let lead = hosts.map(|other| (from, Action::Transfer(other, heir)));
+                let end = [(to, Action::Crash(*host, true)), (to, Action::TearNotes(*host, false))];
+                let begin = [(from, Action::TearNotes(*host, true))].into_iter().chain(lead);
+                begin.chain(end).chain([(to + AGAIN_MS, Action::Boot(*host))]).collect()
+            }
+            Kind::RotNote(host) => {
+                vec![(from, Action::Crash(*host, true)), (from, Action::RotNote(*host)), (to, Action::Boot(*host))]
+            }
             Kind::Odd { host, .. } => vec![(from, Action::Odd(*host))],
             Kind::LoseEnd(host) => {
                 let lagging: Vec<Host> = (1..=self.replicas / 2).map(|on| (host + on) % self.replicas).collect();
@@ -179,12 +192,11 @@ mod tests {
         for seed in 0..200 {
             let plan = Plan::new(seed);
             let actions = plan.actions();
-            assert!(actions.is_sorted_by_key(|(at, _)| *at));
-            for (at, action) in &actions {
+            assert!(actions.is_sorted_by_key(|(at, ..)| *at));
+            for (at, n, action) in &actions {
                 if let Action::Cut(pairs, _) = action {
-                    let healed = actions
-                        .iter()
-                        .any(|(later, action)| later > at && matches!(action, Action::Heal(healed) if healed == pairs));
+                    let heals = |action: &Action| matches!(action, Action::Heal(healed) if healed == pairs);
+                    let healed = actions.iter().any(|(later, of, action)| later > at && of == n && heals(action));
                     let ends_late = plan.faults.iter().any(|fault| fault.at_ms + fault.for_ms + 700 > plan.ends_ms);
                     assert!(healed || ends_late, "seed {seed}: {action:?} at {at}");
                 }

@@ -8,7 +8,7 @@ use raft::{Action, Command, Op, Outcome, Precondition, ProposeError, Revision, S
 
 use super::seen::{Ended, Shared, number};
 use crate::check::linear::{Effect, Value};
-use crate::check::set::{Add, Reading};
+use crate::check::set::Reading;
 
 /// Registers change their names this often, so that no history of one becomes long.
 const WINDOW_US: u64 = 4_000_000;
@@ -146,11 +146,7 @@ impl Client {
 
     async fn add(&self) {
         let (member, invoked) = (self.shared.value(), self.shared.now());
-        let number = {
-            let mut seen = self.shared.lock();
-            seen.adds.push(Add { member, invoked, returned: None, refused: false });
-            seen.adds.len() - 1
-        };
+        let number = self.shared.lock().adding(member, invoked);
         let key = format!("set/{member}");
         let put = op(&key, Precondition::Absent, Action::Put(self.bytes(member)));
         let proposed = self.store.propose(self.command(vec![put])).await;

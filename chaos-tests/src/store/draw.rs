@@ -25,6 +25,10 @@ const SAVE_MS: u64 = 300;
 const WINDOW_MS: (u64, u64) = (300, 6_000);
 /// One of so many seeds has a disk that rots, or loses the end of its log, unless another one is lost.
 const ROT_EVERY: u64 = 4;
+/// One of so many seeds, all of them with a bit that would turn over in a record, has it in a note.
+const NOTE_EVERY: u64 = 32;
+/// One of so many seeds, but none of those with a disk that rots, has notes that tear, unless a disk is lost.
+const TORN_EVERY: u64 = 16;
 /// One of so many seeds has little of the log in memory.
 const LOG_EVERY: u64 = 4;
 /// At most so much, where an entry has some 300 bytes.
@@ -37,6 +41,8 @@ const REFILL_EVERY: u64 = 4;
 const BALLOT_EVERY: u64 = 8;
 /// One of so many seeds has crowds, and entries that are overruled.
 const CROWD_EVERY: u64 = 8;
+/// One of so many seeds, of those with a guest, has a leader that is cut off and ordered to remove the guest.
+const OVERTURN_EVERY: u64 = 40;
 /// One of so many seeds, but none of all those, has a replica whose state is made odd, unless members come or go in it.
 const ODD_EVERY: u64 = 8;
 
@@ -70,13 +76,21 @@ impl Plan {
             let (at_ms, for_ms) = (BEGINS_MS + random.below(4_000), 3_000 + random.below(10_000));
             faults.push(Fault { at_ms, for_ms, kind: Kind::Guest });
         }
+        if seed % OVERTURN_EVERY == OVERTURN_EVERY - 36 {
+            faults.retain(|fault| fault.kind != Kind::Guest);
+            faults.extend(overturn(seed, replicas));
+        }
         if seed % ROT_EVERY == ROT_EVERY - 1 && new_disks == 0 {
             let (at_ms, host) = (BEGINS_MS + random.below(9_000), random.below(replicas as u64) as usize);
             if (seed / ROT_EVERY).is_multiple_of(2) {
-                // Read when the replica starts again, if not before.
-                faults.push(Fault { at_ms, for_ms: 0, kind: Kind::Rot(host) });
-                let again = Kind::Crash(host, random.below(2) == 0);
-                faults.push(Fault { at_ms: at_ms + random.below(3_000), for_ms: 100, kind: again });
+                let again = Fault { at_ms, for_ms: 100, kind: Kind::Crash(host, random.below(2) == 0) };
+                if seed % NOTE_EVERY == NOTE_EVERY - 21 {
+                    faults.push(Fault { kind: Kind::RotNote(host), ..again });
+                } else {
+                    // Read when the replica starts again, if not before.
+                    faults.push(Fault { at_ms, for_ms: 0, kind: Kind::Rot(host) });
+                    faults.push(Fault { at_ms: at_ms + random.below(3_000), ..again });
+                }
             } else {
                 faults.push(Fault { at_ms, for_ms: 150 + random.below(600), kind: Kind::LoseEnd(host) });
             }
@@ -90,6 +104,7 @@ impl Plan {
             faults.push(decay);
         }
         faults.extend(disk_trouble(seed, replicas));
+        faults.extend((seed % TORN_EVERY == TORN_EVERY - 3 && new_disks == 0).then(|| torn_note(seed, replicas)));
         let comes_or_goes = replaced.is_some() || seed % GUEST_EVERY == GUEST_EVERY - 1;
         if seed % ODD_EVERY == ODD_EVERY - 4 && !comes_or_goes {
             // Two lost disks again; and a snapshot of an odd leader's would be a second odd state.
@@ -186,6 +201,23 @@ fn overrule(seed: u64, replicas: usize) -> Fault {
     // The others need some 600 ms to elect one of them.
     let kind = Kind::Overrule(host, 400 + random.below(700), 20 + random.below(300));
     Fault { at_ms, for_ms, kind }
+}
+
+/// A guest, and a leader that is cut off for so long that it takes an order which is overruled (see `operator.rs`). The guest stays
+/// for longer than that.
+fn overturn(seed: u64, replicas: usize) -> [Fault; 2] {
+    let random = Random::from_seed(seed ^ 0x6f76_6572_7475_726e);
+    let joins_ms = BEGINS_MS + random.below(3_000);
+    let (at_ms, for_ms) = (joins_ms + 2_500 + random.below(1_000), 1_700 + random.below(500));
+    let host = random.below(replicas as u64) as usize;
+    let kind = Kind::Overrule(host, 400 + random.below(700), 20 + random.below(300));
+    [Fault { at_ms: joins_ms, for_ms: 13_000, kind: Kind::Guest }, Fault { at_ms, for_ms, kind }]
+}
+
+fn torn_note(seed: u64, replicas: usize) -> Fault {
+    let random = Random::from_seed(seed ^ 0x746f_726e);
+    let (at_ms, for_ms) = (BEGINS_MS + random.below(12_000), 50 + random.below(1_500));
+    Fault { at_ms, for_ms, kind: Kind::TornNote(random.below(replicas as u64) as usize) }
 }
 
 fn ballot(seed: u64, replicas: usize) -> Fault {

@@ -19,18 +19,21 @@ const REPAIR: Duration = Duration::from_secs(15);
 const PASSIVE: &[Table] = &[Table::Objects, Table::History];
 
 impl Run {
-    pub fn act(&mut self, action: &Action) {
+    /// `account`: the fault, by its number, to which it counts if this meets somebody.
+    pub fn act(&mut self, action: &Action, account: Option<usize>) {
         self.world.note(format_args!("{action:?}"));
+        // What lasts meets somebody later, if at all.
+        let mut meets = false;
         match action {
             Action::Cut(pairs, loss) => pairs.iter().for_each(|(from, to)| self.world.cut(*from, *to, *loss)),
             Action::Heal(pairs) => pairs.iter().for_each(|(from, to)| self.world.heal(*from, *to)),
             Action::Slow(by_ms) => {
                 self.all_links(|run, from, to| run.world.slow(from, to, Duration::from_millis(*by_ms)));
             }
-            Action::Reset(one, other) => self.world.reset(*one, *other),
-            Action::Crash(host, powered) => self.crash(*host, *powered),
+            Action::Reset(one, other) => meets = self.world.reset(*one, *other) > 0,
+            Action::Crash(host, powered) => meets = self.crash(*host, *powered),
             Action::Boot(host) => self.boot(*host),
-            Action::Freeze(host) => self.world.freeze(*host),
+            Action::Freeze(host) => meets = self.world.freeze(*host),
             Action::Thaw(host) => self.world.thaw(*host),
             Action::SlowDisk(host, by_ms) => self.platters[*host].set(|faults| faults.slower_ms = *by_ms),
             Action::FailSync(host, fails) => self.platters[*host].set(|faults| faults.fail_sync = *fails),
@@ -40,27 +43,36 @@ impl Run {
             Action::FailReads(host, fails) => self.platters[*host].set(|faults| faults.fail_reads = *fails),
             Action::Clock(host, offset_ms) => self.world.set_clock_offset(*host, *offset_ms),
             Action::Transfer(host, to) => {
-                let Some(to) = self.id_at(*to) else { return };
-                self.with_store(*host, move |store| async move { drop(store.transfer_leadership(Some(to)).await) });
+                let (Some(to), felt) = (self.id_at(*to), self.felt.clone()) else { return };
+                self.with_store(*host, move |store| felt.transfer(account, store, to));
             }
             Action::Compact(host) => {
-                self.with_store(*host, |store| async move { store.compact_log().await });
+                let felt = self.felt.clone();
+                self.with_store(*host, move |store| felt.compact(account, store));
             }
-            Action::NewDisk(host) => self.platters[*host].replace(),
+            Action::NewDisk(host) => meets = self.platters[*host].replace(),
             Action::LoseEnd(host) => self.platters[*host].will_lose_end(),
+            Action::TearNotes(host, tear) => self.platters[*host].set(|faults| faults.tear_notes = *tear),
+            Action::RotNote(host) => {
+                meets = self.platters[*host].rot_note().is_some();
+                self.tell_damaged_notes(*host);
+            }
             Action::Odd(host) => self.poisons = Some(*host),
             Action::Rot { host, passive } => {
                 let tables = if *passive { PASSIVE } else { &Table::ALL };
                 if let Some((table, key)) = self.platters[*host].rot(tables) {
+                    meets = true;
                     self.world.note(format_args!("a bit of {} {key:?} at host {host} turns over", table.name()));
                 }
             }
         }
+        self.felt.meets(account.filter(|_| meets));
     }
 
-    pub fn crash(&mut self, host: Host, powered: bool) {
+    /// Returns whether there was a process.
+    pub fn crash(&mut self, host: Host, powered: bool) -> bool {
         if !self.world.runs(host) {
-            return;
+            return false;
         }
         self.watch_fences();
         // Whoever still holds the store holds a dead one.
@@ -75,6 +87,14 @@ impl Run {
         self.restart_at.remove(&host);
         self.world
             .note(format_args!("host {host} is down; {lost} unsynced batches are lost, and {durable} durable ones"));
+        self.tell_damaged_notes(host);
+        true
+    }
+
+    fn tell_damaged_notes(&self, host: Host) {
+        for note in self.platters[host].damaged_notes() {
+            self.world.note(format_args!("the {} of host {host} is damaged", note.name()));
+        }
     }
 
     pub fn boot(&mut self, host: Host) {
@@ -105,6 +125,7 @@ impl Run {
 
     /// Everything is well again.
     pub fn end_faults(&mut self) {
+        self.look_back_at_all();
         self.all_links(|run, from, to| {
             run.world.heal_all(from, to);
             run.world.slow(from, to, Duration::ZERO);

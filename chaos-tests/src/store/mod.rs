@@ -5,7 +5,7 @@
 //! - [`clients`], [`reader`], [`watchers`], [`historian`], [`leader`]: the users;
 //! - [`seen`]: what they saw;
 //! - [`run`]: one seed from beginning to end; [`ending`]: its end;
-//! - [`faults`]: what a plan's actions do to the world; [`operator`]: replicas come and go; [`odd`]: one whose state is wrong;
+//! - [`faults`]: what a plan's actions do to the world; [`felt`]: which of them meet somebody; [`operator`]: replicas come and go; [`odd`]: one whose state is wrong;
 //! - [`verdict`]: all promises held against what was seen.
 
 pub mod actions;
@@ -13,6 +13,7 @@ pub mod clients;
 pub mod draw;
 pub mod ending;
 pub mod faults;
+pub mod felt;
 pub mod historian;
 pub mod leader;
 pub mod odd;

@@ -91,14 +91,14 @@ impl Run {
         let now = self.world.now();
         if self.empty_at.is_none() && purged {
             let others = (0..self.plan.replicas).filter(|other| *other != host);
-            others.for_each(|other| self.act(&Action::Compact(other)));
+            others.for_each(|other| self.act(&Action::Compact(other), None));
         }
         if now < *self.empty_at.get_or_insert(now + after) {
             return;
         }
         self.world.note(format_args!("the operator empties the disk of host {host}"));
         self.crash(host, true);
-        self.act(&Action::NewDisk(host));
+        self.act(&Action::NewDisk(host), None);
         if let Some(id) = self.id_at(host) {
             self.fences.emptied(id);
         }

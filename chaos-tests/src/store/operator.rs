@@ -1,24 +1,31 @@
 //! The operator, who changes the members: a further replica joins as a learner and is promoted once it is filled, and whoever
-//! is no longer wanted is removed. He goes by what stands in the membership, whatever has become of his earlier orders.
-//! `order` decides, the rest acts.
+//! is no longer wanted is removed. He goes by what stands in the membership, whatever has become of his earlier orders. Where a
+//! leader is cut off for long, somebody there orders it to remove who has joined, and is overruled. `order` and `overruled`
+//! decide, the rest acts.
 
 use std::time::Duration;
 
 use raft::{Member, MemberChange, MemberStatus, Store};
 
-use super::plan::{First, Host};
+use super::plan::{First, Host, Kind, Plan};
 use super::replica;
 use super::run::Run;
 use super::seen::Shared;
 
 const LOOK: Duration = Duration::from_millis(400);
 const PATIENCE: Duration = Duration::from_secs(2);
+/// A leader that is cut off for so long can be given an order: it waits 700 ms for those who are silent.
+const ALONE_MIN_MS: u64 = 1_000;
+/// For so long from then on nobody is promoted. Meanwhile another leader overrules the order, and whoever had it is started anew.
+const HOLD_MS: u64 = 4_500;
 
 /// What is wanted of the members at present.
 struct Wish {
     /// Where a further replica belongs.
     place: Member,
     is_wanted: bool,
+    /// It may become a voter.
+    may_vote: bool,
     /// The founder who is to go, and what comes first.
     leaves: Option<(u64, First)>,
 }
@@ -28,15 +35,28 @@ impl Run {
         let now_ms = self.world.now().as_millis() as u64;
         let place = replica::member(0, self.plan.replicas as u64 + 1);
         if let Some((_, founder, first)) = self.plan.replaced().filter(|(at_ms, ..)| now_ms >= *at_ms) {
-            return Some(Wish { place, is_wanted: true, leaves: Some((founder as u64 + 1, first)) });
+            let leaves = Some((founder as u64 + 1, first));
+            return Some(Wish { place, is_wanted: true, may_vote: true, leaves });
         }
         let (from, to) = self.plan.guest().filter(|(from, _)| now_ms >= *from)?;
-        Some(Wish { place, is_wanted: (from..to).contains(&now_ms), leaves: None })
+        let may_vote = overruled(&self.plan).is_none_or(|(from_ms, ..)| now_ms >= from_ms + HOLD_MS);
+        Some(Wish { place, is_wanted: (from..to).contains(&now_ms), may_vote, leaves: None })
+    }
+
+    /// Where a leader is cut off now, and can be given an order.
+    fn alone(&self) -> Option<Host> {
+        let now_ms = self.world.now().as_millis() as u64;
+        let (.., host) = overruled(&self.plan).filter(|(from_ms, to_ms, _)| (*from_ms..*to_ms).contains(&now_ms))?;
+        Some(host)
     }
 
     /// `by`: the host whose replica is asked.
     pub fn see_to_members(&mut self, by: Host) {
         let Some(wish) = self.wish() else { return };
+        if let Some(host) = self.alone() {
+            let (shared, place) = (self.shared.clone(), wish.place.clone());
+            self.with_store(host, move |store| dismiss(store, shared, place));
+        }
         let (host, is_wanted, shared) = (self.plan.replicas, wish.is_wanted, self.shared.clone());
         self.with_store(by, move |store| operate(store, shared, wish));
         let joins = self.shared.lock().newcomer.filter(|id| is_wanted && self.newcomer != Some(*id));
@@ -61,12 +81,33 @@ async fn operate(store: Store, shared: Shared, wish: Wish) {
     shared.note(format_args!("{change:?}: {done:?}"));
 }
 
+/// Removes whoever has joined at this place: nobody but this replica hears of it.
+async fn dismiss(store: Store, shared: Shared, place: Member) {
+    let has_joined = |member: &&Member| member.peer_address == place.peer_address;
+    let joined = store.roster().borrow().members.iter().find(has_joined).map(|member| member.id);
+    let leads = store.standing().borrow().leads_in_term.is_some();
+    let Some(id) = joined.filter(|_| leads) else { return };
+    shared.note(format_args!("replica {} is cut off, and is to remove replica {id}", store.id()));
+    let done = store.change_members(MemberChange::Remove { id }, PATIENCE).await;
+    shared.note(format_args!("the removal of replica {id} where nobody hears of it: {done:?}"));
+}
+
+/// From when to when a leader is cut off for so long that an order is given there, and on which host.
+fn overruled(plan: &Plan) -> Option<(u64, u64, Host)> {
+    plan.faults.iter().find_map(|fault| match fault.kind {
+        Kind::Overrule(host, ..) if fault.for_ms >= ALONE_MIN_MS => {
+            Some((fault.at_ms, fault.at_ms + fault.for_ms, host))
+        }
+        _ => None,
+    })
+}
+
 fn order(members: &[MemberStatus], wish: &Wish) -> Option<MemberChange> {
     let Member { peer_address, client_address, .. } = wish.place.clone();
     let found = members.iter().find(|status| status.member.peer_address == peer_address);
     let comes = match (wish.is_wanted, found) {
         (true, None) => Some(MemberChange::Add { peer_address, client_address }),
-        (true, Some(status)) if !status.voter => Some(MemberChange::Promote { id: status.member.id }),
+        (true, Some(status)) if !status.voter && wish.may_vote => Some(MemberChange::Promote { id: status.member.id }),
         (false, Some(status)) => Some(MemberChange::Remove { id: status.member.id }),
         (true, Some(_)) | (false, None) => None,
     };
@@ -84,6 +125,10 @@ mod tests {
 
     /// A minus stands for a learner. The replica 4 is where the further one belongs.
     fn ordered(members: &[i64], is_wanted: bool, leaves: Option<(u64, First)>) -> Option<MemberChange> {
+        ordered_by(members, &Wish { place: replica::member(0, 4), is_wanted, may_vote: true, leaves })
+    }
+
+    fn ordered_by(members: &[i64], wish: &Wish) -> Option<MemberChange> {
         let status = |id: &i64| MemberStatus {
             member: replica::member(id.unsigned_abs(), id.unsigned_abs()),
             role: None,
@@ -98,7 +143,7 @@ mod tests {
             repair: raft::Repair::None,
         };
         let members: Vec<MemberStatus> = members.iter().map(status).collect();
-        order(&members, &Wish { place: replica::member(0, 4), is_wanted, leaves })
+        order(&members, wish)
     }
 
     #[test]
@@ -110,6 +155,30 @@ mod tests {
         assert_eq!(ordered(&[1, 2, 3, 4], true, None), None);
         assert_eq!(ordered(&[1, 2, 3, 4], false, None), Some(MemberChange::Remove { id: 4 }));
         assert_eq!(ordered(&[1, 2, 3], false, None), None);
+    }
+
+    #[test]
+    fn while_an_order_is_being_overruled_a_guest_joins_and_goes_and_is_not_promoted() {
+        let by = |members: &[i64], is_wanted| {
+            ordered_by(members, &Wish { place: replica::member(0, 4), is_wanted, may_vote: false, leaves: None })
+        };
+        assert!(matches!(by(&[1, 2, 3], true), Some(MemberChange::Add { .. })));
+        assert_eq!(by(&[1, 2, 3, -4], true), None);
+        assert_eq!(by(&[1, 2, 3, -4], false), Some(MemberChange::Remove { id: 4 }));
+    }
+
+    #[test]
+    fn an_order_is_overruled_between_the_joining_of_a_guest_and_its_promotion() {
+        let plans: Vec<Plan> = (0..400).map(Plan::new).filter(|plan| overruled(plan).is_some()).collect();
+        assert_eq!(plans.len(), 10, "one in forty");
+        for plan in plans {
+            let (from_ms, to_ms, _) = overruled(&plan).unwrap();
+            let (joins_ms, goes_ms) = plan.guest().expect("somebody joins");
+            let promoted_ms = from_ms + HOLD_MS;
+            assert!(joins_ms + 2_000 < from_ms && to_ms + 2_000 < promoted_ms, "seed {}", plan.seed);
+            assert!(promoted_ms + 4_000 < goes_ms, "seed {}", plan.seed);
+            assert!(plan.odd().is_none() && plan.replaced().is_none(), "seed {}", plan.seed);
+        }
     }
 
     #[test]

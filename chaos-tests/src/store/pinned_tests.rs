@@ -52,6 +52,16 @@ fn a_world_with_a_failed_sync_goes_on() {
     assert!(anew >= 2, "both were to stop, and to be started anew: {anew} did");
 }
 
+/// A leader that is cut off is ordered to remove a replica that has just joined. Another one is elected, who knows nothing of that:
+/// when the first is back, with the order in its log, that is overruled: the new replica is a member there, too, and becomes a voter.
+#[test]
+fn who_was_removed_by_an_entry_that_is_overruled_stays_a_member() {
+    let report = held(4, 18_000, [(3_000, 13_000, Kind::Guest), (6_000, 2_000, Kind::Overrule(1, 600, 100))]);
+    let ordered = first(&report, "replica 2 is cut off, and is to remove replica 4");
+    let (back, promoted) = (first(&report, "Boot(1)"), first(&report, "Promote { id: 4 }: Ok(4)"));
+    assert!(ordered < back && back < promoted, "ordered at {ordered} ms, back at {back} ms, promoted at {promoted} ms");
+}
+
 /// Whoever applies a command wrongly, a leader too, is fenced within a second, as docs/disk.md says, and comes back with an empty
 /// disk, filled from the log or by a snapshot.
 #[test]
@@ -83,6 +93,21 @@ fn who_finds_damage_while_it_runs_begins_anew_one_after_the_other() {
     }
     // A record may be written anew, and sound, before anybody reads it.
     assert!(renewed <= rotten && 3 * renewed >= 2 * rotten, "{renewed} of {rotten} began anew");
+}
+
+/// Whoever starts on a note that is torn, or of which a bit has turned over, finds just that, and goes on with all it has.
+#[test]
+fn a_damaged_note_costs_nothing_but_itself() {
+    let (mut votes, mut marks) = (0, 0);
+    for host in 0..3 {
+        for kind in [Kind::TornNote(host), Kind::RotNote(host)] {
+            let report = held(9, 12_000, [(5_000, 700, kind.clone())]);
+            let named = |note: &str| report.trace.contains(&format!("the {note} of host {host} is damaged"));
+            assert!(named("vote") || named("mark"), "{kind:?} damaged nothing");
+            (votes, marks) = (votes + u64::from(named("vote")), marks + u64::from(named("mark")));
+        }
+    }
+    assert!(votes > 0 && marks > 0, "{votes} votes and {marks} marks were damaged");
 }
 
 /// While one of three is away whoever finds damage waits for it.

@@ -84,6 +84,11 @@ pub enum Kind {
     /// All processes die, and one disk loses the end of what it had made durable; those who lagged are the first to be back, with
     /// that one: what it has forgotten they never had. Not where a disk is lost as well.
     LoseEnd(Host),
+    /// Notes that are saved tear, and another one is to lead, so that votes are saved. Then the host loses its power, and what tears
+    /// is what had not reached the platter by then. Nothing but these notes is damaged by it, and no disk is lost.
+    TornNote(Host),
+    /// A bit of a note turns over while its host is down. As with a torn one, nothing else is damaged.
+    RotNote(Host),
     /// A replica applies a command wrongly. Once it is fenced the operator takes `for_ms` to give it an empty disk; `purged`: the
     /// others purge their logs meanwhile, so that it is filled with a snapshot. At most one in a plan. Not where a disk is lost as
     /// well, nor where logs are purged before: a leader that is odd and sends a snapshot makes others odd.
@@ -150,6 +155,7 @@ impl Plan {
         })
     }
 
+    /// More than a note, which a replica makes good by itself.
     pub fn rots(&self) -> bool {
         self.decays() || self.faults.iter().any(|fault| matches!(fault.kind, Kind::Rot(_) | Kind::LoseEnd(_)))
     }
@@ -175,7 +181,19 @@ mod tests {
                 text.split(|c: char| !c.is_alphanumeric()).next().map(str::to_owned)
             }));
         }
-        assert_eq!(kinds.len(), 29, "{kinds:?}");
+        assert_eq!(kinds.len(), 31, "{kinds:?}");
+    }
+
+    #[test]
+    fn where_a_note_is_damaged_no_disk_is_lost_and_nothing_else_rots() {
+        let hurts = |fault: &Fault| matches!(fault.kind, Kind::TornNote(_) | Kind::RotNote(_));
+        let plans: Vec<Plan> = (0..1000).map(Plan::new).filter(|plan| plan.faults.iter().any(hurts)).collect();
+        assert!(plans.len() > 30, "{}", plans.len());
+        for plan in plans {
+            let loses = |fault: &Fault| matches!(fault.kind, Kind::NewDisk(_) | Kind::Odd { .. });
+            assert!(!plan.rots() && !plan.faults.iter().any(loses), "seed {}: {:?}", plan.seed, plan.faults);
+            assert_eq!(plan.faults.iter().filter(|fault| hurts(fault)).count(), 1, "seed {}", plan.seed);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::clients::op;
 use super::plan::{Host, Plan};
 use super::seen::Shared;
 use super::watchers::PREFIXES;
-use super::{odd, replica, verdict};
+use super::{actions, odd, replica, verdict};
 use crate::check::acknowledged::Acknowledged;
 use crate::check::changes::Told;
 use crate::check::diagnosis::Diagnosis;
@@ -21,6 +21,7 @@ use crate::check::members::Members;
 use crate::check::repairs::Repairs;
 use crate::check::replicas::Replicas;
 use crate::check::tasks::Tasks;
+use crate::felt::Felt;
 use crate::runner::Report;
 use crate::sim::disk::Platters;
 use crate::sim::os;
@@ -47,6 +48,9 @@ pub struct Run {
     pub world: World,
     pub shared: Shared,
     pub platters: Vec<Platters>,
+    /// Faults that met somebody, and of those that last how they began, and what was counted then.
+    pub felt: Felt,
+    pub under_way: BTreeMap<usize, (actions::Action, u64)>,
     /// Hosts that the supervisor will start anew.
     pub restart_at: BTreeMap<Host, Duration>,
     pub replicas: Replicas,
@@ -100,12 +104,14 @@ impl Run {
             revisions: Vec::new(),
         };
         shared.lock().idle_watches = PREFIXES.iter().enumerate().map(watch).collect();
-        let (restart_at, replicas, members, fences, repairs) = Default::default();
+        let (felt, under_way, restart_at, replicas, members, fences, repairs) = Default::default();
         Run {
             plan,
             world,
             shared,
             platters,
+            felt,
+            under_way,
             restart_at,
             replicas,
             members,
@@ -123,9 +129,9 @@ impl Run {
     fn play(mut self) -> Report {
         (0..self.plan.replicas).for_each(|host| self.boot(host));
         let ends = Duration::from_millis(self.plan.ends_ms);
-        for (at_ms, action) in self.plan.actions() {
+        for (at_ms, n, action) in self.plan.actions() {
             self.until(Duration::from_millis(at_ms));
-            self.act(&action);
+            self.strike(n, &action);
         }
         self.until(ends);
         self.end_faults();
@@ -202,7 +208,9 @@ impl Run {
         if self.plan.rots() {
             return;
         }
-        if let Err(why) = Diagnosis::of(store).check(self.plan.odd().is_some()) {
+        let host = (0..self.plan.hosts()).find(|host| self.id_at(*host) == Some(store.id()));
+        let notes = host.map_or(0, |host| self.platters[host].damaged_notes_read());
+        if let Err(why) = Diagnosis::of(store).check(notes, self.plan.odd().is_some()) {
             self.shared.violated(why);
         }
     }

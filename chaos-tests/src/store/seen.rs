@@ -201,6 +201,12 @@ impl Drop for Pending {
 }
 
 impl Seen {
+    /// An add begins, and is remembered before it is sent. `member`: a value that nobody added before. Returns the add's number.
+    pub fn adding(&mut self, member: u64, invoked: u64) -> usize {
+        self.adds.push(Add { member, invoked, returned: None, refused: false });
+        self.adds.len() - 1
+    }
+
     /// The add with this number has returned, and made this revision if it told one.
     pub fn added(&mut self, number: usize, now: u64, revision: Option<Revision>) {
         let add = &mut self.adds[number];
@@ -255,8 +261,10 @@ mod tests {
         shared.begin("a", Effect::Write(None)).end(Ended::Done(Effect::Write(None), Some(6)));
         shared.begin("a", Effect::Read(None)).end(Ended::Done(Effect::Read(None), Some(6)));
         let mut seen = shared.lock();
-        seen.adds.push(Add { member: 7, invoked: 0, returned: None, refused: false });
-        seen.added(0, 1, Some(8));
+        let number = seen.adding(7, 0);
+        let add = &seen.adds[number];
+        assert_eq!((add.member, add.returned, add.refused), (7, None, false), "it may take effect without an answer");
+        seen.added(number, 1, Some(8));
         let kept = format!("{:?}", seen.acknowledged);
         let expected = [
             Acknowledged::Put { value: 1, at: 5 },

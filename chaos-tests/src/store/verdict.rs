@@ -20,9 +20,22 @@ pub fn report(run: Run) -> Report {
     drop(seen);
     let trace = run.world.trace().lock().expect("no holder of the trace panics").text();
     let (simulated_ms, terms) = (run.world.now().as_millis() as u64, run.replicas.terms() as u64);
-    let (seed, faults, snapshots) = (run.plan.seed, run.plan.faults.len() as u64, run.snapshots);
-    let report =
-        Report { seed, faults, failures, trace, simulated_ms, operations, unknown, terms, snapshots, renewals, whole };
+    let (seed, snapshots, planned) = (run.plan.seed, run.snapshots, &run.plan.faults);
+    let (faults, missed) = (run.felt.tally(planned), run.felt.missed(planned.len()));
+    let report = Report {
+        seed,
+        faults,
+        missed,
+        failures,
+        trace,
+        simulated_ms,
+        operations,
+        unknown,
+        terms,
+        snapshots,
+        renewals,
+        whole,
+    };
     let stores = std::mem::take(&mut run.shared.lock().stores);
     drop((run, stores));
     report

@@ -16,7 +16,7 @@ use super::refusal;
 use crate::check::acknowledged::Acknowledged;
 use crate::check::linear::{Effect, Value};
 use crate::check::recency;
-use crate::check::set::{Add, Reading};
+use crate::check::set::Reading;
 use crate::store::seen::{Ended, Shared, number};
 
 /// Registers change their names this often, so that no history of one becomes long.
@@ -137,11 +137,7 @@ impl Client {
 
     async fn add(&self) {
         let (member, invoked) = (self.shared.value(), self.shared.now());
-        let number = {
-            let mut seen = self.shared.lock();
-            seen.adds.push(Add { member, invoked, returned: None, refused: false });
-            seen.adds.len() - 1
-        };
+        let number = self.shared.lock().adding(member, invoked);
         let name = format!("set-{member}");
         let added = self.api.create(&self.object(&name, member, None)).await;
         let now = self.shared.now();

@@ -120,8 +120,8 @@ fn print_table(reply: &StatusReply) -> std::io::Result<()> {
         replicas.add_row([&replica.id.to_string(), &replica.address, &replica.role, &applied, &lag, reachable]);
     }
     say!("{}", replicas.trim_fmt());
-    for replica in reply.replicas.iter().filter(|replica| !replica.trouble.is_empty()) {
-        say!("replica {}: {}", replica.id, replica.trouble);
+    for trouble in troubles(reply) {
+        say!("{trouble}");
     }
     match reply.leader {
         0 => say!("no leader (term {}): reads and writes wait until a majority is back", reply.term),
@@ -138,11 +138,27 @@ fn print_table(reply: &StatusReply) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Of each replica that does not take part in full: why.
+fn troubles(reply: &StatusReply) -> impl Iterator<Item = String> {
+    let troubled = reply.replicas.iter().filter(|replica| !replica.trouble.is_empty());
+    troubled.map(|replica| format!("replica {}: {}", replica.id, replica.trouble))
+}
+
 #[cfg(test)]
 mod tests {
     use proto::api::ReplicaStatus;
 
     use super::*;
+
+    #[test]
+    fn the_damage_of_a_replica_that_takes_no_part_is_named_for_people_and_for_scripts() {
+        let why = "its data is damaged (log entry 5 is corrupt), and it takes no part: a restart repairs it";
+        let replica = |id, trouble: &str| ReplicaStatus { id, trouble: trouble.into(), ..Default::default() };
+        let reply = StatusReply { replicas: vec![replica(1, ""), replica(3, why)], ..Default::default() };
+        assert_eq!(troubles(&reply).collect::<Vec<_>>(), [format!("replica 3: {why}")]);
+        let told = as_json(&reply);
+        assert_eq!((&told["replicas"][0]["trouble"], &told["replicas"][1]["trouble"]), (&json!(null), &json!(why)));
+    }
 
     #[test]
     fn a_leader_that_the_others_only_remember_is_waited_for() {

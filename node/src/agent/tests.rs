@@ -245,10 +245,12 @@ async fn an_engine_that_hangs_and_comes_back_costs_no_container() {
     stage.begin();
     stage.until("ready", 5, |stage| stage.cluster.is_ready("a")).await;
     let id = stage.apps("a")[0].id.clone();
+    assert_eq!(stage.fake.hung(), 0);
     stage.fake.hang(true);
     stage.cluster.assign("b", web());
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert_eq!(stage.phase("b"), "Pending");
+    assert!(stage.fake.hung() > 0);
     stage.fake.hang(false);
     stage.until("b is ready", 30, |stage| stage.cluster.is_ready("b")).await;
     tokio::time::sleep(Duration::from_secs(60)).await;

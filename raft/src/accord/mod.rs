@@ -93,7 +93,7 @@ impl Accord {
     pub fn ask(&self, target: u64) -> peer::Ask {
         let inner = self.inner();
         let indexes = inner.question.iter().flat_map(|question| question.digests.keys().copied()).collect();
-        let ask = peer::Ask { indexes, clear: inner.words.is_clear(), ..peer::Ask::default() };
+        let ask = peer::Ask { indexes, clear: inner.words.is_clear(target), ..peer::Ask::default() };
         match inner.words.of(target).cloned() {
             None => ask,
             Some(Word::Odd { why, index, right }) => {
@@ -212,7 +212,7 @@ impl Accord {
         let inner = self.inner();
         let able = |id: &u64| {
             let peer = inner.peers.get(id).filter(|peer| !peer.abstains && peer.heard_at.elapsed() < PRESENT_MAX)?;
-            let fit = peer.level != Level::Out && inner.words.of(*id).is_none();
+            let fit = peer.level != Level::Out && inner.words.may_lead(*id);
             fit.then_some((*id, peer.level == Level::Ample))
         };
         voters.iter().filter(|id| **id != self.id).filter_map(able).collect()
@@ -252,3 +252,7 @@ impl Accord {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "cost_tests.rs"]
+mod tests;

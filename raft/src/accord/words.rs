@@ -60,7 +60,8 @@ pub enum Doubt {
 #[derive(Default)]
 pub struct Words {
     words: BTreeMap<u64, Word>,
-    is_clear: bool,
+    /// Who has answered where a majority was compared, since there was a doubt about whose state is right.
+    compared: BTreeSet<u64>,
 }
 
 impl Words {
@@ -68,10 +69,15 @@ impl Words {
         self.words.get(&id)
     }
 
-    /// Has this leader compared a majority's states, and found since no doubt about whose is right? Before that nobody's doubt is
-    /// over, who has it from an earlier leader.
-    pub fn is_clear(&self) -> bool {
-        self.is_clear
+    /// Has this leader compared the replica's state with a majority's, and found no doubt since? Before that its doubt is not over,
+    /// which it may have from an earlier leader.
+    pub fn is_clear(&self, id: u64) -> bool {
+        self.compared.contains(&id) && self.of(id).is_none()
+    }
+
+    /// Does nobody doubt its state? As long as none was compared that is not known of anybody, and somebody must be able to lead.
+    pub fn may_lead(&self, id: u64) -> bool {
+        self.of(id).is_none() && (self.compared.is_empty() || self.compared.contains(&id))
     }
 
     /// `over`: no more answers are waited for.
@@ -114,12 +120,12 @@ impl Words {
                     self.words.insert(*id, Word::Doubt(why.clone()));
                 }
             }
-            self.is_clear = false;
+            self.compared.clear();
             conclusion.doubt = Doubt::Begins(why);
         } else if over && took_part.intersection(voters).count() * 2 > voters.len() {
             // A doubt is not over because those fall silent who had other states; nor is theirs, until they answer.
             self.words.retain(|id, word| matches!(word, Word::Odd { .. }) || !took_part.contains(id));
-            self.is_clear = true;
+            self.compared.extend(&took_part);
             conclusion.doubt = Doubt::Ends;
         }
         conclusion
@@ -189,24 +195,41 @@ mod tests {
         let doubt = concluded(&mut words, &[(10, &[(1, 7), (2, 8)])]).doubt;
         assert!(matches!(doubt, Doubt::Begins(_)) && matches!(words.of(2), Some(Word::Doubt(_))));
         assert_eq!(concluded(&mut words, &[(11, &[(1, 7)])]).doubt, Doubt::AsBefore, "the other fell silent");
-        assert!(words.of(2).is_some() && !words.is_clear());
+        assert!(words.of(2).is_some() && !words.is_clear(2));
         let beside = concluded(&mut words, &[(11, &[(1, 7), (9, 7)])]).doubt;
         assert_eq!(beside, Doubt::AsBefore, "a learner that this one has filled says nothing new");
-        assert!(!words.is_clear());
+        assert!(!words.is_clear(2) && !words.is_clear(9));
         assert_eq!(concluded(&mut words, &[(12, &[(1, 7), (3, 7)])]).doubt, Doubt::Ends);
-        assert!(words.of(2).is_some() && words.is_clear(), "it has not answered since");
+        assert!(words.is_clear(3));
+        assert!(words.of(2).is_some() && !words.is_clear(2), "it has not answered since");
         concluded(&mut words, &[(13, &[(1, 7), (2, 7), (3, 7)])]);
-        assert_eq!(words.of(2), None);
+        assert!(words.of(2).is_none() && words.is_clear(2));
     }
 
     #[test]
     fn nobody_s_doubt_is_over_before_a_majority_was_compared() {
         let mut words = Words::default();
-        assert!(!words.is_clear(), "an earlier leader may have had one");
+        assert!(!words.is_clear(2), "an earlier leader may have had one");
         concluded(&mut words, &[(10, &[(1, 7)])]);
-        assert!(!words.is_clear(), "of three voters one says nothing");
+        assert!(!words.is_clear(2), "of three voters one says nothing");
         concluded(&mut words, &[(10, &[(1, 7), (2, 7)])]);
-        assert!(words.is_clear());
+        assert!(words.is_clear(2));
+    }
+
+    #[test]
+    fn a_doubt_of_an_earlier_leader_s_is_over_for_those_alone_who_were_compared_since() {
+        let mut words = Words::default();
+        assert!(words.may_lead(2) && words.may_lead(3), "nothing is known of anybody yet");
+        concluded(&mut words, &[(10, &[(1, 7), (3, 7)])]);
+        assert!(words.is_clear(3) && words.may_lead(3));
+        assert!(words.of(2).is_none(), "that one told it of another leader");
+        assert!(!words.is_clear(2) && !words.may_lead(2), "it was away, and its state may be the odd one");
+        concluded(&mut words, &[(11, &[(1, 8), (2, 9), (3, 8)])]);
+        assert!(odd_at(&words, 2).is_some() && !words.is_clear(2) && !words.may_lead(2));
+        concluded(&mut words, &[(12, &[(1, 6), (2, 6), (3, 6)])]);
+        assert!(words.is_clear(2) && words.may_lead(2));
+        concluded(&mut words, &[(13, &[(1, 6)])]);
+        assert!(words.is_clear(2), "who falls silent was compared all the same");
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Faulty {
     pub fail_write: AtomicBool,
     /// The next write panics.
     pub panic_write: AtomicBool,
+    /// So many more writes, notes and syncs are taken, and none after that: the process is killed there.
+    pub takes: AtomicU64,
     /// So many of the next scans fail; so many of those after them find no room.
     pub fail_scans: AtomicU64,
     pub full_scans: AtomicU64,
@@ -65,6 +67,7 @@ impl Faulty {
             sync_takes: Mutex::default(),
             fail_write: false.into(),
             panic_write: false.into(),
+            takes: u64::MAX.into(),
             fail_scans: 0.into(),
             full_scans: 0.into(),
             panic_scan: false.into(),
@@ -83,6 +86,11 @@ impl Faulty {
     pub fn set_free(&self, bytes: u64) {
         *self.free.lock().unwrap() = bytes;
     }
+
+    fn take(&self) -> io::Result<()> {
+        let taken = self.takes.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        taken.map(|_| ()).map_err(|_| io::Error::other("the process is killed, says the test"))
+    }
 }
 
 fn full() -> io::Error {
@@ -92,6 +100,7 @@ fn full() -> io::Error {
 #[async_trait]
 impl Disk for Faulty {
     fn write(&self, batch: &Batch) -> io::Result<()> {
+        self.take()?;
         if self.fail_write.swap(false, Relaxed) {
             return Err(io::Error::other("the cable is loose, says the test"));
         }
@@ -112,6 +121,7 @@ impl Disk for Faulty {
     }
 
     async fn sync(&self) -> io::Result<()> {
+        self.take()?;
         let takes = *self.sync_takes.lock().unwrap();
         tokio::time::sleep(takes).await;
         match self.fail_sync.load(Relaxed) {
@@ -150,6 +160,7 @@ impl Disk for Faulty {
 
     fn save_note(&self, note: Note, bytes: &[u8], durable: bool) -> io::Result<()> {
         wait_for(&self.hold_note);
+        self.take()?;
         self.below.save_note(note, bytes, durable)
     }
 

@@ -35,7 +35,7 @@ pub struct Flusher {
     level: watch::Receiver<Level>,
 }
 
-/// A disk that cannot sync within this is broken.
+/// Who starts, or keeps house, waits no longer for a sync: he says so, and it is tried again.
 pub const SYNC_DEADLINE: Duration = Duration::from_secs(30);
 /// How many are taken from the queue for one sync.
 const WAITERS_AT_ONCE: usize = 4096;
@@ -52,6 +52,7 @@ impl Flusher {
             let mut broken = false;
             while queue.recv_many(&mut waiting, WAITERS_AT_ONCE).await > 0 {
                 let started = Instant::now();
+                metrics.syncing(Some(started));
                 let synced = match broken {
                     true => Err(io::Error::other(BROKEN)),
                     false if mutants::on(Mutant::FailedSyncIgnored) => sync(&room).await.or(Ok(())),
@@ -80,6 +81,7 @@ impl Flusher {
                     broken = true;
                     tracing::error!(%error, "how far the log is durable could not be kept");
                 }
+                metrics.syncing(None);
             }
         });
         Flusher { waiters, mark, level }
@@ -105,25 +107,31 @@ impl Flusher {
     }
 
     fn enqueue(&self, waiter: Waiter) -> io::Result<()> {
-        self.waiters.send(waiter).map_err(|_| io::Error::other("the flusher has stopped"))
+        self.waiters.send(waiter).map_err(|_| stopped())
     }
 
-    /// Waits until everything written before the call is durable.
-    pub async fn durable(&self, within: Duration) -> io::Result<()> {
-        self.durable_upto(None, within).await
-    }
-
-    /// The same; among what was written is a state that stands for the log up to here.
-    pub async fn durable_upto(&self, upto: Option<LogId>, within: Duration) -> io::Result<()> {
+    fn wait(&self, upto: Option<LogId>) -> io::Result<oneshot::Receiver<io::Result<()>>> {
         let (answer, result) = oneshot::channel();
         self.enqueue(Waiter { upto, who: Who::Other(answer) })?;
-        let (mut result, mut level, mut deadline) = (result, self.level.clone(), Instant::now() + within);
+        Ok(result)
+    }
+
+    /// Waits until everything written before the call is durable, however long the disk takes; where a state is among that which
+    /// stands for the log, `upto` is where. For the raft node, which an error would end: as long as it waits it promises nothing, and
+    /// goes on once the disk does.
+    pub async fn durable_at_last(&self, upto: Option<LogId>) -> io::Result<()> {
+        self.wait(upto)?.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// The same, for whoever can give up.
+    pub async fn durable(&self, within: Duration) -> io::Result<()> {
+        let (mut result, mut level, mut deadline) = (self.wait(None)?, self.level.clone(), Instant::now() + within);
         loop {
             // It waits for room, which may take any time; the disk has its own time after that.
             let waits = *level.borrow_and_update() == Level::Out;
             tokio::select! {
                 result = &mut result => {
-                    return result.unwrap_or_else(|_| Err(io::Error::other("the flusher has stopped")));
+                    return result.unwrap_or_else(|_| Err(stopped()));
                 }
                 Ok(()) = level.changed() => if waits {
                     deadline = Instant::now() + within;
@@ -135,6 +143,10 @@ impl Flusher {
             }
         }
     }
+}
+
+fn stopped() -> io::Error {
+    io::Error::other("the flusher has stopped")
 }
 
 /// Waits for room where an earlier write that found none bars the sync.

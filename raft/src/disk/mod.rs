@@ -8,6 +8,7 @@ mod directory;
 pub mod faulty;
 pub mod flusher;
 mod leftovers;
+mod log_files;
 mod note;
 mod opening;
 mod options;
@@ -16,6 +17,8 @@ pub mod rocks;
 pub mod room;
 mod slowness;
 pub mod space;
+#[cfg(test)]
+mod torn;
 
 use std::io;
 use std::sync::Arc;

@@ -101,3 +101,7 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 }
+
+#[cfg(test)]
+#[path = "torn_note_tests.rs"]
+mod torn_tests;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rocksdb::{ColumnFamilyDescriptor, DB, Options};
 
 use super::complaint::no_space;
-use super::{Table, aside, directory, options};
+use super::{Table, aside, directory, log_files, options};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -61,7 +61,21 @@ pub fn open(path: &Path) -> Result<DB, Error> {
     if lost_its_head(path) {
         return Err(Error::Damaged { path: path.into(), message: "CURRENT is missing, and tables are there".into() });
     }
+    unflawed(path)?;
     DB::open_cf_descriptors(&database(path), path, families()).map_err(|error| failure(path, &error))
+}
+
+/// Fails where RocksDB would never come to an end, or passes over what is missing. Whether the directory is another process's comes
+/// first: RocksDB looks at that before it says that there is a database, and at nothing else.
+fn unflawed(path: &Path) -> Result<(), Error> {
+    let Some(message) = log_files::flaw(path) else { return Ok(()) };
+    let mut options = database(path);
+    options.create_if_missing(false);
+    options.set_error_if_exists(true);
+    match DB::open_cf_descriptors(&options, path, families()).map_err(|error| failure(path, &error)) {
+        Err(taken @ Error::InUse { .. }) => Err(taken),
+        Ok(_) | Err(_) => Err(Error::Damaged { path: path.into(), message }),
+    }
 }
 
 /// RocksDB would take it for a new database, and delete the tables.
@@ -73,6 +87,7 @@ fn lost_its_head(path: &Path) -> bool {
 }
 
 pub fn open_to_read(path: &Path) -> Result<DB, Error> {
+    unflawed(path)?;
     let opened = DB::open_cf_descriptors_read_only(&database(path), path, families(), false);
     opened.map_err(|error| failure(path, &error))
 }

@@ -339,3 +339,7 @@ impl Disk for Rocks {
 #[cfg(test)]
 #[path = "rocks_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "torn_tests.rs"]
+mod torn_tests;

@@ -11,11 +11,13 @@ use crate::log::ends::weight;
 use crate::log::keepsake::Keepsake;
 use crate::peer::wire;
 use crate::record;
-use crate::types::{Entry, LogId, Vote, log_id, term_of};
+use crate::types::{Entry, LogId, StoredMembership, Vote, log_id, term_of};
 
 pub const VOTE: Bytes = Bytes::from_static(b"vote");
 pub const COMMITTED: Bytes = Bytes::from_static(b"committed");
 pub const PURGED: Bytes = Bytes::from_static(b"purged");
+/// Only with the known bug `UncommittedMembersKept`.
+pub const MEMBERS: Bytes = Bytes::from_static(b"members");
 
 pub fn committed(disk: &dyn Disk) -> io::Result<Option<LogId>> {
     let at: Option<Option<(u64, u64)>> = read_meta(disk, &COMMITTED)?;
@@ -41,6 +43,14 @@ fn entry(index: u64, row: Vec<u8>) -> io::Result<Entry> {
     // Cut off the header without copying: the command then is a slice of the row.
     let mut body = Bytes::from(row);
     wire::entry_from_disk(body.split_off(record::HEADER))
+}
+
+/// The members by the newest of these entries that makes some.
+pub fn members(entries: &[Entry]) -> Option<StoredMembership> {
+    entries.iter().rev().find_map(|entry| match &entry.payload {
+        EntryPayload::Membership(members) => Some(StoredMembership::new(Some(entry.log_id), members.clone())),
+        EntryPayload::Blank | EntryPayload::Normal(_) => None,
+    })
 }
 
 pub fn key(index: u64) -> Bytes {

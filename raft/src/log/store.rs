@@ -13,9 +13,10 @@ use crate::disk::room::Room;
 use crate::disk::{Batch, Table, apart};
 use crate::log::ends::{Ends, weight};
 use crate::log::reader::REQUEST_BYTES;
-use crate::log::rows::{COMMITTED, PURGED, committed, in_order, key, missing, read_entries, read_meta, row};
+use crate::log::rows::{
+    COMMITTED, MEMBERS, PURGED, committed, in_order, key, members, missing, read_entries, read_meta, row,
+};
 use crate::log::votes::Votes;
-use crate::machine::INSTALL_DEADLINE;
 use crate::machine::reach::Reach;
 use crate::metrics::Metrics;
 use crate::record;
@@ -142,9 +143,10 @@ impl LogStore {
         if first <= next {
             return Ok(());
         }
-        let late = || format!("what comes before log entry {first} is not durable after {INSTALL_DEADLINE:?}");
-        let covered = tokio::time::timeout(INSTALL_DEADLINE, self.reach.covers(first - 1)).await;
-        covered.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, late()))
+        match self.reach.covers(first - 1).await {
+            true => Ok(()),
+            false => Err(io::Error::other(format!("what comes before log entry {first} has not become durable"))),
+        }
     }
 
     /// Takes off the disk what neither openraft nor a restart nor the history needs any more.
@@ -229,6 +231,11 @@ impl RaftLogStorage<Types> for LogStore {
         for entry in &entries {
             batch.put(Table::Log, key(entry.log_id.index), row(entry));
         }
+        if mutants::on(Mutant::UncommittedMembersKept)
+            && let Some(members) = members(&entries)
+        {
+            batch.put(Table::Meta, MEMBERS, record::encode(&members));
+        }
         self.room.write(&batch).await?;
         Metrics::add(&self.metrics.entries_appended, entries.len() as u64);
         let last = entries.last().map(|entry| entry.log_id);
@@ -244,7 +251,7 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         // First the syncs that are under way, for the mark is raised with them; nothing is appended meanwhile.
-        self.flusher.durable(SYNC_DEADLINE).await?;
+        self.flusher.durable_at_last(None).await?;
         self.flusher.mark().lower(last).await?;
         let mut batch = Batch::default();
         let from = last.map_or(0, |at| at.index + 1);

@@ -1,6 +1,7 @@
 //! openraft's own suite for log stores and state machines, on RocksDB; and what it does not ask for.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::storage::{RaftLogReader as _, RaftLogStorageExt as _, RaftStateMachine as _};
@@ -20,6 +21,9 @@ use crate::machine::Machine;
 use crate::machine::history::since;
 use crate::store::HistoryWindow;
 use crate::types::Proposal;
+
+/// Longer than anybody would wait for a disk who can give up.
+const HANGS: Duration = Duration::from_secs(3600);
 
 struct Builder;
 
@@ -68,21 +72,36 @@ async fn what_was_purged_is_not_answered_with_what_comes_later() {
 async fn what_follows_on_a_snapshot_waits_until_that_is_durable() {
     let dir = tempfile::tempdir().unwrap();
     let rocks = Arc::new(Rocks::open(dir.path()).unwrap());
-    let (mut log, _) = open(&rocks);
+    let (mut log, machine) = open(&rocks);
     log.blocking_append((0..4).map(|index| entry(1, index, 9))).await.unwrap();
     let reach = log.reach.clone();
     let mut behind = log.clone();
     let appended = tokio::spawn(async move { behind.blocking_append([entry(1, 10, 9)]).await });
     reach.set(Some(log_id(1, 8)), 8);
-    tokio::time::sleep(INSTALL_DEADLINE / 2).await;
+    tokio::time::sleep(HANGS).await;
     assert!(!appended.is_finished());
     assert_eq!(log.try_get_log_entries(..).await.unwrap().len(), 4);
     reach.set(Some(log_id(1, 9)), 9);
     appended.await.unwrap().unwrap();
     assert_eq!(log.last(), Some(log_id(1, 10)));
 
+    // Whatever ended it, the snapshot is not installed any more.
+    drop(machine);
     let never = log.blocking_append([entry(1, 20, 9)]).await.unwrap_err();
-    assert!(never.to_string().contains("what comes before log entry 20 is not durable"), "{never}");
+    assert!(never.to_string().contains("what comes before log entry 20 has not become durable"), "{never}");
+}
+
+/// An error would end the raft node for good, though the disk is back a moment later.
+#[tokio::test(start_paused = true)]
+async fn a_vote_and_a_shorter_log_wait_for_a_disk_that_hangs() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap()));
+    let (mut log, _) = open(&disk);
+    log.blocking_append((0..4).map(|index| entry(1, index, 9))).await.unwrap();
+    *disk.sync_takes.lock().unwrap() = HANGS;
+    log.save_vote(&Vote::new(2, 1)).await.unwrap();
+    log.truncate_after(Some(log_id(1, 1))).await.unwrap();
+    assert_eq!((log.vote(), log.last()), (Some(Vote::new(2, 1)), Some(log_id(1, 1))));
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ impl Votes {
         let durable = async {
             match mutants::on(Mutant::VoteBeforeSync) {
                 true => Ok(()),
-                false => self.flusher.durable(SYNC_DEADLINE).await,
+                false => self.flusher.durable_at_last(None).await,
             }
         };
         let (durable, noted) = tokio::join!(durable, noted);

@@ -262,7 +262,7 @@ async fn who_reads_the_disk_holds_up_nobody_and_few_do_at_once() {
     let first = anew((0, 0));
     let bytes = (1..10).map(|index| apply_one(&*disk, &first, &mut state, index, vec![put("a".into(), 10)])).sum();
     // As after a restart, nothing is in memory.
-    let published = Published::new(state.clone(), None, anew((bytes, 9)), metrics.clone());
+    let published = Published::new(state.clone(), None, anew((bytes, 9)), metrics.clone(), Default::default());
     *disk.readers.lock().unwrap() = Default::default();
     let prefix = Bytes::new();
     let all = (0..20).map(|_| since(&published, 0, 9, &prefix));

@@ -17,7 +17,6 @@ mod unsaved;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
@@ -40,9 +39,6 @@ use crate::metrics::Metrics;
 use crate::state::State;
 use crate::store::HistoryWindow;
 use crate::types::{LogId, Snapshot, SnapshotMeta, StoredMembership, Types, log_id, term_of};
-
-/// A disk that cannot sync an installed snapshot within this is broken.
-pub const INSTALL_DEADLINE: Duration = Duration::from_secs(60);
 
 pub struct Machine {
     room: Arc<Room>,
@@ -82,7 +78,7 @@ impl Machine {
         let history = History::open(disk, metrics.clone(), window, reach.clone(), (history_bytes, revision))?;
         let last_applied = last_applied.map(|(term, index)| log_id(term, index));
         reach.set(last_applied, state.revision());
-        let published = Published::new(state, last_applied, history, metrics);
+        let published = Published::new(state, last_applied, history, metrics, reach.ended.clone());
         let end = published.ended.clone().drop_guard();
         Ok(Machine {
             room,
@@ -250,7 +246,7 @@ impl RaftStateMachine<Types> for Machine {
         }
         self.published.show(self.last_applied);
         Metrics::add(&self.published.metrics.snapshots_installed, 1);
-        self.flusher.durable_upto(meta.last_log_id, INSTALL_DEADLINE).await?;
+        self.flusher.durable_at_last(meta.last_log_id).await?;
         self.saved_all();
         Ok(())
     }

@@ -34,7 +34,13 @@ pub struct Published {
 }
 
 impl Published {
-    pub fn new(state: State, applied: Option<LogId>, history: History, metrics: Arc<Metrics>) -> Arc<Published> {
+    pub fn new(
+        state: State,
+        applied: Option<LogId>,
+        history: History,
+        metrics: Arc<Metrics>,
+        ended: CancellationToken,
+    ) -> Arc<Published> {
         let revision = watch::Sender::new(state.revision());
         let mut trail = Trail::default();
         if let Some(at) = applied {
@@ -47,7 +53,7 @@ impl Published {
             trail: Mutex::new(trail),
             history,
             metrics,
-            ended: CancellationToken::new(),
+            ended,
             poison: AtomicBool::new(false),
         };
         published.report(applied);

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use proto::mutants::{self, Mutant};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::command::Revision;
 use crate::types::LogId;
@@ -15,6 +16,8 @@ use crate::types::LogId;
 pub struct Reach {
     at: Mutex<Reached>,
     moved: Notify,
+    /// Cancelled once nothing is applied any more.
+    pub ended: CancellationToken,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -46,14 +49,18 @@ impl Reach {
         self.moved.notify_waiters();
     }
 
-    /// Waits until the objects on the disk have come so far.
-    pub async fn covers(&self, index: u64) {
+    /// Waits until the objects on the disk have come so far, however long that takes; `false`: they never will.
+    pub async fn covers(&self, index: u64) -> bool {
+        let covered = || self.now().applied.is_some_and(|at| at.index >= index);
         loop {
             let moved = self.moved.notified();
-            if self.now().applied.is_some_and(|at| at.index >= index) {
-                return;
+            if covered() {
+                return true;
             }
-            moved.await;
+            tokio::select! {
+                () = moved => {}
+                () = self.ended.cancelled() => return covered(),
+            }
         }
     }
 

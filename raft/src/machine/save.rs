@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::unsaved::Unsaved;
 use super::{Machine, objects};
 use crate::disk::{Batch, Disk, Table};
+use crate::log::rows::{MEMBERS, read_meta};
 use crate::record;
 use crate::state::State;
 use crate::types::{StoredMembership, term_of};
@@ -31,8 +32,14 @@ pub(super) struct Saved {
 
 impl Saved {
     pub fn read(disk: &dyn Disk) -> io::Result<Option<Saved>> {
-        let what = || "meta record state".to_string();
-        disk.get(Table::Meta, &SAVED)?.map(|row| record::decode(&row, &what)).transpose()
+        let mut saved: Option<Saved> = read_meta(disk, &SAVED)?;
+        if mutants::on(Mutant::UncommittedMembersKept)
+            && let (Some(saved), Some(kept)) = (&mut saved, read_meta::<StoredMembership>(disk, &MEMBERS)?)
+            && kept.log_id() > saved.membership.log_id()
+        {
+            saved.membership = kept;
+        }
+        Ok(saved)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is on the disk after a save, after one that failed, and after a snapshot.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -80,6 +81,18 @@ async fn an_installed_snapshot_is_what_a_restart_finds() {
     let found = ["a", "b", "c"].map(|key| state.get(key.as_bytes()).map(|object| object.value.clone()));
     assert_eq!(found, [Some(Bytes::from("2")), Some(Bytes::from("1")), None]);
     assert_eq!(again.last_applied(), Some(log_id(1, 2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_is_installed_in_the_end_however_long_the_disk_hangs() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let disks = dirs.each_ref().map(|dir| Faulty::new(Arc::new(Rocks::open(dir.path()).unwrap())));
+    let [mut there, mut here] = disks.each_ref().map(open);
+    apply(&mut there, [put(0, "a"), put(1, "b")]).await;
+    let snapshot = there.get_current_snapshot().await.unwrap().expect("something is applied");
+    *disks[1].sync_takes.lock().unwrap() = Duration::from_secs(3600);
+    here.install_snapshot(&snapshot.meta, snapshot.snapshot).await.unwrap();
+    assert_eq!(here.reach().now().applied, Some(log_id(1, 1)));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use openraft::error::{ClientWriteError, RaftError};
 use openraft::raft::Precondition;
 use proto::mutants::{self, Mutant};
 use tokio::sync::OwnedMutexGuard;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::plan::{MemberChange, Seen, Step, View, plan};
 use super::wire::{Answered, out};
@@ -23,6 +23,8 @@ use crate::types::{Membership, Place, StoredMembership, Types};
 
 /// How long the members get to answer before a change is decided.
 const ASK: Duration = Duration::from_millis(700);
+/// For so long a change waits until the one before it is settled.
+const TURN: Duration = Duration::from_secs(3);
 /// A change that is not committed within this has an unknown outcome.
 const COMMIT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
@@ -43,12 +45,15 @@ pub enum ChangeError {
 }
 
 impl Members {
-    /// Returns the id of the member that was changed, or that leads now.
+    /// Returns the id of the member that was changed, or that leads now. Takes no longer than `within`.
     pub async fn change(&self, change: MemberChange, within: Duration) -> Result<u64, ChangeError> {
         let deadline = Instant::now() + within;
         loop {
             let answered = match leader(&self.raft) {
-                Some((leader, _)) if leader == self.id => self.change_here(&change).await,
+                Some((leader, _)) if leader == self.id => {
+                    let changed = timeout_at(deadline, self.in_turn(&change, deadline)).await;
+                    changed.unwrap_or_else(|_| Answered::Unknown("it was not settled in time".into()))
+                }
                 Some((leader, address)) => self.ask_leader(leader, &address, &change, deadline).await,
                 None => Answered::NotLeader,
             };
@@ -64,7 +69,7 @@ impl Members {
 
     async fn ask_leader(&self, id: u64, address: &str, change: &MemberChange, deadline: Instant) -> Answered {
         let mut client = self.channels.client(id, address, Lane::Control);
-        match tokio::time::timeout_at(deadline, client.change(out(change))).await {
+        match timeout_at(deadline, client.change(out(change))).await {
             Ok(Ok(reply)) => Answered::of(reply.into_inner()),
             Ok(Err(status)) if proto::channel::never_sent(&status) => Answered::NotLeader,
             Ok(Err(status)) => Answered::Unknown(status.message().to_owned()),
@@ -74,9 +79,19 @@ impl Members {
 
     /// On the leader. One change at a time.
     pub(crate) async fn change_here(&self, change: &MemberChange) -> Answered {
+        self.in_turn(change, Instant::now() + TURN).await
+    }
+
+    /// What has not got its turn by then is refused.
+    async fn in_turn(&self, change: &MemberChange, deadline: Instant) -> Answered {
+        let leads = || self.standing.borrow().leads_in_term;
+        if leads().is_none() {
+            return Answered::NotLeader;
+        }
+        let turn = timeout_at(waits_until(change).min(deadline), self.turn.clone().lock_owned()).await;
         // First: a change that is open here need not be under way any more where another one leads.
-        let Some(term) = self.standing.borrow().leads_in_term else { return Answered::NotLeader };
-        let Ok(turn) = self.turn.clone().try_lock_owned() else {
+        let Some(term) = leads() else { return Answered::NotLeader };
+        let Ok(turn) = turn else {
             return Answered::Refused("another change of the members is under way: one at a time".into());
         };
         let turn = Arc::new(turn);
@@ -238,18 +253,36 @@ impl Members {
 
     /// On the leader: marks ids that an earlier leader took out, or gave, and died before it wrote so.
     pub(crate) async fn tidy(&self) {
-        let Ok(_turn) = self.turn.try_lock() else { return };
         let Some(term) = self.standing.borrow().leads_in_term else { return };
-        // In this order: a member whose id is in the state would pass for one that is gone where the members are older.
-        let state = self.published.state();
-        if tokio::time::timeout(ASK, self.caught_up()).await.is_err() {
+        // There seldom is one, and whoever holds the turn keeps changes waiting.
+        if self.unmarked().await.is_empty() {
             return;
         }
-        let members = self.known().iter().map(|member| member.id).collect();
-        let unmarked: Vec<u64> = used::unmarked(&state, &members).take(MARKS).collect();
+        let Ok(_turn) = self.turn.try_lock() else { return };
+        // Once more: what was being given at the first look is a member's id by now.
+        let unmarked = self.unmarked().await;
         if !unmarked.is_empty() {
             self.bar(term, unmarked).await;
         }
+    }
+
+    /// Ids that were given, are no member's, and are not marked. None where it is not known in time who the members are.
+    async fn unmarked(&self) -> Vec<u64> {
+        // In this order: a member whose id is in the state would pass for one that is gone where the members are older.
+        let state = self.published.state();
+        if tokio::time::timeout(ASK, self.caught_up()).await.is_err() {
+            return Vec::new();
+        }
+        let members = self.known().iter().map(|member| member.id).collect();
+        used::unmarked(&state, &members).take(MARKS).collect()
+    }
+}
+
+/// Who has moved says so every second, and need not wait.
+fn waits_until(change: &MemberChange) -> Instant {
+    match change {
+        MemberChange::Move { .. } => Instant::now(),
+        _ => Instant::now() + TURN,
     }
 }
 
@@ -282,20 +315,5 @@ fn answered(id: u64, written: Option<Written>) -> Answered {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_change_keeps_its_turn_until_it_is_settled() {
-        let turns = Arc::new(tokio::sync::Mutex::new(()));
-        let turn = Arc::new(turns.clone().try_lock_owned().unwrap());
-        let (settled, waits) = tokio::sync::oneshot::channel::<Written>();
-        let open = settle(&turn, async move { waits.await.unwrap() }).await;
-        assert!(matches!(answered(1, open), Answered::Unknown(_)));
-        drop(turn);
-        assert!(turns.try_lock().is_err(), "it may still take effect");
-        let discarded = ClientWriteError::LogEntryDiscarded(openraft::error::ForwardToLeader::empty());
-        settled.send(Err(RaftError::APIError(discarded))).unwrap();
-        assert!(tokio::time::timeout(COMMIT, turns.lock()).await.is_ok());
-    }
-}
+#[path = "change_tests.rs"]
+mod tests;

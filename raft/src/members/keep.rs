@@ -1,4 +1,4 @@
-//! Looks after this replica's own membership: tells the others its address when that has changed, notices that it was
+//! Looks after this replica's own membership: tells the others its address at its start and when that has changed, notices that it was
 //! removed or would not find the others again, and as the leader writes down what an earlier leader left open. Acts;
 //! `unnamed` decides.
 
@@ -13,16 +13,18 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::plan::MemberChange;
-use super::wire::out;
+use super::wire::{Answered, out};
 use super::{Member, Members, Roster};
 use crate::log::LogStore;
 use crate::peer::channels::Lane;
 use crate::peer::door;
 use crate::rhythm::Rhythm;
-use crate::types::Raft;
+use crate::types::{Place, Raft};
 
 const EVERY: Duration = Duration::from_secs(1);
 const ASK: Duration = Duration::from_millis(700);
+/// A raft node that has not ended by then waits for its disk, and may do so for ever.
+const END: Duration = Duration::from_secs(2);
 
 /// Ends with `stop`, or when this replica is told that it is no member any more: `removed` then says so.
 pub(crate) async fn run(
@@ -31,17 +33,18 @@ pub(crate) async fn run(
     rhythm: Rhythm,
     stop: CancellationToken,
 ) {
-    let (mut turn, mut told) = (0, BTreeSet::new());
+    let (mut turn, mut told, mut aware) = (0, BTreeSet::new(), BTreeSet::new());
     loop {
         members.follow_addresses();
         members.publish();
         members.tell_unnamed(&mut told);
-        members.announce().await;
+        members.announce(&mut aware).await;
         members.tidy().await;
         if let Some(why) = members.expelled(turn).await {
             tracing::error!(replica = members.id, "{why}; this replica stops");
-            // Without this it would go on asking for votes.
-            let _ = members.raft.shutdown().await;
+            // Without this it would go on asking for votes. In a task of its own: a shutdown that is given up cannot be awaited again.
+            let raft = members.raft.clone();
+            let _ = tokio::time::timeout(END, tokio::spawn(async move { raft.shutdown().await })).await;
             removed.send_replace(Some(why));
             return;
         }
@@ -115,31 +118,37 @@ impl Members {
         self.known().into_iter().filter(|member| member.id != self.id).collect()
     }
 
-    /// As long as the membership has another address for this replica than its configuration, every other member is
-    /// told: whoever leads puts it into the membership, and all of them can reach this replica meanwhile.
-    async fn announce(&self) {
+    /// Where the membership has this member.
+    pub(crate) fn recorded(&self, id: u64) -> Option<Place> {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().get_node(&id).cloned()
+    }
+
+    /// Every other member is told once by each run of this replica where it is: an earlier run may have said otherwise, and what it
+    /// said was perhaps refused, so that nothing in the membership speaks against it. As long as the membership has another address
+    /// for this replica than its configuration, all are told again and again: whoever leads puts it into the membership, and all of
+    /// them can reach this replica meanwhile. `aware`: who has heard it.
+    async fn announce(&self, aware: &mut BTreeSet<u64>) {
         let Some(own) = self.initial.iter().find(|member| member.id == self.id) else { return };
-        let recorded = {
-            let metrics = self.raft.server_metrics();
-            let metrics = metrics.borrow_watched();
-            metrics.membership_config.membership().get_node(&self.id).cloned()
-        };
-        if recorded.is_none_or(|place| place == own.place()) {
-            return;
-        }
+        let Some(recorded) = self.recorded(self.id) else { return };
         let (peer_address, client_address) = (own.peer_address.clone(), own.client_address.clone());
         let moved = MemberChange::Move { id: self.id, peer_address, client_address };
-        if self.standing.borrow().leads_in_term.is_some() {
-            self.change_here(&moved).await;
-            return;
+        if recorded != own.place() {
+            aware.clear();
+            let leads = self.standing.borrow().leads_in_term.is_some();
+            if leads && matches!(self.change_here(&moved).await, Answered::Done(_)) {
+                return;
+            }
+            self.look_for_others().await;
         }
-        self.look_for_others().await;
-        let others = self.others();
+        let others: Vec<Member> = self.others().into_iter().filter(|other| !aware.contains(&other.id)).collect();
         let told = others.iter().map(|other| async {
             let mut client = self.channels.client(other.id, &other.peer_address, Lane::Control);
-            let _ = tokio::time::timeout(ASK, client.change(out(&moved))).await;
+            let heard = tokio::time::timeout(ASK, client.change(out(&moved))).await;
+            matches!(heard, Ok(Ok(_))).then_some(other.id)
         });
-        futures::future::join_all(told).await;
+        aware.extend(futures::future::join_all(told).await.into_iter().flatten());
     }
 
     /// When all have moved, nobody is left where the membership has him. Where the configuration, which is newer than the

@@ -1,7 +1,7 @@
 //! A restore that was interrupted leaves part of a cluster's beginning behind, which must not pass for a new replica's directory. A
 //! file in it says so from before the first write until after the last sync. Acts.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
 
@@ -11,7 +11,18 @@ pub fn is(dir: &Path) -> bool {
     dir.join(MARK).exists()
 }
 
-/// What an earlier attempt left goes.
+/// As long as this is held nobody else restores into the directory; `None`: somebody does so now. Where the file system has no such
+/// locks, everybody is let in.
+pub fn alone(dir: &Path) -> io::Result<Option<File>> {
+    fs::create_dir_all(dir)?;
+    let held = File::open(dir)?;
+    match held.try_lock() {
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(Some(held)),
+    }
+}
+
+/// What an earlier attempt left goes. The caller is alone.
 pub fn begin(dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     File::create(dir.join(MARK))?.sync_all()?;

@@ -96,7 +96,7 @@ impl Alive {
     }
 
     /// Is this process gone, as far as this replica can tell? Broken stream and closed port: a mere network
-    /// fault shows neither.
+    /// fault shows not both. A reset alone is left to the silence that may follow (ADR 25 has the argument).
     async fn dead(&self, peer: u64, place: &Place) -> bool {
         let up = self.up.lock().expect("no holder of the set panics").contains(&peer);
         !up && !self.channels.listens(peer, &place.peer_address, PROBE).await

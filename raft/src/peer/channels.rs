@@ -148,3 +148,27 @@ impl Channels {
         book.recorded = members;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::future::join_all;
+    use proto::peer::DescribeRequest;
+
+    use super::*;
+    use crate::peer::forward::tests::{Frozen, identity};
+
+    #[tokio::test(start_paused = true)]
+    async fn each_purpose_has_one_connection_and_shares_it_with_no_other() {
+        let net = Arc::new(Frozen::default());
+        let channels = Channels::new(net.clone(), &identity(), "test").unwrap();
+        let ask = |lane| {
+            let mut client = channels.client(2, "two:1", lane);
+            async move { client.describe(DescribeRequest {}).await }
+        };
+        let lanes = [Lane::Bulk, Lane::Control, Lane::Snapshot];
+        let asked = join_all([lanes, lanes].concat().into_iter().map(ask));
+        // Sooner than the first dial is given up.
+        assert!(tokio::time::timeout(Duration::from_millis(500), asked).await.is_err(), "nobody answers");
+        assert_eq!(net.0.lock().unwrap().len(), lanes.len());
+    }
+}

@@ -15,14 +15,14 @@ use crate::recall::Recall;
 use crate::types::Types;
 
 impl Server {
-    /// Until this replica may no longer take any, or has no room for them.
+    /// Until this replica may no longer take any, or is held up by its disk.
     pub(super) fn take_entries(
         &self,
         sender: u64,
         requests: Streaming<AppendRequest>,
     ) -> impl Stream<Item = Result<AppendReply, Status>> + Send + 'static {
         let server = self.clone();
-        let takes = move |_: &_| std::future::ready(!server.guard.is_shut() && server.has_room());
+        let takes = move |_: &_| std::future::ready(!server.guard.is_shut() && server.held_up().is_none());
         let settling = self.settling.clone();
         let settled = move |request| {
             let settling = settling.clone();

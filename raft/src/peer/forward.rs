@@ -243,7 +243,7 @@ pub(crate) async fn propose(admission: &Admission, item: Forwarded) -> ForwardRe
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::io;
     use std::sync::Arc;
 
@@ -255,7 +255,7 @@ mod tests {
 
     /// Takes every connection, and says nothing on it: so does the kernel below a frozen process.
     #[derive(Default)]
-    struct Frozen(Mutex<Vec<tokio::io::DuplexStream>>);
+    pub struct Frozen(pub Mutex<Vec<tokio::io::DuplexStream>>);
 
     #[async_trait::async_trait]
     impl Net for Frozen {
@@ -270,15 +270,18 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_a_frozen_leader_was_not_sent_yet_is_free_once_another_one_leads() {
+    pub fn identity() -> Identity {
         proto::tls::install_provider();
         let authority = Authority::make("peers").unwrap();
         let request = Request { common_name: "kontiki:replica:1", organizations: &[], hosts: &[PEER_NAME.into()] };
         let pair = authority.sign(&request).unwrap();
         let authority_pem = authority.certificate_pem().to_owned();
-        let identity = Identity { certificate_pem: pair.certificate_pem, key_pem: pair.key_pem, authority_pem };
-        let channels = Channels::new(Arc::new(Frozen::default()), &identity, "test").unwrap();
+        Identity { certificate_pem: pair.certificate_pem, key_pem: pair.key_pem, authority_pem }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_frozen_leader_was_not_sent_yet_is_free_once_another_one_leads() {
+        let channels = Channels::new(Arc::new(Frozen::default()), &identity(), "test").unwrap();
         let follows = Standing { leader: Some(2), ..Standing::new(1) };
         let (standing, standings) = watch::channel(follows);
         let forwarder = Forwarder::new(channels, standings);

@@ -28,7 +28,6 @@ use super::{describe, forward, listener, snapshot, wire};
 use crate::accord::Accord;
 use crate::accord::guard::{Franchise, Guard};
 use crate::admission::Admission;
-use crate::disk::space::Level;
 use crate::log::LogStore;
 use crate::machine::objects::Generations;
 use crate::members::plan::MemberChange;
@@ -37,7 +36,7 @@ use crate::read::Reader;
 use crate::read::leads::Leads;
 use crate::recall::Recall;
 use crate::trouble::Trouble;
-use crate::types::{Raft, Types, Vote};
+use crate::types::{Place, Raft, Types, Vote};
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -111,9 +110,10 @@ impl Server {
         Ok(FollowsReply { follows: follows || mutants::on(Mutant::AnyAnswerConfirms) })
     }
 
-    /// A write that waits for room holds up the raft node, and what came in meanwhile would fill the memory.
-    pub(super) fn has_room(&self) -> bool {
-        *self.trouble.level.borrow() != Level::Out
+    /// A write that waits for room, or for a disk that hangs, may hold up the raft node: what came in meanwhile would fill the
+    /// memory.
+    pub(super) fn held_up(&self) -> Option<String> {
+        self.trouble.held_up()
     }
 
     /// A fenced replica counts for no majority.
@@ -160,8 +160,8 @@ impl Peer for Server {
     async fn append(&self, request: Request<Streaming<AppendRequest>>) -> Reply<Self::AppendStream> {
         let sender = sender(&request)?;
         self.trusted()?;
-        if !self.has_room() {
-            return Err(Status::unavailable("there is no room on its disk"));
+        if let Some(why) = self.held_up() {
+            return Err(Status::unavailable(why));
         }
         Ok(Response::new(self.take_entries(sender, request.into_inner()).boxed()))
     }
@@ -270,12 +270,17 @@ impl Peer for Server {
         let sender = sender(&request)?;
         let change = members::wire::read(request.into_inner());
         let change = change.ok_or_else(|| Status::invalid_argument("the request asks for no change"))?;
-        if let MemberChange::Move { id, peer_address, .. } = &change {
+        if let MemberChange::Move { id, peer_address, client_address } = &change {
             if *id != sender {
                 return Err(Status::permission_denied(format!("replica {sender} moves replica {id}")));
             }
             // Whether or not a leader can write it down by now: here the replica itself says where it is.
             self.members.channels.moved(*id, peer_address);
+            // As it says at every start: there is nothing to change, and nobody who changes something is in its way.
+            let (peer_address, client_address) = (peer_address.clone(), client_address.clone());
+            if self.members.recorded(*id) == Some(Place { peer_address, client_address }) {
+                return Ok(Response::new(members::wire::Answered::Done(*id).reply()));
+            }
         }
         Ok(Response::new(self.members.change_here(&change).await.reply()))
     }

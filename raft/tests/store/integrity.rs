@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use kontiki_raft::{Action, Op, ProposeError, ReadError, Role, Store};
+use kontiki_raft::{Action, HistoryError, Op, ProposeError, ReadError, Role, Store};
 use tokio::time::Instant;
 
 use crate::common::disk::{Memory, TOTAL, on_memory, start_on};
@@ -142,6 +142,34 @@ async fn an_odd_follower_is_fenced_within_a_second_and_stays_so() {
     let odd = start_on(&mut cluster, &disks, odd.id()).await.unwrap();
     is_fenced(&odd, &[]).await;
     write(&others[1], "and on", "x").await;
+}
+
+#[tokio::test]
+async fn who_has_begun_to_look_back_is_told_nothing_once_the_fence_is_shut() {
+    let (cluster, _disks) = on_memory(3).await;
+    let leader = cluster.leader().await;
+    let first = write(&leader, "a", "1").await;
+    write(&leader, "a", "2").await;
+    cluster.converged().await;
+    let odd = cluster.follower().await;
+    // Two at a time may look back, and these do not get on.
+    let (mut one, mut other) = (Box::pin(odd.state_at(first)), Box::pin(odd.state_at(first)));
+    assert!(futures::poll!(&mut one).is_pending() && futures::poll!(&mut other).is_pending());
+    let (mut state, mut key) = (Box::pin(odd.state_at(first)), Box::pin(odd.key_at(b"a", first)));
+    let mut changes = Box::pin(odd.changes(b"a", 9, usize::MAX));
+    assert!(futures::poll!(&mut state).is_pending() && futures::poll!(&mut key).is_pending());
+    assert!(futures::poll!(&mut changes).is_pending(), "they wait for their turn");
+    diverge(&cluster, &odd).await;
+    drop((one, other));
+    let refused = [
+        in_time("a state", state).await.err(),
+        in_time("a key", key).await.err(),
+        in_time("changes", changes).await.err().map(HistoryError::from),
+        odd.state_at(odd.state().revision()).await.err(),
+    ];
+    for error in refused {
+        assert!(matches!(&error, Some(HistoryError::Untold(why)) if why.0.contains("differs")), "{error:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
-//! Members come, move and go: every rule, and what happens when replicas die in between.
+//! Members come and go: every rule, and what happens when replicas die in between.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
-use kontiki_raft::{ChangeError, MemberChange, Role, Store};
+use kontiki_raft::{ChangeError, Disk as _, MemberChange, Role, Store};
 
-use crate::common::disk::on_memory;
+use crate::common::disk::{Disks, Memory, on_memory, start_on};
 use crate::common::{Cluster, PATIENCE, bytes, command, eventually, free_address, in_time, put, value, write};
 
 fn refusal(answer: Result<u64, ChangeError>) -> String {
@@ -112,6 +112,35 @@ async fn a_removed_replica_returns_with_its_data_disturbs_nobody_and_stops() {
 }
 
 #[tokio::test]
+async fn a_removed_replica_whose_disk_is_full_is_told_all_the_same() {
+    let mut cluster = Cluster::of(3);
+    // So that an entry for the log is the first that finds no room.
+    cluster.save = Duration::from_secs(3600);
+    let disks: Disks = (1..=3).map(|id| (id, Memory::new())).collect();
+    for id in 1..=3 {
+        start_on(&mut cluster, &disks, id).await.unwrap();
+    }
+    let (leader, gone) = (cluster.leader().await, cluster.follower().await);
+    write(&leader, "a", "1").await;
+    cluster.converged().await;
+    let disk = &disks[&gone.id()];
+    disk.reserve(0).unwrap();
+    disk.set_free(0);
+    write(&leader, "b", "1").await;
+    let waits = async || (gone.metrics().space_level.load(Relaxed) == 2).then_some(());
+    eventually("an entry that waits for room", waits).await;
+
+    let remove = MemberChange::Remove { id: gone.id() };
+    in_time("the removal", leader.change_members(remove, PATIENCE)).await.unwrap();
+    let mut removed = gone.removed();
+    in_time("the news", removed.wait_for(Option::is_some)).await.unwrap();
+    assert_eq!(value(&gone, "b"), None, "its raft node still waits");
+    cluster.stores.remove(&gone.id());
+    gone.kill().await;
+    write(&leader, "c", "1").await;
+}
+
+#[tokio::test]
 async fn a_leader_that_is_removed_hands_over_first() {
     let mut cluster = Cluster::started(3).await;
     let leader = cluster.leader().await;
@@ -163,66 +192,30 @@ async fn nobody_is_taken_out_who_is_needed_in_the_place_of_one_that_acknowledges
 }
 
 #[tokio::test]
-async fn a_replica_whose_address_changed_finds_its_way_back() {
-    let mut cluster = Cluster::started(3).await;
-    write(&cluster.stores[&1], "a", "1").await;
-    cluster.converged().await;
-    let moved = cluster.follower().await.id();
-    cluster.kill(moved).await;
-    write(&cluster.leader().await, "b", "1").await;
-    let address = free_address();
-    let place = cluster.members.iter_mut().find(|member| member.id == moved).unwrap();
-    (place.peer_address, place.client_address) = (address.clone(), "elsewhere:6443".into());
-    let store = cluster.start(moved).await;
-    cluster.converged().await;
-    assert_eq!(value(&store, "b").as_deref(), Some("1"));
-    eventually("its address in the membership of all", async || {
-        for store in cluster.stores.values() {
-            let members = store.members(Duration::from_millis(300)).await;
-            let status = members.iter().find(|status| status.member.id == moved)?;
-            let there = status.member.peer_address == address && status.member.client_address == "elsewhere:6443";
-            (there && status.reachable).then_some(())?;
-        }
-        Some(())
-    })
-    .await;
-    // With it, another may die.
-    let dead = cluster.stores.keys().copied().find(|id| *id != moved).unwrap();
-    cluster.kill(dead).await;
-    write(&store, "c", "1").await;
-}
-
-#[tokio::test]
-async fn two_that_move_at_once_find_each_other() {
-    let mut cluster = Cluster::started(3).await;
-    write(&cluster.stores[&1], "a", "1").await;
-    cluster.converged().await;
-    for id in [2, 3] {
-        cluster.kill(id).await;
-        cluster.members[id as usize - 1].peer_address = free_address();
-    }
-    cluster.start(2).await;
-    cluster.start(3).await;
-    write(&cluster.stores[&2], "b", "1").await;
-    cluster.converged().await;
-}
-
-#[tokio::test]
-async fn all_that_move_at_once_find_each_other_by_their_configurations() {
-    let mut cluster = Cluster::started(3).await;
-    write(&cluster.stores[&1], "a", "1").await;
-    cluster.converged().await;
-    for id in [1, 2, 3] {
-        cluster.kill(id).await;
-        cluster.members[id as usize - 1].peer_address = free_address();
-    }
-    for id in [1, 2, 3] {
-        cluster.start(id).await;
-    }
+async fn who_joins_later_may_have_a_higher_id_than_any_founder_may() {
+    let mut cluster = Cluster::of(1);
+    cluster.members[0].id = 1_000;
+    cluster.start(1_000).await;
     cluster.leader().await;
-    write(&cluster.stores[&2], "b", "1").await;
+    assert_eq!((cluster.grow().await, cluster.grow().await), (1_001, 1_002));
+    write(&cluster.stores[&1_002], "a", "1").await;
+    // By now its configuration names the others.
+    cluster.stop(1_000).await;
+    let store = cluster.start(1_000).await;
     cluster.converged().await;
-    assert_eq!(value(&cluster.stores[&3], "a").as_deref(), Some("1"));
+    assert_eq!(value(&store, "a").as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn nobody_founds_a_cluster_with_a_higher_id() {
+    let mut cluster = Cluster::of(1);
+    cluster.members[0].id = 20_261_101;
+    let store = cluster.start(20_261_101).await;
+    let mut removed = store.removed();
+    let why = in_time("the refusal", removed.wait_for(Option::is_some)).await.unwrap().clone().unwrap();
+    assert!(why.contains("at most 1000"), "{why}");
+    assert!(store.health().unwrap_err().to_string().contains(&why));
+    assert_eq!(store.standing().borrow().leader, None);
 }
 
 #[tokio::test]

@@ -93,6 +93,24 @@ async fn an_interrupted_restore_starts_nothing_and_can_be_done_again() {
 }
 
 #[tokio::test]
+async fn of_two_who_restore_into_one_directory_the_second_is_refused() {
+    let old = Cluster::started(1).await;
+    filled(&old).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("snapshot");
+    save(&old.leader().await, &file).await;
+    let mut new = Cluster::of(1);
+    let replica = new_replica(&new, 1, "another");
+    let mut first = Box::pin(offline::restore(&file, &replica, REVISION_JUMP));
+    assert!(futures::poll!(&mut first).is_pending(), "it writes");
+    let second = offline::restore(&file, &replica, REVISION_JUMP).await.unwrap_err();
+    assert!(second.to_string().contains("is being restored into"), "{second}");
+    in_time("the first", first).await.unwrap();
+    let store = start(&mut new, 1, "another").await.unwrap();
+    assert_eq!(value(&store, "key-7").as_deref(), Some("x"));
+}
+
+#[tokio::test]
 async fn a_damaged_snapshot_leaves_nothing_behind() {
     let old = Cluster::started(1).await;
     write(&old.stores[&1], "a", &"x".repeat(1000)).await;

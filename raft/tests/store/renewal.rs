@@ -81,9 +81,16 @@ async fn a_leader_that_needs_what_is_damaged_begins_anew_and_who_was_away_is_ser
     let row = disks[&id].keys(Table::Log)[missed].clone();
     disks[&id].rot(Table::Log, |key| *key == row).unwrap();
     start_on(&mut cluster, &disks, away).await.unwrap();
-    eventually("its own status says so", async || {
-        let trouble = status_of(&leader, id).await.trouble?;
-        trouble.ends_with("and it takes no part: a restart repairs it").then_some(())
+    eventually("its status names the damage, whoever is asked", async || {
+        for asked in [&leader, &cluster.stores[&away]] {
+            let members = asked.members(PATIENCE).await;
+            let trouble = members.into_iter().find(|status| status.member.id == id)?.trouble?;
+            let names = trouble.starts_with("its data is damaged (") && trouble.contains("is corrupt");
+            if !names || !trouble.ends_with("), and it takes no part: a restart repairs it") {
+                return None;
+            }
+        }
+        Some(())
     })
     .await;
     let damage = in_time("it may begin anew", leader.renewal()).await;

@@ -3,11 +3,19 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use kontiki_raft::Role;
+use futures::future::join_all;
+use kontiki_raft::{Disk as _, Note, Role, Table};
 use tokio::time::Instant;
 
-use crate::common::disk::on_memory;
-use crate::common::{PATIENCE, command, eventually, put, value, write};
+use crate::common::disk::{Memory, on_memory, start_on};
+use crate::common::{PATIENCE, command, eventually, filled, put, takes_part, value, write};
+
+/// As after so long a stop of the whole process: who waits no longer than that gives up now.
+async fn a_minute_passes() {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    tokio::time::resume();
+}
 
 #[tokio::test]
 async fn a_leader_that_waits_a_second_for_its_disk_leads_on() {
@@ -111,4 +119,62 @@ async fn a_follower_whose_disk_hangs_again_and_again_comes_back_each_time() {
     write(&leader, "c", "1").await;
     cluster.converged().await;
     assert_eq!(value(&follower, "c").as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn followers_whose_disks_hang_for_a_minute_while_they_vote_come_back() {
+    let (cluster, disks) = on_memory(3).await;
+    let leader = cluster.leader().await;
+    write(&leader, "a", "1").await;
+    cluster.converged().await;
+    let followers: Vec<_> = disks.iter().filter(|(id, _)| **id != leader.id()).collect();
+    let votes = || -> Vec<_> { followers.iter().map(|(_, disk)| disk.note(Note::Vote).unwrap()).collect() };
+    let before = votes();
+    let held = join_all(followers.iter().map(|(_, disk)| disk.syncs.lock())).await;
+    let writing = tokio::spawn({
+        let leader = leader.clone();
+        async move { leader.propose(command(vec![put("b", "1")])).await }
+    });
+    // Their leader hears no more of them, falls silent, and is to be replaced.
+    let saving = async || votes().iter().zip(&before).position(|(now, before)| now != before);
+    let (hangs, _) = followers[eventually("a vote that is being saved", saving).await];
+    a_minute_passes().await;
+    let told = async || {
+        let members = leader.members(Duration::from_millis(500)).await;
+        let status = members.into_iter().find(|status| status.member.id == *hangs)?;
+        let says = status.trouble?.contains("its disk has not answered for");
+        says.then_some(status.serves)
+    };
+    assert!(!eventually("its words", told).await, "it counts for nothing");
+    assert!(cluster.stores[hangs].metrics().sync_owed() >= Duration::from_secs(60));
+
+    drop(held);
+    // Whether it took effect is for whoever asked to find out.
+    let _ = writing.await.unwrap();
+    write(&leader, "c", "1").await;
+    cluster.converged().await;
+    for store in cluster.stores.values() {
+        store.health().unwrap();
+        assert_eq!(value(store, "c").as_deref(), Some("1"));
+    }
+}
+
+#[tokio::test]
+async fn an_emptied_replica_whose_disk_hangs_for_a_minute_at_first_is_filled_all_the_same() {
+    let (mut cluster, mut disks) = on_memory(3).await;
+    filled(&cluster).await;
+    let emptied = cluster.follower().await.id();
+    cluster.kill(emptied).await;
+    disks.insert(emptied, Memory::new());
+    let store = start_on(&mut cluster, &disks, emptied).await.unwrap();
+    let disk = disks[&emptied].clone();
+    let held = disk.syncs.lock().await;
+    let heard = async || disk.keys(Table::Meta).iter().any(|key| key == "abstains").then_some(());
+    eventually("it has heard that the cluster lives, and writes so down", heard).await;
+    a_minute_passes().await;
+    let other = cluster.stores.values().find(|other| other.id() != emptied).unwrap();
+    write(other, "meanwhile", "x").await;
+    assert_eq!(store.standing().borrow().leader, None, "it believes nobody before that is durable");
+    drop(held);
+    takes_part(cluster, store).await;
 }

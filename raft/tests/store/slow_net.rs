@@ -1,9 +1,9 @@
 //! A network on which answers come late.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use kontiki_raft::{Role, Store};
-use proto::seam::Env;
+use kontiki_raft::Role;
 
 use crate::common::net::SlowNet;
 use crate::common::{Cluster, value, write};
@@ -14,12 +14,8 @@ const LATE: Duration = Duration::from_millis(300);
 /// Nothing is written meanwhile, so that heartbeats are all that is answered.
 #[tokio::test]
 async fn an_idle_leader_whose_every_answer_is_late_leads_on() {
-    let (mut cluster, net) = (Cluster::of(3), SlowNet::new());
-    for id in 1..=3 {
-        let env = Env { net: std::sync::Arc::new(net.clone()), ..Env::real() };
-        let store = Store::open(cluster.config(id), env).await.unwrap();
-        cluster.stores.insert(id, store);
-    }
+    let net = SlowNet::new();
+    let cluster = Cluster::started_on_net(3, Arc::new(net.clone())).await;
     let leader = cluster.leader().await;
     write(&leader, "a", "1").await;
     cluster.converged().await;

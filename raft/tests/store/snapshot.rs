@@ -6,12 +6,12 @@ use kontiki_raft::{News, Op, Store};
 
 use crate::common::{Cluster, bytes, command, in_time, put, value, write};
 
-fn installed(store: &Store) -> u64 {
+pub fn installed(store: &Store) -> u64 {
     store.metrics().snapshots_installed.load(Relaxed)
 }
 
 /// Enough for several chunks.
-async fn fill(store: &Store) {
+pub async fn fill(store: &Store) {
     let large = "x".repeat(100_000);
     let ops: Vec<Op> = (0..30).map(|n| put(&format!("large-{n:02}"), &large)).collect();
     store.propose(command(ops)).await.unwrap();

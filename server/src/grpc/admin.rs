@@ -7,6 +7,7 @@ use bytes::Bytes;
 use proto::admin as wire;
 use proto::admin::admin_server::{Admin, AdminServer};
 use raft::{ChangeError, MemberChange};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -17,6 +18,8 @@ use crate::auth;
 const CHANGE_DEADLINE: Duration = Duration::from_secs(10);
 /// A list waits so long for a majority that confirms it: an election takes less.
 const LIST_DEADLINE: Duration = Duration::from_secs(3);
+/// The list that comes with a change waits at least so long: who asked for the change waits no longer for both.
+const LIST_AFTER_MIN: Duration = Duration::from_secs(1);
 /// Pieces of a snapshot that wait for the client; each is about half a MiB.
 const SNAPSHOT_QUEUE: usize = 4;
 /// A client that takes no piece for this long has gone.
@@ -66,6 +69,11 @@ impl Door {
     }
 }
 
+/// How long the list may wait that comes with a change which took so long.
+fn list_after(change: Duration) -> Duration {
+    CHANGE_DEADLINE.saturating_sub(change).max(LIST_AFTER_MIN)
+}
+
 /// Administrators alone.
 fn admit<T>(request: &Request<T>) -> Result<(), Status> {
     auth::authorize_path(&identity(request), PATH).map_err(convert::failure)
@@ -83,9 +91,11 @@ impl Admin for Door {
     async fn add_replica(&self, request: Request<wire::AddReplicaRequest>) -> Reply<wire::AddReplicaReply> {
         admit(&request)?;
         let wire::AddReplicaRequest { peer_address, client_address } = request.into_inner();
+        let began = Instant::now();
         let id = self.change(MemberChange::Add { peer_address, client_address }).await?;
         // Whatever this replica has heard of it by now, the leader has it written down.
-        let wire::ListReplicasReply { replicas, cluster_id, .. } = self.replicas(CHANGE_DEADLINE).await;
+        let listed = self.replicas(list_after(began.elapsed())).await;
+        let wire::ListReplicasReply { replicas, cluster_id, .. } = listed;
         Ok(Response::new(wire::AddReplicaReply { id, cluster_id, replicas }))
     }
 
@@ -150,6 +160,15 @@ mod tests {
     use tokio_stream::StreamExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_change_and_the_list_that_comes_with_it_are_answered_while_somebody_waits() {
+        for change in [Duration::ZERO, CHANGE_DEADLINE / 2, CHANGE_DEADLINE] {
+            let answered = change + list_after(change) + STATUS_DEADLINE;
+            assert!(answered < proto::ADMIN_ANSWER_MAX, "{answered:?}");
+        }
+        assert!(list_after(Duration::from_millis(100)) > LIST_DEADLINE, "there is time for an election");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_snapshot_that_nobody_takes_breaks_off_and_does_not_look_complete() {

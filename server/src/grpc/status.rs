@@ -7,24 +7,34 @@ use super::{Door, STATUS_DEADLINE};
 
 pub async fn status(door: &Door) -> wire::StatusReply {
     let members = door.store.members(STATUS_DEADLINE).await;
-    let Head { term, leader, index } = head(&members);
+    let head = head(&members);
     let answered_by = door.store.standing().borrow().id;
-    let replicas = members.into_iter().map(|member| wire::ReplicaStatus {
-        id: member.member.id,
-        address: member.member.client_address,
-        role: role(member.role, Some(member.member.id) == leader).into(),
-        applied_index: member.applied_index.unwrap_or_default(),
-        lag: member.applied_index.map_or(-1, |applied| index.saturating_sub(applied) as i64),
-        reachable: member.reachable,
-        trouble: member.trouble.unwrap_or_default(),
-    });
+    let state = door.store.state();
+    let (revision, state_digest) = (state.revision(), state.digest());
     wire::StatusReply {
-        leader: leader.unwrap_or_default(),
-        term,
-        replicas: replicas.collect(),
-        nodes: nodes(&door.store.state()),
+        leader: head.leader.unwrap_or_default(),
+        term: head.term,
+        replicas: members.into_iter().map(|member| replica(member, &head)).collect(),
+        nodes: nodes(state).await,
         answered_by,
         cluster_id: door.cluster_id.to_string(),
+        revision,
+        state_digest,
+    }
+}
+
+fn replica(status: raft::MemberStatus, head: &Head) -> wire::ReplicaStatus {
+    let leads = Some(status.member.id) == head.leader;
+    wire::ReplicaStatus {
+        id: status.member.id,
+        address: status.member.client_address,
+        role: role(status.role, leads).into(),
+        applied_index: status.applied_index.unwrap_or_default(),
+        lag: status.applied_index.map_or(-1, |applied| head.index.saturating_sub(applied) as i64),
+        reachable: status.reachable,
+        trouble: status.trouble.unwrap_or_default(),
+        term: status.term,
+        leader: status.leader.unwrap_or_default(),
     }
 }
 
@@ -62,7 +72,17 @@ pub fn role(role: Option<raft::Role>, leads: bool) -> &'static str {
     }
 }
 
-fn nodes(state: &raft::State) -> Vec<wire::NodeStatus> {
+/// Reading all Pods takes long where they are many: not on a thread that others wait for.
+async fn nodes(state: raft::State) -> Vec<wire::NodeStatus> {
+    match proto::seam::apart(move || read_nodes(&state)).await {
+        Ok(nodes) => nodes,
+        Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+        // The process ends.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+fn read_nodes(state: &raft::State) -> Vec<wire::NodeStatus> {
     let mut pods = std::collections::BTreeMap::<String, u32>::new();
     for (_, pod) in state.range(&api::Key::prefix("", "pods", ""), None) {
         if let Some(node) = bound_to(&pod.value) {
@@ -146,5 +166,37 @@ mod tests {
         assert_eq!(head(&members), Head { term: 4, leader: None, index: 91 });
         let members = [silent(1), said(2, 5, 0, 90), said(3, 4, 1, 91)];
         assert_eq!(head(&members), Head { term: 5, leader: None, index: 91 });
+    }
+
+    #[test]
+    fn the_nodes_and_their_pods_are_read_where_nobody_is_held_up() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
+        runtime.unwrap().block_on(async {
+            // The only thread for what takes long has something else to do.
+            let (ends, end) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || end.recv());
+            let mut reading = Box::pin(nodes(raft::State::default()));
+            assert!(futures::poll!(&mut reading).is_pending(), "it was read on the thread that all others need");
+            drop(ends);
+            assert!(reading.await.is_empty());
+            assert!(busy.await.unwrap().is_err());
+        });
+    }
+
+    #[test]
+    fn of_each_its_own_word_on_who_leads_is_told() {
+        let members = [said(1, 4, 1, 70), said(2, 5, 2, 90), silent(3)];
+        let head = head(&members);
+        let told = members.map(|member| replica(member, &head));
+        assert_eq!(told.map(|replica| (replica.term, replica.leader)), [(4, 1), (5, 2), (0, 0)]);
+    }
+
+    #[test]
+    fn what_is_the_matter_with_one_that_serves_no_more_is_told() {
+        let why = "its data is damaged (log entry 5 is corrupt), and it takes no part: a restart repairs it";
+        let ended = raft::MemberStatus { trouble: Some(why.into()), serves: false, ..said(3, 4, 0, 70) };
+        let members = [said(1, 5, 1, 90), ended];
+        let head = head(&members);
+        assert_eq!(members.map(|member| replica(member, &head).trouble), ["", why]);
     }
 }

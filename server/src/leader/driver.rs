@@ -195,6 +195,7 @@ impl Driver {
         let controller = self.controllers[work.0].name();
         match result {
             Ok(Outcome::Applied { revisions }) => {
+                debug!(term = self.term, controller, key = %work.1, ?revisions, "written");
                 self.note_all(controller, notes);
                 self.queue.wrote(work, revisions.into_iter().max().unwrap_or(0), Instant::now());
             }
@@ -251,6 +252,7 @@ impl Driver {
         let (notes, result) = flight.map_err(|failed| Ended::Broken(failed.to_string()))?;
         match result {
             Ok(Outcome::Applied { revisions }) => {
+                debug!(term = self.term, controller = "events", ?revisions, "written");
                 self.recorded = revisions.into_iter().max().unwrap_or(0);
                 return Ok(());
             }

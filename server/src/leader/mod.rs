@@ -101,7 +101,8 @@ pub async fn run(leader: Leader, role: watch::Sender<Role>, shutdown: Cancellati
 /// One term, from its first applied entry to the loss of the leadership. A task that ends by itself makes the
 /// replica give the leadership up: whoever is next may do better.
 async fn lead(leader: &Leader, term: u64, standing: &mut watch::Receiver<Standing>, shutdown: &CancellationToken) {
-    info!(term, "leading: starting the scheduler and the controllers");
+    let revision = leader.store.state().revision();
+    info!(term, revision, "leading: starting the scheduler and the controllers");
     let stop = shutdown.child_token();
     let mut tasks = JoinSet::new();
     let mut roster = leader.store.roster();

@@ -119,7 +119,7 @@ pub struct Watch {
     pub bookmarks: bool,
     /// Marks the end of what was there at first with a bookmark (`sendInitialEvents=true`, `initial_end` over gRPC).
     pub initial_end: bool,
-    /// The watch ends by itself after this long.
+    /// The watch ends by itself after this long, or after a day.
     pub timeout: Option<Duration>,
     pub user: Identity,
 }

@@ -27,6 +27,8 @@ const BOOKMARK_INTERVAL: Duration = Duration::from_secs(30);
 /// A leader confirmed this replica so lately, or is asked to: for all watches together, and where nobody reads besides. The
 /// asking has its own deadline.
 const CONFIRMED_MAX: Duration = Duration::from_secs(5);
+/// No watch lasts longer: a client that asks for more comes again. The clock cannot tell every end that may be asked for.
+const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Objects {
     pub async fn watch(&self, request: Watch) -> Result<Events, Status> {
@@ -36,6 +38,10 @@ impl Objects {
         self.store.health().map_err(|unwell| Status::service_unavailable(unwell.to_string(), 1))?;
         let prefix = Bytes::from(Key::prefix(target.kind.group, target.kind.plural, &target.namespace));
         let mut queue = VecDeque::new();
+        if let WatchStart::After(_) | WatchStart::Present(Freshness::NotOlderThan(_) | Freshness::Exactly(_)) = start {
+            // A replica that is cut off has all up to there, and would tell nothing more.
+            self.state(Freshness::Any).await?;
+        }
         let (initial, after, watcher) = match start {
             WatchStart::Present(freshness) => {
                 self.state(freshness).await?;
@@ -50,8 +56,6 @@ impl Objects {
                 (None, state.revision(), Some(watcher))
             }
             WatchStart::After(revision) => {
-                // A replica that is cut off has all up to there, and would tell nothing more.
-                self.state(Freshness::Any).await?;
                 self.not_older_than(revision).await?;
                 let watcher = self.store.watch(prefix.clone(), revision);
                 let watcher = watcher.map_err(|gone| queue.push_back(too_old(&gone))).ok();
@@ -70,7 +74,7 @@ impl Objects {
             told: after,
             bookmarks,
             bookmark_due: now + BOOKMARK_INTERVAL,
-            end: timeout.map(|timeout| now + timeout),
+            end: timeout.map(|timeout| now + timeout.min(TIMEOUT_MAX)),
             ended: self.store.ended(),
             cut_off: Box::pin(cut_off(self.store.clone())),
         })

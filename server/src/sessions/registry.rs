@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use control::Liveness;
+use proto::mutants::{self, Mutant};
 use proto::seam::Env;
 use proto::session::{Heartbeat, ReplicaMessage};
 use tokio::sync::{mpsc, watch};
@@ -51,6 +52,14 @@ struct Entry {
     engine_ready: bool,
     engine_message: String,
     applied: Option<Applied>,
+}
+
+impl Entry {
+    /// Does this session stand? An earlier one had the same name, and its end may be noticed after the next one has begun.
+    fn is_held_by(&self, session: &Connected) -> bool {
+        let is_same = |current: &Connected| current.number == session.number;
+        self.session.as_ref().is_some_and(|current| is_same(current) || mutants::on(Mutant::EarlierSessionCounts))
+    }
 }
 
 /// The last assignment that a node confirmed to this replica.
@@ -144,7 +153,7 @@ impl Sessions {
         session.ended.cancel();
         let mut nodes = self.nodes();
         if let Some(entry) = nodes.get_mut(&session.node)
-            && entry.session.as_ref().is_some_and(|current| current.number == session.number)
+            && entry.is_held_by(session)
         {
             entry.session = None;
             drop(nodes);
@@ -167,7 +176,7 @@ impl Sessions {
     /// Only the session that stands speaks for its node.
     fn with(&self, session: &Connected, change: impl FnOnce(&mut Entry)) {
         if let Some(entry) = self.nodes().get_mut(&session.node)
-            && entry.session.as_ref().is_some_and(|current| current.number == session.number)
+            && entry.is_held_by(session)
         {
             change(entry);
         }

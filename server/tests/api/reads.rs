@@ -158,7 +158,8 @@ async fn a_read_of_any_revision_costs_no_round_and_is_refused_on_a_replica_that_
     let refused = names().await.unwrap_err();
     assert_eq!((refused.code, refused.reason.as_str()), (503, "ServiceUnavailable"));
     let had = store.state().revision();
-    for start in [WatchStart::Present(Freshness::Any), WatchStart::After(had)] {
+    let not_older = WatchStart::Present(Freshness::NotOlderThan(had));
+    for start in [WatchStart::Present(Freshness::Any), not_older, WatchStart::After(had)] {
         assert_eq!(follower.watch(watch(start)).await.err().expect("refused").code, 503, "{start:?}");
     }
     assert!(list(&follower, 0, "", Freshness::NotOlderThan(had)).await.is_ok(), "a promise about a revision");

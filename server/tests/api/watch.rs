@@ -70,6 +70,19 @@ async fn a_watch_begins_with_what_is_there_and_tells_every_change() {
 }
 
 #[tokio::test]
+async fn a_watch_may_be_asked_for_for_however_long() {
+    let replica = Replica::start().await;
+    let client = replica.admin();
+    post(&client, CONFIG_MAPS, &config_map("old", "a")).await.expect(201);
+    for seconds in [u64::MAX, i64::MAX as u64] {
+        let path = format!("{CONFIG_MAPS}?watch=1&timeoutSeconds={seconds}");
+        let mut lines = Lines::open(&client, &path, "application/json").await;
+        assert_eq!(lines.next().await, told("ADDED", "old"));
+    }
+    replica.stop().await;
+}
+
+#[tokio::test]
 async fn a_watch_ends_where_nothing_is_applied_any_more_and_none_begins_there() {
     let replica = Replica::start().await;
     let client = replica.admin();

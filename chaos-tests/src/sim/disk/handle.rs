@@ -45,6 +45,7 @@ impl Handle {
             && inner.unread.insert((table, Bytes::copy_from_slice(from)))
         {
             inner.read_failed = now;
+            inner.met.fail_reads += 1;
             return Err(io::Error::other("the simulated disk cannot read"));
         }
         Ok(inner)
@@ -56,6 +57,7 @@ impl Disk for Handle {
     fn write(&self, batch: &Batch) -> io::Result<()> {
         let mut inner = self.opened()?;
         if inner.faults.full {
+            inner.met.full += 1;
             return Err(no_room());
         }
         if inner.broken == self.number {
@@ -63,6 +65,7 @@ impl Disk for Handle {
         }
         if inner.faults.fail_write {
             (inner.broken, inner.stray) = (self.number, Some(batch.clone()));
+            inner.met.fail_write += 1;
             return Err(io::Error::other("the simulated disk cannot write"));
         }
         let tables = inner.with(batch);
@@ -73,13 +76,15 @@ impl Disk for Handle {
 
     async fn sync(&self) -> io::Result<()> {
         let (upto, takes_ms) = {
-            let inner = self.opened()?;
+            let mut inner = self.opened()?;
+            inner.met.slower += u64::from(inner.faults.slower_ms > 0);
             (inner.written, inner.faults.slower_ms + self.platters.random.below(3))
         };
         tokio::time::sleep(Duration::from_millis(takes_ms)).await;
         let mut inner = self.opened()?;
         if inner.faults.fail_sync {
             inner.forgetful = true;
+            inner.met.fail_sync += 1;
             return Err(io::Error::other("the simulated disk cannot sync"));
         }
         while !inner.forgetful && inner.synced < upto {
@@ -98,39 +103,43 @@ impl Disk for Handle {
     }
 
     fn free(&self) -> io::Result<Option<Free>> {
-        Ok(self.opened()?.faults.little_room.then_some(ROOM))
+        let mut inner = self.opened()?;
+        inner.met.little_room += u64::from(inner.faults.little_room);
+        Ok(inner.faults.little_room.then_some(ROOM))
     }
 
     /// One that takes the place of another needs no room.
     fn save_note(&self, note: Note, bytes: &[u8], durable: bool) -> io::Result<()> {
         let mut inner = self.opened()?;
-        let Faults { full, fail_sync, fail_write, .. } = inner.faults;
-        if full && !inner.notes.contains_key(&note) {
+        let Faults { full, fail_sync, fail_write, tear_notes, .. } = inner.faults;
+        if full && !inner.notes.has(note) {
+            inner.met.full += 1;
             return Err(no_room());
         }
         if fail_write {
+            inner.met.fail_write += 1;
             return Err(io::Error::other("the simulated disk cannot write"));
         }
-        inner.unmarked &= note != Note::Mark;
-        let versions = inner.notes.entry(note).or_default();
-        versions.push(bytes.into());
-        if durable && fail_sync {
-            return Err(io::Error::other("the simulated disk cannot sync"));
+        if durable && tear_notes && inner.notes.tear(note, bytes, &self.platters.random) {
+            inner.met.torn_notes += 1;
+            return Err(io::Error::other("the simulated disk cannot write to the end"));
         }
-        // The first one comes with a sync of its directory in any case.
-        if durable || versions.len() == 1 {
-            versions.drain(..versions.len() - 1);
+        inner.notes.save(note, bytes, durable && !fail_sync);
+        if durable && fail_sync {
+            inner.met.fail_sync += 1;
+            return Err(io::Error::other("the simulated disk cannot sync"));
         }
         Ok(())
     }
 
     fn note(&self, note: Note) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.opened()?.notes.get(&note).and_then(|versions| versions.last().cloned()))
+        Ok(self.opened()?.notes.read(note))
     }
 
     fn set_aside(&self) -> io::Result<()> {
         let mut inner = self.opened()?;
         if inner.faults.full {
+            inner.met.full += 1;
             return Err(no_room());
         }
         inner.durable = Tables::default();

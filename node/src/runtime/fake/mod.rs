@@ -53,6 +53,7 @@ struct World {
     hidden: BTreeSet<ContainerId>,
     silent: bool,
     made: u32,
+    hung: u64,
     /// Every call, in order: `create <name>`, `start <name>`, …
     calls: Vec<String>,
     /// Attempts of one container that ran together: there must be none.
@@ -100,6 +101,11 @@ impl Fake {
     /// No call returns while this holds.
     pub fn hang(&self, hangs: bool) {
         self.0.hanging.send_replace(hangs);
+    }
+
+    /// How many calls ever had to wait for that.
+    pub fn hung(&self) -> u64 {
+        self.world().hung
     }
 
     /// Looks at this container wait in vain, until their time is over, while this holds.
@@ -210,6 +216,7 @@ impl Fake {
     /// What every call does first: takes its time, hangs if told to, fails if told to.
     async fn enter(&self, call: &'static str, about: &str) -> Result<(), Error> {
         let mut hanging = self.0.hanging.subscribe();
+        self.world().hung += u64::from(*hanging.borrow());
         let _ = hanging.wait_for(|hangs| !hangs).await;
         tokio::time::sleep(self.0.latency).await;
         let mut world = self.world();

@@ -2,9 +2,11 @@
 
 pub mod disk;
 pub mod net;
+pub mod witness;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +15,7 @@ use kontiki_raft::{
     ProposeError, Revision, Store, Timing,
 };
 use proto::pki::{Authority, PEER_NAME, Request};
-use proto::seam::Env;
+use proto::seam::{Env, Net};
 use proto::tls::Identity;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -54,9 +56,13 @@ impl Cluster {
     }
 
     pub async fn started(size: u64) -> Cluster {
+        Cluster::started_on_net(size, Env::real().net).await
+    }
+
+    pub async fn started_on_net(size: u64, net: Arc<dyn Net>) -> Cluster {
         let mut cluster = Cluster::of(size);
         for id in 1..=size {
-            cluster.start(id).await;
+            cluster.start_on_net(id, net.clone()).await;
         }
         cluster.leader().await;
         cluster
@@ -64,6 +70,10 @@ impl Cluster {
 
     pub fn dir(&self, id: u64) -> PathBuf {
         self.dirs.path().join(id.to_string())
+    }
+
+    pub fn peer_address(&self, id: u64) -> String {
+        self.members.iter().find(|member| member.id == id).unwrap().peer_address.clone()
     }
 
     pub fn identity(&self, common_name: &str) -> Identity {
@@ -80,7 +90,7 @@ impl Cluster {
         Config {
             id,
             dir: self.dir(id),
-            peer_listen: self.members.iter().find(|member| member.id == id).unwrap().peer_address.clone(),
+            peer_listen: self.peer_address(id),
             initial_members: self.members.clone(),
             cluster_id: "test-cluster".into(),
             tls: self.identity(&format!("kontiki:replica:{id}")),
@@ -91,7 +101,11 @@ impl Cluster {
     }
 
     pub async fn start(&mut self, id: u64) -> Store {
-        let store = Store::open(self.config(id), Env::real()).await.unwrap();
+        self.start_on_net(id, Env::real().net).await
+    }
+
+    async fn start_on_net(&mut self, id: u64, net: Arc<dyn Net>) -> Store {
+        let store = Store::open(self.config(id), Env { net, ..Env::real() }).await.unwrap();
         self.stores.insert(id, store.clone());
         store
     }

@@ -1,0 +1,114 @@
+//! One round: users work and others look on while one episode follows the other; then all must agree, and a calm follows. Acts.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use client::Client;
+use proto::seam::Random;
+use raft::Revision;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::run::{CALL_MAX, Run};
+use super::scaler::Scaler;
+use super::watchers::{self, Watcher};
+use super::{ending, namespace, pods};
+use crate::store::seen::Shared;
+use crate::users::clients;
+use crate::users::gaps::Gaps;
+
+const CLIENTS_PER_REPLICA: u64 = 2;
+/// From one operation of a client to the next.
+const PAUSE_MS: (u64, u64) = (5, 100);
+const WATCHERS: usize = 3;
+const JOIN_MAX: Duration = Duration::from_secs(60);
+
+impl Run {
+    pub(super) async fn round(&mut self, name: &str, shared: &Shared, until: Instant) -> Result<(), String> {
+        let (beginning, over, mut looking) = (Instant::now(), CancellationToken::new(), JoinSet::new());
+        for onlooker in self.onlookers.drain(..) {
+            looking.spawn(onlooker.look_on(beginning, shared.clone(), over.clone()));
+        }
+        let ended = self.work(name, shared, until).await;
+        over.cancel();
+        self.onlookers = looking.join_all().await;
+        if let Err(why) = self.hear() {
+            shared.violated(why);
+        }
+        ended?;
+        self.report.leaks.look(&self.hosts.processes())?;
+        self.calm(&format!("{name}-calm"), shared).await?;
+        // So that the next round has as much to hold as this one.
+        namespace::delete(&self.clients[0], name).await
+    }
+
+    /// From the beginning to one state on all replicas.
+    async fn work(&mut self, name: &str, shared: &Shared, until: Instant) -> Result<(), String> {
+        self.settle(shared).await?;
+        if self.options.pods > 0 {
+            pods::create(&self.clients[0], self.options.pods).await?;
+        }
+        self.whole().await?;
+        let first = namespace::make(&self.config(), name).await?;
+        let gaps = Gaps::default();
+        let mut users = self.users(name, shared, &gaps)?;
+        let (told_last, last) = watch::channel(None);
+        let mut watching = self.watchers(name, shared, first, &last)?;
+        let mut episodes = Ok(());
+        while Instant::now() < until && shared.lock().violations.is_empty() && episodes.is_ok() {
+            let Some(number) = self.peek() else { break };
+            episodes = self.episode(number, shared, &gaps).await;
+            self.next += 1;
+        }
+        shared.quiet.store(true, Relaxed);
+        let joined = tokio::time::timeout(JOIN_MAX, async { while users.join_next().await.is_some() {} });
+        joined.await.map_err(|_| "the clients did not end".to_owned())?;
+        // The clients' last words count, whatever became of the cluster.
+        episodes?;
+        let newest = namespace::last_writes(&self.clients, name).await?;
+        told_last.send_replace(Some(newest));
+        let joined = tokio::time::timeout(JOIN_MAX, async { while watching.join_next().await.is_some() {} });
+        joined.await.map_err(|_| format!("{JOIN_MAX:?} after the last write not all watchers were told of it"))?;
+        self.report.state = ending::one_state(&self.clients).await?;
+        Ok(())
+    }
+
+    /// Who writes, until it is quiet.
+    fn users(&self, name: &str, shared: &Shared, gaps: &Gaps) -> Result<JoinSet<()>, String> {
+        let mut users = JoinSet::new();
+        for (place, client) in self.clients.iter().enumerate() {
+            for turn in 0..CLIENTS_PER_REPLICA {
+                let random = Random::from_seed(self.options.seed ^ self.next << 20 ^ (place as u64) << 8 ^ turn);
+                let (api, shared, gaps) = (client.namespaced(name), shared.clone(), gaps.clone());
+                users.spawn(clients::Client { api, shared, random, gaps, pause_ms: PAUSE_MS }.run());
+            }
+        }
+        let config = client::Config { timeout: CALL_MAX, ..self.config() };
+        let api = Client::connect(config).map_err(|error| error.to_string())?.namespaced(name);
+        let random = Random::from_seed(self.options.seed ^ self.next << 20 ^ 0xfe00);
+        users.spawn(Scaler { api, shared: shared.clone(), random }.run());
+        Ok(users)
+    }
+
+    /// Who watches, until they were told of the last write.
+    fn watchers(
+        &self,
+        name: &str,
+        shared: &Shared,
+        first: Revision,
+        last: &watch::Receiver<Option<Revision>>,
+    ) -> Result<JoinSet<()>, String> {
+        let mut watching = JoinSet::new();
+        for id in 0..WATCHERS {
+            let addresses = self.hosts.addresses().into_iter();
+            let replicas = addresses.map(|address| watchers::connect(&self.options.config, address));
+            let replicas = replicas.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+            let random = Random::from_seed(self.options.seed ^ self.next << 20 ^ 0xff00 ^ id as u64);
+            let watcher = Watcher { id, replicas, namespace: name.into(), shared: shared.clone(), random };
+            watching.spawn(watcher.run(first, last.clone()));
+        }
+        Ok(watching)
+    }
+}
