@@ -15,7 +15,7 @@ fn what_strikes_who_is_down_or_has_nothing_to_say_meets_nobody_and_all_else_does
         (16_000, 1_000, Kind::Slow(20)),
         (16_000, 6_000, Kind::EngineHangs(5)),
         (18_000, 1_000, Kind::SlowDisk(0, 20)),
-        (19_000, 1_000, Kind::FullDisk(1)),
+        (19_000, 5_000, Kind::FullDisk(1)),
         (22_000, 1_000, Kind::Clock(Who::Leader, 2_000)),
         (22_000, 500, Kind::Freeze(node)),
         (24_000, 0, Kind::Reset(Who::Leader)),

@@ -98,27 +98,37 @@ fn who_finds_damage_while_it_runs_begins_anew_one_after_the_other() {
 /// Whoever starts on a note that is torn, or of which a bit has turned over, finds just that, and goes on with all it has.
 #[test]
 fn a_damaged_note_costs_nothing_but_itself() {
-    let (mut votes, mut marks) = (0, 0);
+    let (mut votes, mut marks, mut torn) = (0, 0, 0);
     for host in 0..3 {
         for kind in [Kind::TornNote(host), Kind::RotNote(host)] {
             let report = held(9, 12_000, [(5_000, 700, kind.clone())]);
             let named = |note: &str| report.trace.contains(&format!("the {note} of host {host} is damaged"));
-            assert!(named("vote") || named("mark"), "{kind:?} damaged nothing");
-            (votes, marks) = (votes + u64::from(named("vote")), marks + u64::from(named("mark")));
+            let (vote, mark) = (named("vote"), named("mark"));
+            // A note tears only where one is being saved.
+            let tears = matches!(kind, Kind::TornNote(_));
+            assert!(vote || mark || tears, "{kind:?} damaged nothing");
+            (votes, marks) = (votes + u64::from(vote), marks + u64::from(mark));
+            torn += u64::from(tears && (vote || mark));
         }
     }
-    assert!(votes > 0 && marks > 0, "{votes} votes and {marks} marks were damaged");
+    assert!(votes > 0 && marks > 0 && torn > 0, "{votes} votes and {marks} marks were damaged; {torn} times one tore");
 }
 
 /// While one of three is away whoever finds damage waits for it.
 #[test]
 fn who_finds_damage_waits_for_one_that_is_away() {
-    let away = (4_000, 5_000, Kind::Crash(2, true));
-    let report = held(9, 14_000, [away, (5_000, 0, Kind::Decay { hosts: vec![0], passive: true })]);
-    let anew = report.trace.lines().find(|line| line.contains("replica 1 begins anew"));
-    let anew = anew.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    let back = first(&report, "Boot(2)");
-    assert!(anew.is_some_and(|anew| anew > back), "at {anew:?} ms, and the third is back at {back} ms");
+    let mut renewals = 0;
+    for seed in 9..13 {
+        let away = (4_000, 5_000, Kind::Crash(2, true));
+        let report = held(seed, 14_000, [away, (5_000, 0, Kind::Decay { hosts: vec![0], passive: true })]);
+        let back = first(&report, "Boot(2)");
+        // Where the record is written anew before it is read, there is nothing to find.
+        let Some(line) = report.trace.lines().find(|line| line.contains("replica 1 begins anew")) else { continue };
+        let anew: u64 = line.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a line has its time");
+        assert!(anew > back, "at {anew} ms, and the third is back at {back} ms");
+        renewals += 1;
+    }
+    assert!(renewals > 0, "nobody found any");
 }
 
 /// While one of three is away nobody knows which of two states is right: both replicas doubt until it is back, and no restart would
