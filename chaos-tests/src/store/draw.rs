@@ -203,7 +203,7 @@ fn overrule(seed: u64, replicas: usize) -> Fault {
     Fault { at_ms, for_ms, kind }
 }
 
-/// A guest, and a leader that is cut off for so long that it takes an order which is overruled (see `operator.rs`). The guest stays
+/// A guest, and a leader that is cut off while it carries out an order, which is overruled (see `operator.rs`). The guest stays
 /// for longer than that.
 fn overturn(seed: u64, replicas: usize) -> [Fault; 2] {
     let random = Random::from_seed(seed ^ 0x6f76_6572_7475_726e);

@@ -1,7 +1,7 @@
 //! The operator, who changes the members: a further replica joins as a learner and is promoted once it is filled, and whoever
 //! is no longer wanted is removed. He goes by what stands in the membership, whatever has become of his earlier orders. Where a
-//! leader is cut off for long, somebody there orders it to remove who has joined, and is overruled. `order` and `overruled`
-//! decide, the rest acts.
+//! leader is cut off for long, somebody there orders it just before to remove who has joined, and is overruled. `order` and
+//! `overruled` decide, the rest acts.
 
 use std::time::Duration;
 
@@ -14,8 +14,10 @@ use super::seen::Shared;
 
 const LOOK: Duration = Duration::from_millis(400);
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A leader that is cut off for so long can be given an order: it waits 700 ms for those who are silent.
+/// A leader that is cut off for so long is given an order, so long before: it waits 700 ms for the guest, who does not run before he is to
+/// be promoted, and is cut off when it carries the order out. For 800 ms it takes itself for the leader.
 const ALONE_MIN_MS: u64 = 1_000;
+const ORDERED_MS: u64 = 250;
 /// For so long from then on nobody is promoted. Meanwhile another leader overrules the order, and whoever had it is started anew.
 const HOLD_MS: u64 = 4_500;
 
@@ -43,20 +45,24 @@ impl Run {
         Some(Wish { place, is_wanted: (from..to).contains(&now_ms), may_vote, leaves: None })
     }
 
-    /// Where a leader is cut off now, and can be given an order.
+    /// Where a leader is about to be cut off.
     fn alone(&self) -> Option<Host> {
         let now_ms = self.world.now().as_millis() as u64;
-        let (.., host) = overruled(&self.plan).filter(|(from_ms, to_ms, _)| (*from_ms..*to_ms).contains(&now_ms))?;
+        let is_near = |from_ms: u64| (from_ms.saturating_sub(ORDERED_MS)..from_ms).contains(&now_ms);
+        let (.., host) = overruled(&self.plan).filter(|(from_ms, ..)| is_near(*from_ms))?;
         Some(host)
+    }
+
+    /// Whoever is about to be cut off is ordered to remove who has joined.
+    pub fn order_in_vain(&mut self) {
+        let Some((host, wish)) = self.alone().zip(self.wish()) else { return };
+        let shared = self.shared.clone();
+        self.with_store(host, move |store| dismiss(store, shared, wish.place));
     }
 
     /// `by`: the host whose replica is asked.
     pub fn see_to_members(&mut self, by: Host) {
         let Some(wish) = self.wish() else { return };
-        if let Some(host) = self.alone() {
-            let (shared, place) = (self.shared.clone(), wish.place.clone());
-            self.with_store(host, move |store| dismiss(store, shared, place));
-        }
         let (host, is_wanted, shared) = (self.plan.replicas, wish.is_wanted, self.shared.clone());
         self.with_store(by, move |store| operate(store, shared, wish));
         let joins = self.shared.lock().newcomer.filter(|id| is_wanted && self.newcomer != Some(*id));
@@ -81,13 +87,13 @@ async fn operate(store: Store, shared: Shared, wish: Wish) {
     shared.note(format_args!("{change:?}: {done:?}"));
 }
 
-/// Removes whoever has joined at this place: nobody but this replica hears of it.
+/// Removes whoever has joined at this place: before that is done, nobody but this replica hears of it.
 async fn dismiss(store: Store, shared: Shared, place: Member) {
     let has_joined = |member: &&Member| member.peer_address == place.peer_address;
     let joined = store.roster().borrow().members.iter().find(has_joined).map(|member| member.id);
     let leads = store.standing().borrow().leads_in_term.is_some();
     let Some(id) = joined.filter(|_| leads) else { return };
-    shared.note(format_args!("replica {} is cut off, and is to remove replica {id}", store.id()));
+    shared.note(format_args!("replica {} is to be cut off, and to remove replica {id}", store.id()));
     let done = store.change_members(MemberChange::Remove { id }, PATIENCE).await;
     shared.note(format_args!("the removal of replica {id} where nobody hears of it: {done:?}"));
 }

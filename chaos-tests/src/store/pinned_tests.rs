@@ -57,7 +57,7 @@ fn a_world_with_a_failed_sync_goes_on() {
 #[test]
 fn who_was_removed_by_an_entry_that_is_overruled_stays_a_member() {
     let report = held(4, 18_000, [(3_000, 13_000, Kind::Guest), (6_000, 2_000, Kind::Overrule(1, 600, 100))]);
-    let ordered = first(&report, "replica 2 is cut off, and is to remove replica 4");
+    let ordered = first(&report, "replica 2 is to be cut off, and to remove replica 4");
     let (back, promoted) = (first(&report, "Boot(1)"), first(&report, "Promote { id: 4 }: Ok(4)"));
     assert!(ordered < back && back < promoted, "ordered at {ordered} ms, back at {back} ms, promoted at {promoted} ms");
 }

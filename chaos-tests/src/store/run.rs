@@ -176,6 +176,7 @@ impl Run {
         }
         if self.steps.is_multiple_of(SUPERVISE_EVERY) {
             self.supervise();
+            self.order_in_vain();
         }
         if self.steps.is_multiple_of(OPERATE_EVERY) {
             self.see_to_members((self.steps / OPERATE_EVERY) as usize % self.plan.replicas);
