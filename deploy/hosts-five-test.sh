@@ -212,8 +212,8 @@ nothing_is_left() {
 }
 mapfile -t leases < <(cat "$KONTIKI_HOSTS_DIR"/engine-*/leases)
 mapfile -t containers < <(for host in "${all[@]}"; do hosts run "$host" docker ps -aq --no-trunc; done)
-[ ${#leases[@]} = 5 ] && [ ${#containers[@]} -ge 15 ] ||
-  fail "five engines have ${#leases[@]} networks of Pods and ${#containers[@]} containers, not 5 and three for each Pod"
+[ ${#leases[@]} = 5 ] && [ ${#containers[@]} -ge 10 ] ||
+  fail "five engines have ${#leases[@]} networks of Pods and ${#containers[@]} containers, not 5 and two for each Pod"
 say "Taking the five hosts down"
 hosts down >/dev/null
 await 10 "nothing of the hosts is left" nothing_is_left

@@ -203,15 +203,19 @@ fn overrule(seed: u64, replicas: usize) -> Fault {
     Fault { at_ms, for_ms, kind }
 }
 
-/// A guest, and a leader that is cut off while it carries out an order, which is overruled (see `operator.rs`). The guest stays
-/// for longer than that.
-fn overturn(seed: u64, replicas: usize) -> [Fault; 2] {
+/// A guest, and a leader that is cut off while it carries out an order, which is overruled (see `operator.rs`): first it waits for a
+/// follower that is deaf. The guest stays for longer than that.
+fn overturn(seed: u64, replicas: usize) -> [Fault; 3] {
     let random = Random::from_seed(seed ^ 0x6f76_6572_7475_726e);
     let joins_ms = BEGINS_MS + random.below(3_000);
     let (at_ms, for_ms) = (joins_ms + 2_500 + random.below(1_000), 1_700 + random.below(500));
     let host = random.below(replicas as u64) as usize;
     let kind = Kind::Overrule(host, 400 + random.below(700), 20 + random.below(300));
-    [Fault { at_ms: joins_ms, for_ms: 13_000, kind: Kind::Guest }, Fault { at_ms, for_ms, kind }]
+    [
+        Fault { at_ms: joins_ms, for_ms: 13_000, kind: Kind::Guest },
+        Fault { at_ms: at_ms - 400, for_ms: 1_500, kind: Kind::Deaf((host + 1) % replicas) },
+        Fault { at_ms, for_ms, kind },
+    ]
 }
 
 fn torn_note(seed: u64, replicas: usize) -> Fault {

@@ -14,8 +14,8 @@ use super::seen::Shared;
 
 const LOOK: Duration = Duration::from_millis(400);
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A leader that is cut off for so long is given an order, so long before: it waits 700 ms for the guest, who does not run before he is to
-/// be promoted, and is cut off when it carries the order out. For 800 ms it takes itself for the leader.
+/// A leader that is cut off for so long is given an order, so long before: it waits 700 ms for whoever is deaf, and is cut off when it
+/// carries the order out. For 800 ms it takes itself for the leader.
 const ALONE_MIN_MS: u64 = 1_000;
 const ORDERED_MS: u64 = 250;
 /// For so long from then on nobody is promoted. Meanwhile another leader overrules the order, and whoever had it is started anew.

@@ -56,7 +56,8 @@ fn a_world_with_a_failed_sync_goes_on() {
 /// when the first is back, with the order in its log, that is overruled: the new replica is a member there, too, and becomes a voter.
 #[test]
 fn who_was_removed_by_an_entry_that_is_overruled_stays_a_member() {
-    let report = held(4, 18_000, [(3_000, 13_000, Kind::Guest), (6_000, 2_000, Kind::Overrule(1, 600, 100))]);
+    let deaf = (5_600, 1_500, Kind::Deaf(2));
+    let report = held(4, 18_000, [(3_000, 13_000, Kind::Guest), deaf, (6_000, 2_000, Kind::Overrule(1, 1_500, 100))]);
     let ordered = first(&report, "replica 2 is to be cut off, and to remove replica 4");
     let (back, promoted) = (first(&report, "Boot(1)"), first(&report, "Promote { id: 4 }: Ok(4)"));
     assert!(ordered < back && back < promoted, "ordered at {ordered} ms, back at {back} ms, promoted at {promoted} ms");
