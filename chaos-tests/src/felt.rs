@@ -53,24 +53,18 @@ impl Felt {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[derive(Debug)]
-    #[allow(dead_code, reason = "only its name is read")]
-    enum Kind {
-        Calm,
-        Storm { force: u8 },
-        Wave(u8),
-    }
+    use crate::store::plan::Kind;
 
     #[test]
     fn a_fault_counts_as_felt_once_however_often_it_meets_somebody() {
-        let kinds = [Kind::Storm { force: 1 }, Kind::Wave(2), Kind::Storm { force: 3 }, Kind::Calm];
+        let kinds =
+            [Kind::Odd { host: 1, purged: true }, Kind::Freeze(2), Kind::Odd { host: 0, purged: false }, Kind::Guest];
         let faults = kinds.map(|kind| Fault { at_ms: 0, for_ms: 0, kind });
         let felt = Felt::default();
         [Some(2), None, Some(2), Some(3)].into_iter().for_each(|n| felt.clone().meets(n));
         assert_eq!(felt.missed(faults.len()), [0, 1]);
         let mut expected = Faults::default();
-        for (kind, met) in [("Storm", false), ("Storm", true), ("Wave", false), ("Calm", true)] {
+        for (kind, met) in [("Odd", false), ("Odd", true), ("Freeze", false), ("Guest", true)] {
             expected.count(kind.into(), met);
         }
         let tally = felt.tally(&faults);

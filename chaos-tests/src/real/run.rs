@@ -15,7 +15,7 @@ use super::hosts::Hosts;
 use super::leaks::Leaks;
 use super::noticed::{self, Noticed};
 use super::onlookers::Onlooker;
-use super::plan::{Episode, Kind, World};
+use super::plan::{Episode, World};
 use super::testimony::{Tally, Testimony};
 use super::{plan, pods};
 use crate::sim::trace::Trace;
@@ -175,7 +175,7 @@ impl Run {
         let faults = faults.join("; ");
         shared.note(format_args!("EPISODE {number}, leader {leader}: {faults}"));
         for fault in &episode.faults {
-            *self.report.faults.entry(name(&fault.kind)).or_default() += 1;
+            *self.report.faults.entry(fault.name()).or_default() += 1;
         }
         let logs: Vec<usize> = (1..=self.hosts.count).map(|host| self.hosts.log_length(host)).collect();
         let began = Instant::now();
@@ -272,8 +272,4 @@ impl Run {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
-}
-
-fn name(kind: &Kind) -> String {
-    format!("{kind:?}").split('(').next().unwrap_or_default().to_owned()
 }
