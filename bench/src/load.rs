@@ -9,7 +9,8 @@ use crate::Failure;
 use crate::caller::{self, Caller};
 use crate::meter::Meter;
 use crate::stats::Samples;
-use crate::system::System;
+use crate::syncs::Syncs;
+use crate::system::{Kind, System};
 
 /// Keys that the workloads share; each client stays with its own part of them.
 pub const KEYS: usize = 1_000;
@@ -21,6 +22,10 @@ const CALL_DEADLINE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
 /// Of three members, so many have a write on their disk before it is acknowledged.
 const MAJORITY: u64 = 2;
+/// So many clients or more put at once in a crowd, whose writes share syncs.
+const CROWD: usize = 1_000;
+/// The goal for a crowd: a member of ours syncs at most once for so many of its writes, 0.05 times for each.
+const PUTS_A_SYNC_MIN: u64 = 20;
 /// Of ten calls of the mixed workload, this many are reads.
 const READS_OF_TEN: usize = 8;
 
@@ -58,15 +63,15 @@ pub struct Measured {
     /// Of all members.
     pub cpu_us: u64,
     pub generator_us: u64,
-    /// Of all members; `None` where they could not be counted.
-    pub syncs: Option<u64>,
+    /// Of all members; `None` where they could not be counted, or not alike.
+    pub syncs: Option<Syncs>,
 }
 
 impl Measured {
     pub fn add(&mut self, other: Measured) {
         self.syncs = match (self.syncs, other.syncs) {
             (_, its) if self.took.is_empty() => its,
-            (Some(mine), Some(its)) => Some(mine + its),
+            (Some(mine), Some(its)) => mine.plus(its),
             // Those of one round say nothing of the calls of both.
             _ => None,
         };
@@ -128,14 +133,24 @@ pub async fn run(system: &mut System, work: Work, clients: usize, seconds: f64) 
     if measured.took.is_empty() {
         return Err(format!("{}: not one call of {} succeeded", system.kind.name(), work.name()).into());
     }
-    if clients == 1 && matches!(work, Work::Put { .. }) {
-        let name = system.kind.name();
-        match measured.syncs {
-            Some(syncs) => durable(syncs, measured.took.len()).map_err(|why| format!("{name}: {why}"))?,
-            None => eprintln!("bench: {name}: neither perf nor strace counts: that writes are durable is not verified"),
-        }
-    }
+    check(system.kind, system.members.len(), work, clients, &measured)?;
     Ok(measured)
+}
+
+/// Whether puts took as many syncs as they must, and no more than they should.
+fn check(kind: Kind, members: usize, work: Work, clients: usize, measured: &Measured) -> Result<(), String> {
+    let (alone, crowd) = (clients == 1, clients >= CROWD && kind != Kind::Etcd);
+    if !matches!(work, Work::Put { .. }) || !(alone || crowd) {
+        return Ok(());
+    }
+    let name = kind.name();
+    let Some(syncs) = measured.syncs else {
+        eprintln!("bench: {name}: neither perf nor strace counts: how often its members sync is not verified");
+        return Ok(());
+    };
+    let puts = measured.took.len();
+    let checked = if alone { durable(syncs.calls, puts) } else { shared(syncs.calls, members, puts) };
+    checked.map_err(|why| format!("{name}: {why}"))
 }
 
 /// Of writes that came one after the other. A majority has synced each of them before it is acknowledged, and the next
@@ -147,6 +162,17 @@ fn durable(syncs: u64, acknowledged: usize) -> Result<(), String> {
     Err(format!(
         "no durable writes: all members together synced {syncs} times for {acknowledged} acknowledged puts of one client, \
          and each put takes {MAJORITY}"
+    ))
+}
+
+/// Of writes that came in a crowd. `syncs`: of all members together.
+fn shared(syncs: u64, members: usize, acknowledged: usize) -> Result<(), String> {
+    if syncs * PUTS_A_SYNC_MIN <= members as u64 * acknowledged as u64 {
+        return Ok(());
+    }
+    Err(format!(
+        "too many syncs: all {members} members together synced {syncs} times for {acknowledged} acknowledged puts of a \
+         crowd, and each is to sync once for {PUTS_A_SYNC_MIN} of them at most"
     ))
 }
 
@@ -186,6 +212,7 @@ async fn call(caller: &mut Caller, work: Work, turn: usize, key: usize, stamp: u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::syncs::Tool;
 
     #[test]
     fn a_put_takes_a_majority_of_syncs() {
@@ -196,15 +223,44 @@ mod tests {
     }
 
     #[test]
+    fn puts_of_a_crowd_share_their_syncs() {
+        assert_eq!(shared(150, 3, 1_000), Ok(()));
+        assert!(shared(151, 3, 1_000).unwrap_err().starts_with("too many syncs: "));
+    }
+
+    #[test]
+    fn what_is_checked_is_puts_of_one_and_of_a_crowd_and_the_crowd_s_with_our_own_members_only() {
+        let put = Work::Put { bytes: 256 };
+        let fails = |kind, work, clients, calls| {
+            let syncs = Some(Syncs { calls, by: Tool::Perf });
+            let measured = Measured { took: vec![Duration::ZERO; 1_000], syncs, ..Measured::default() };
+            check(kind, 3, work, clients, &measured).is_err()
+        };
+        for kind in [Kind::Store, Kind::Kontiki] {
+            assert!(!fails(kind, put, CROWD, 150) && fails(kind, put, CROWD, 151), "{kind:?}");
+        }
+        assert!(!fails(Kind::Etcd, put, CROWD, 151) && !fails(Kind::Store, put, CROWD - 1, 151));
+        assert!(!fails(Kind::Store, Work::Mixed { bytes: 256 }, CROWD, 151));
+        for kind in [Kind::Etcd, Kind::Store, Kind::Kontiki] {
+            assert!(!fails(kind, put, 1, 2_000) && fails(kind, put, 1, 1_999), "{kind:?}");
+        }
+        let uncounted = Measured { took: vec![Duration::ZERO], ..Measured::default() };
+        assert_eq!(check(Kind::Store, 3, put, 1, &uncounted), Ok(()));
+    }
+
+    #[test]
     fn syncs_are_known_of_all_rounds_or_of_none() {
+        let by = |tool, calls| Some(Syncs { calls, by: tool });
+        let perf = |calls| by(Tool::Perf, calls);
         let round = |syncs| Measured { took: vec![Duration::ZERO], syncs, ..Measured::default() };
-        let sum = |rounds: &[Option<u64>]| {
+        let sum = |rounds: &[Option<Syncs>]| {
             let mut sum = Measured::default();
             rounds.iter().for_each(|syncs| sum.add(round(*syncs)));
             sum.syncs
         };
-        assert_eq!(sum(&[Some(2), Some(3)]), Some(5));
-        assert_eq!(sum(&[None, Some(3)]), None);
-        assert_eq!(sum(&[Some(2), None]), None);
+        assert_eq!(sum(&[perf(2), perf(3)]), perf(5));
+        assert_eq!(sum(&[None, perf(3)]), None);
+        assert_eq!(sum(&[perf(2), None]), None);
+        assert_eq!(sum(&[perf(2), by(Tool::Strace, 3)]), None, "a row says which tool counted");
     }
 }

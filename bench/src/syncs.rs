@@ -18,10 +18,33 @@ pub struct Counter {
     output: tempfile::NamedTempFile,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Tool {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tool {
     Perf,
     Strace,
+}
+
+impl Tool {
+    pub fn name(self) -> &'static str {
+        match self {
+            Tool::Perf => "perf",
+            Tool::Strace => "strace",
+        }
+    }
+}
+
+/// What was counted, and by whom: strace costs the members time, perf does not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Syncs {
+    pub calls: u64,
+    pub by: Tool,
+}
+
+impl Syncs {
+    /// `None` where another tool counted: one sum cannot say how it came about.
+    pub fn plus(self, other: Syncs) -> Option<Syncs> {
+        (self.by == other.by).then_some(Syncs { calls: self.calls + other.calls, by: self.by })
+    }
 }
 
 impl Counter {
@@ -40,12 +63,12 @@ impl Counter {
     }
 
     /// Ends it; how many calls it saw.
-    pub async fn stop(mut self) -> Option<u64> {
+    pub async fn stop(mut self) -> Option<Syncs> {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).ok()?;
         tokio::task::spawn_blocking(move || {
             self.child.wait().ok()?;
             let text = std::fs::read_to_string(self.output.path()).ok()?;
-            count(self.tool, &text)
+            Some(Syncs { calls: count(self.tool, &text)?, by: self.tool })
         })
         .await
         .ok()?
@@ -56,13 +79,13 @@ fn spawn(tool: Tool, pids: &[u32], output: PathBuf) -> std::io::Result<Child> {
     let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
     let mut command = match tool {
         Tool::Perf => {
-            let mut command = Command::new("perf");
+            let mut command = Command::new(tool.name());
             command.args(["stat", "-x", ",", "-e", "syscalls:sys_enter_fsync,syscalls:sys_enter_fdatasync", "-p"]);
             command.arg(pids.join(",")).arg("-o").arg(output);
             command
         }
         Tool::Strace => {
-            let mut command = Command::new("strace");
+            let mut command = Command::new(tool.name());
             command.args(["-f", "-c", "-e", "trace=fsync,fdatasync", "-o"]).arg(output);
             pids.iter().for_each(|pid| _ = command.args(["-p", pid]));
             command

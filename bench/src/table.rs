@@ -6,6 +6,7 @@ use crate::gaps::Interrupted;
 use crate::load::Measured;
 use crate::quiet::{Idle, Unrest};
 use crate::stats::Samples;
+use crate::syncs::Tool;
 use crate::system::Kind;
 
 fn ms(duration: Duration) -> f64 {
@@ -28,7 +29,7 @@ pub fn rows(workload: &str, clients: usize, measured: &[(Kind, Measured)]) -> St
             Some(etcd) if etcd.kind != line.kind && of(etcd) > 0.0 => format!("{:.2}", of(line) / of(etcd)),
             _ => String::new(),
         };
-        let syncs = line.syncs.map_or("?".into(), |syncs| format!("{syncs:.3}"));
+        let syncs = line.syncs.map_or("?".into(), |(each, by)| format!("{each:.3} {}", by.name()));
         format!(
             "| {workload} | {clients} | {} | {:.0} | {:.2} | {:.2} | {:.0} | {syncs} | {} | {:.2} | {} | {} | {} | {} |",
             line.kind.name(),
@@ -53,7 +54,7 @@ struct Line {
     p50: f64,
     p99: f64,
     cpu: f64,
-    syncs: Option<f64>,
+    syncs: Option<(f64, Tool)>,
     failed: usize,
     generator: f64,
 }
@@ -68,7 +69,7 @@ impl Line {
             p50: ms(samples.quantile(0.5)),
             p99: ms(samples.quantile(0.99)),
             cpu: measured.cpu_us as f64 / count,
-            syncs: measured.syncs.map(|syncs| syncs as f64 / count),
+            syncs: measured.syncs.map(|syncs| (syncs.calls as f64 / count, syncs.by)),
             failed: measured.failed,
             generator: measured.generator_us as f64 / 1e6 / measured.wall.as_secs_f64(),
         }
@@ -132,19 +133,21 @@ mod tests {
     use super::*;
     use crate::gaps::Gap;
     use crate::member::Memory;
+    use crate::syncs::Syncs;
 
     fn measured(calls: usize, ms: u64) -> Measured {
         let took = vec![Duration::from_millis(ms); calls];
         let wall = Duration::from_secs(1);
-        Measured { took, failed: 0, wall, cpu_us: 1_000_000, generator_us: 500_000, syncs: Some(50) }
+        let syncs = Some(Syncs { calls: 50, by: Tool::Perf });
+        Measured { took, failed: 0, wall, cpu_us: 1_000_000, generator_us: 500_000, syncs }
     }
 
     #[test]
     fn ratios_are_to_etcd() {
         let text = rows("put", 64, &[(Kind::Etcd, measured(100, 8)), (Kind::Store, measured(400, 2))]);
         let expected = "\
-| put | 64 | etcd | 100 | 8.00 | 8.00 | 10000 | 0.500 | 0 | 0.50 |  |  |  |  |
-| put | 64 | store | 400 | 2.00 | 2.00 | 2500 | 0.125 | 0 | 0.50 | 4.00 | 0.25 | 0.25 | 0.25 |";
+| put | 64 | etcd | 100 | 8.00 | 8.00 | 10000 | 0.500 perf | 0 | 0.50 |  |  |  |  |
+| put | 64 | store | 400 | 2.00 | 2.00 | 2500 | 0.125 perf | 0 | 0.50 | 4.00 | 0.25 | 0.25 | 0.25 |";
         assert_eq!(text, expected);
     }
 

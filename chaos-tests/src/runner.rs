@@ -7,6 +7,7 @@ mod compare;
 mod faults;
 mod outcome;
 mod reduce;
+mod report;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -14,7 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 
 pub use faults::Faults;
-pub use outcome::{Outcome, Report, Totals};
+pub use outcome::{Outcome, Totals};
+pub use report::Report;
 
 use crate::{cluster, store};
 

@@ -200,13 +200,14 @@ async fn work_is_confirmed_and_outlives_the_agents_process() {
     let session = session(&replica, 0).await;
     assert!(session.push(vec![assignment(3, 1, "a"), assignment(3, 2, "b")]));
     let work = first.work(|work| work.as_ref().is_some_and(|work| work.sequence == 2)).await;
-    assert_eq!(pods(&work), ["pods/default/a", "pods/default/b"]);
+    assert_eq!((pods(&work), work.is_remembered), (vec!["pods/default/a", "pods/default/b"], false));
     let applied = server::sessions::Applied { term: 3, sequence: 2 };
     eventually("the confirmation", || (replica.sessions.applied("n1") == Some(applied)).then_some(())).await;
     first.stop().await;
     let mut again = agent(&authority, "n1", "n1", &[], Some(dir.path().into()));
     let work = again.work(Option::is_some).await;
     assert_eq!((work.term, pods(&work)), (3, vec!["pods/default/a", "pods/default/b"]));
+    assert!(work.is_remembered, "nobody has said since that it is still so");
     again.stop().await;
 }
 

@@ -48,8 +48,8 @@ fn a_store_holds_every_promise_for_some_hundred_seeds() {
 fn a_cluster_holds_every_promise_for_some_seeds() {
     let totals = all_hold(Subject::Cluster, 100..100 + CLUSTERS, 4);
     nothing_is_hollow(&totals);
-    let Totals { runs, operations, terms, renewals, .. } = totals;
-    let enough = operations > 300 * runs && 2 * terms > 3 * runs && renewals > 0;
+    let Totals { runs, operations, terms, renewals, gone, .. } = totals;
+    let enough = operations > 300 * runs && 2 * terms > 3 * runs && renewals > 0 && gone > 0;
     assert!(enough, "too little was tried: {totals:?}");
 }
 

@@ -1,6 +1,6 @@
 //! One host's agent: keeps the assigned Pods running on its container engine. Read in this order:
 //!
-//! - [`config`]: what it is told; [`run`]: the only wiring;
+//! - [`config`]: what it is told; [`run`]: the only wiring; `tasks`: how it hears that it has lost one;
 //! - [`session`]: how work, tunnels and heartbeats travel between agent and replicas;
 //! - [`sync`]: decides what to do for one Pod (pure); [`pod`]: what a Pod's spec means on this host (pure);
 //! - [`agent`]: the loop that holds all state, and performs what was decided;
@@ -25,6 +25,7 @@ mod run;
 pub mod runtime;
 pub mod session;
 pub mod sync;
+mod tasks;
 pub mod tunnels;
 pub mod volumes;
 

@@ -18,6 +18,7 @@ use crate::register;
 use crate::report::{self, Cluster, Reporter, SharedApi};
 use crate::runtime::{self, Info, Owner, Runtime};
 use crate::session::{self, Health, Replicas};
+use crate::tasks::{broken, named};
 use crate::tunnels::Streams;
 
 /// One call to the cluster, retries included.
@@ -39,7 +40,7 @@ pub enum Error {
     #[error("the agent cannot be a client of the cluster")]
     Client(#[from] client::Error),
     #[error("the agent's sessions cannot begin")]
-    Session(#[from] session::Error),
+    Session(#[source] session::Error),
     #[error("kubectl's proxy cannot listen on {address}")]
     Proxy {
         address: String,
@@ -48,6 +49,15 @@ pub enum Error {
     },
     #[error("this agent ends, to be started again: {0}")]
     Broken(String),
+}
+
+impl From<session::Error> for Error {
+    fn from(error: session::Error) -> Error {
+        match error {
+            session::Error::Broken(why) => Error::Broken(format!("in its sessions, {why}")),
+            error => Error::Session(error),
+        }
+    }
 }
 
 /// Runs an agent until `shutdown`. Containers run on: the next agent finds them. An engine that is not there ends the
@@ -191,13 +201,13 @@ pub async fn run_with(
     tasks.spawn(named("its loop", living));
 
     let mut sessions = pin!(sessions);
-    let outcome = tokio::select! {
-        ended = &mut sessions => ended.map_err(Error::Session),
-        why = broken(&mut tasks, &shutdown) => Err(Error::Broken(why)),
+    let (outcome, has_sessions) = tokio::select! {
+        ended = &mut sessions => (ended.map_err(Error::from), false),
+        why = broken(&mut tasks, &shutdown) => (Err(Error::Broken(why)), true),
     };
     shutdown.cancel();
     let ending = async {
-        if let Err(Error::Broken(_)) = &outcome {
+        if has_sessions {
             let _ = sessions.await;
         }
         while tasks.join_next().await.is_some() {}
@@ -206,20 +216,6 @@ pub async fn run_with(
         tracing::warn!("some of the agent's tasks did not end in time");
     }
     outcome
-}
-
-/// Waits until a task has ended that was to last, then says so. Who was told to end is not broken.
-async fn broken(tasks: &mut JoinSet<&'static str>, shutdown: &CancellationToken) -> String {
-    match tasks.join_next().await {
-        Some(Ok(name)) if !shutdown.is_cancelled() => format!("{name} ended by itself"),
-        Some(Err(panicked)) if !shutdown.is_cancelled() => format!("one of its tasks broke, {panicked}"),
-        _ => std::future::pending().await,
-    }
-}
-
-async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
-    task.await;
-    name
 }
 
 async fn first_answer(runtime: &Arc<dyn Runtime>, shutdown: &CancellationToken) -> Option<Info> {
@@ -237,9 +233,13 @@ async fn first_answer(runtime: &Arc<dyn Runtime>, shutdown: &CancellationToken) 
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::path::Path;
 
+    use async_trait::async_trait;
     use proto::pki::{Authority, Request};
+    use proto::seam::{Listener, Net, Random, Stream};
     use proto::tls::Identity;
 
     use super::*;
@@ -247,8 +247,28 @@ mod tests {
     use crate::report::Rehearsal;
     use crate::runtime::fake::Fake;
 
+    /// Nobody is there. Who finds that out has no random numbers any more.
+    struct Breaks(Random);
+
+    #[async_trait]
+    impl Net for Breaks {
+        async fn connect(&self, _address: &str) -> io::Result<Box<dyn Stream>> {
+            let broken = catch_unwind(AssertUnwindSafe(|| self.0.below(0)));
+            assert!(broken.is_err(), "there is no number below 0");
+            Err(io::ErrorKind::ConnectionRefused.into())
+        }
+
+        async fn listen(&self, _address: &str) -> io::Result<Box<dyn Listener>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
     /// Runs for a minute at most. `facts`: what the loop asks for first.
-    async fn run_for_a_minute(facts: fn(&Path) -> Facts, shutdown: CancellationToken) -> Option<Result<(), Error>> {
+    async fn run_for_a_minute(
+        facts: fn(&Path) -> Facts,
+        (env, replicas): (Env, Vec<String>),
+        shutdown: CancellationToken,
+    ) -> Option<Result<(), Error>> {
         proto::tls::install_provider();
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::make("api").unwrap();
@@ -261,27 +281,41 @@ mod tests {
         };
         let mut config = Config::new("n1", Vec::new(), identity, dir.path().to_owned());
         config.facts = facts;
-        let env = Env::real();
         let (engine, api) = (Arc::new(Fake::new(env.clock.clone())), Arc::new(Rehearsal::default()));
-        let running = run_with(config, env, engine, api, Replicas::new(Vec::new()), shutdown);
+        let running = run_with(config, env, engine, api, Replicas::new(replicas), shutdown);
         tokio::time::timeout(Duration::from_secs(60), running).await.ok()
+    }
+
+    fn nobody() -> (Env, Vec<String>) {
+        (Env::real(), Vec::new())
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_agent_whose_loop_breaks_ends_with_an_error_to_be_started_again() {
-        let ended = run_for_a_minute(|_| panic!("this panic is part of the test"), CancellationToken::new()).await;
+        let shutdown = CancellationToken::new();
+        let ended = run_for_a_minute(|_| panic!("this panic is part of the test"), nobody(), shutdown).await;
         assert!(matches!(ended, Some(Err(Error::Broken(_)))), "{ended:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_whose_sessions_break_ends_with_an_error_to_be_started_again() {
+        let random = Random::from_seed(1);
+        let env = Env { net: Arc::new(Breaks(random.clone())), random, ..Env::real() };
+        let at = (env, vec!["replica:1".to_owned()]);
+        let ended = run_for_a_minute(|_| Facts::default(), at, CancellationToken::new()).await;
+        let Some(Err(Error::Broken(why))) = &ended else { panic!("{ended:?}") };
+        assert!(why.contains("in its sessions"), "{why}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_agent_that_is_told_to_end_ends_well_and_no_other_ends() {
         let shutdown = CancellationToken::new();
-        assert!(run_for_a_minute(|_| Facts::default(), shutdown.clone()).await.is_none(), "it lasts");
+        assert!(run_for_a_minute(|_| Facts::default(), nobody(), shutdown.clone()).await.is_none(), "it lasts");
         let stopping = async {
             tokio::time::sleep(Duration::from_secs(10)).await;
             shutdown.cancel();
         };
-        let (ended, ()) = tokio::join!(run_for_a_minute(|_| Facts::default(), shutdown.clone()), stopping);
+        let (ended, ()) = tokio::join!(run_for_a_minute(|_| Facts::default(), nobody(), shutdown.clone()), stopping);
         assert!(matches!(ended, Some(Ok(()))), "{ended:?}");
     }
 }

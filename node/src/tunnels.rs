@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use proto::seam::Clock;
+use proto::seam::{Clock, Stream};
 use proto::session::{Exec, Logs, PortForward, Size};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
@@ -175,35 +175,41 @@ impl Streams {
         }
     }
 
-    async fn forward(&self, forward: PortForward, mut io: TunnelIo) -> Result<i32, String> {
+    async fn forward(&self, forward: PortForward, io: TunnelIo) -> Result<i32, String> {
         let address = self.port_target(&forward).map_err(|refusal| refusal.reason)?;
         let dialled = tokio::time::timeout(DIAL_MAX, self.runtime.dial(address)).await;
         let stream = dialled
             .map_err(|_| format!("no connection to port {} within {DIAL_MAX:?}", forward.port))?
             .map_err(|error| format!("port {}: {error}", forward.port))?;
-        let (mut from, mut to) = tokio::io::split(stream);
-        let outward = async {
-            let mut buffer = vec![0; PORT_BUFFER_BYTES];
-            loop {
-                let count = from.read(&mut buffer).await.map_err(|error| error.to_string())?;
-                if count == 0 || io.output.stdout(Bytes::copy_from_slice(&buffer[..count])).await.is_err() {
-                    return Ok(0);
-                }
+        carry(stream, io).await
+    }
+}
+
+/// Between a caller and a port, until the port says no more. A caller that says no more is told all the same what the port still
+/// has to say; a port has no way to say so and to go on listening, for its end is what callers wait for.
+async fn carry(stream: Box<dyn Stream>, mut io: TunnelIo) -> Result<i32, String> {
+    let (mut from, mut to) = tokio::io::split(stream);
+    let outward = async {
+        let mut buffer = vec![0; PORT_BUFFER_BYTES];
+        loop {
+            let count = from.read(&mut buffer).await.map_err(|error| error.to_string())?;
+            if count == 0 || io.output.stdout(Bytes::copy_from_slice(&buffer[..count])).await.is_err() {
+                return Ok(0);
             }
-        };
-        let inward = async {
-            while let Some(bytes) = io.stdin.recv().await {
-                if to.write_all(&bytes).await.is_err() {
-                    break;
-                }
-            }
-            let _ = to.shutdown().await;
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            result = outward => result,
-            () = inward => Ok(0),
         }
+    };
+    let inward = async {
+        while let Some(bytes) = io.stdin.recv().await {
+            if to.write_all(&bytes).await.is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown().await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        result = outward => result,
+        () = inward => Ok(0),
     }
 }
 

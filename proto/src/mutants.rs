@@ -55,6 +55,8 @@ mutants! {
     AbsenceIgnored,
     /// The history claims to reach back behind an installed snapshot.
     HistoryHoleAfterSnapshot,
+    /// Of the past that is fetched from another replica, only the first piece comes, and it counts for all of it.
+    PastFetchedInPart,
     /// Changes from before an installed snapshot stay in the watchers' memory.
     RingKeptAcrossSnapshot,
     /// A snapshot's metadata is older than its data.

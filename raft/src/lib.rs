@@ -8,8 +8,9 @@
 //! - `peer`: the wire to the other replicas;
 //! - `accord`: whether the replicas' states agree, and what becomes of the odd one;
 //! - `propose`, `admission`, `intake`, `read`, `past`, [`watch`]: the ways in and out;
-//! - `mend`, `scrub`, `renewal`, `trouble`: damaged data, and how it is told;
-//! - `bootstrap`, `recall`, `members`, [`standing`], `handover`: birth, what an emptied replica may believe, membership, leadership;
+//! - `mend`, `scrub`, `renewal`, `trouble`: damaged data, and how it is told; `fetch`: the past of a replica that was filled;
+//! - `bootstrap`, `recall`, `members`, [`standing`], `handover`, `ending`: birth, what an emptied replica may believe, membership,
+//!   leadership, the end;
 //! - [`runtime`]: the threads that a replica's process wants;
 //! - [`backup`], [`offline`]: snapshot files, and what is done to a data directory while its replica does not run.
 
@@ -20,6 +21,8 @@ mod bootstrap;
 pub mod command;
 pub mod config;
 mod disk;
+mod ending;
+mod fetch;
 mod handover;
 pub mod identity;
 mod intake;

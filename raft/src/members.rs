@@ -2,12 +2,13 @@
 //!
 //! - `plan` decides whether the members may change, `change` does it, `wire` has both as messages;
 //! - `address` knows what an address may look like;
-//! - `used` knows the ids that are never used again;
+//! - `used` knows the ids that are never used again, `marks` writes them down;
 //! - `keep` looks after this replica's own membership.
 
 pub mod address;
 pub(crate) mod change;
 pub(crate) mod keep;
+mod marks;
 pub mod plan;
 pub(crate) mod used;
 pub(crate) mod wire;

@@ -43,6 +43,8 @@ pub struct Metrics {
     pub watchers: AtomicU64,
     pub watch_reads_from_disk: AtomicU64,
     pub history_floor: AtomicU64,
+    /// Changes from before a snapshot, told by another replica.
+    pub history_fetched: AtomicU64,
     pub history_bytes: AtomicU64,
     /// What the log takes, as of the last look.
     pub log_bytes: AtomicU64,

@@ -1,14 +1,15 @@
-//! Puts the parts of a store together, and starts them. Acts.
+//! Puts the parts of a store together, and starts them; `error`: why that fails. Acts.
+
+mod error;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use proto::seam::Env;
 use proto::tls::{self, ClientCertificate};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,10 +18,11 @@ use crate::accord::guard::{self, Franchise, Guard};
 use crate::admission::Admission;
 use crate::bootstrap::Bootstrap;
 use crate::config::Config;
+use crate::disk::Disk;
 use crate::disk::flusher::Flusher;
 use crate::disk::room::Room;
 use crate::disk::space::Level;
-use crate::disk::{Disk, rocks};
+use crate::fetch::Fetch;
 use crate::handover::Handover;
 use crate::identity::Identity;
 use crate::intake::Intake;
@@ -31,7 +33,8 @@ use crate::mend;
 use crate::metrics::Metrics;
 use crate::past::Past;
 use crate::peer::alive::Alive;
-use crate::peer::channels::{self, Channels};
+use crate::peer::arrival::Arrivals;
+use crate::peer::channels::Channels;
 use crate::peer::door::Door;
 use crate::peer::ear::Ear;
 use crate::peer::forward::Forwarder;
@@ -53,35 +56,7 @@ use crate::trouble::Trouble;
 use crate::types::Raft;
 use crate::upkeep;
 
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error("{0}")]
-    Other(String),
-    #[error(transparent)]
-    Disk(#[from] rocks::Error),
-    #[error("a snapshot was being restored into {0}, and that was not finished: restore it again")]
-    Unfinished(PathBuf),
-    #[error("the replica in {0} was being recovered, and that was not finished: do it again with `kontiki recover`")]
-    Unrecovered(PathBuf),
-    #[error("the data in {dir} cannot be used: {source}")]
-    Data {
-        dir: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("the data in {dir} belongs to cluster {found:?}, not to {wanted:?}")]
-    OtherCluster { dir: PathBuf, found: String, wanted: String },
-    #[error("the data in {dir} belongs to replica {found}, not to replica {wanted}")]
-    OtherReplica { dir: PathBuf, found: u64, wanted: u64 },
-    #[error("cannot listen for peers on {address}: {source}")]
-    Listen {
-        address: String,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error(transparent)]
-    Channels(#[from] channels::Error),
-}
+pub use error::OpenError;
 
 /// The parts of a store that runs.
 pub(crate) struct Running {
@@ -105,17 +80,6 @@ pub(crate) struct Running {
     pub peer_address: SocketAddr,
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
-}
-
-impl OpenError {
-    /// Does somebody else still hold what it needs, who may give it back?
-    pub fn is_taken(&self) -> bool {
-        match self {
-            OpenError::Disk(rocks::Error::InUse { .. }) => true,
-            OpenError::Listen { source, .. } => source.kind() == std::io::ErrorKind::AddrInUse,
-            _ => false,
-        }
-    }
 }
 
 /// `stop`: ends all that was begun, also when this fails, or is given up.
@@ -246,7 +210,7 @@ pub(crate) async fn start(
         franchise,
         recall: recall.clone(),
         stop: stop.clone(),
-        installing: Arc::new(Semaphore::new(1)),
+        arrivals: Arrivals::default(),
         settling: Arc::default(),
     };
     let door = Door { cluster_id: cluster_id.clone(), id, published: published.clone(), ear: ear.clone() };
@@ -316,6 +280,15 @@ pub(crate) async fn start(
     tasks.spawn(upkeep::save_now_and_then(raft.clone(), reach.clone(), save, rhythm, stop.clone()));
     tasks.spawn(upkeep::bound_log(raft.clone(), log.clone(), metrics.clone(), rhythm, stop.clone()));
     tasks.spawn(upkeep::run(disk.clone(), published.clone(), log.clone(), reach, env.clock, rhythm, stop.clone()));
+    let fetch = Fetch {
+        id,
+        raft: raft.clone(),
+        channels: channels.clone(),
+        published: published.clone(),
+        disk: disk.clone(),
+        level: room.level(),
+    };
+    tasks.spawn(fetch.run(rhythm, stop.clone()));
     tasks.spawn(scrub::run(disk.clone(), metrics.clone(), scrub_every, rhythm, stop.clone()));
     tasks.close();
 

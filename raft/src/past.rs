@@ -1,4 +1,4 @@
-//! What was: a key or the whole state as of a revision, and the changes to one key. Acts (reads only).
+//! What was: a key or the whole state as of a revision, and the changes to one key; or why that is not shown. Acts (reads only).
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -11,12 +11,34 @@ use crate::command::{Change, Previous, Revision, Versioned};
 use crate::machine::published::Published;
 use crate::machine::{apply, history};
 use crate::state::State;
-use crate::store::{Gone, HistoryError, Untold};
 
 /// Who looks back reads up to the whole history window: more at once would take the disk from everybody else.
 const AT_ONCE: usize = 2;
 /// Others run after so many changes were undone.
 const UNDO_STRIDE: usize = 1024;
+
+/// The history no longer reaches back that far (or the revision lies in the future of a restored cluster).
+#[derive(Debug, thiserror::Error)]
+#[error("revision {asked} is gone; the oldest is {oldest}")]
+pub struct Gone {
+    pub asked: Revision,
+    pub oldest: Revision,
+}
+
+/// The history reaches back that far, but this replica cannot tell it at present: its disk was closed, or has no room even
+/// for that, or its state may be wrong. Another replica can, or this one later.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("this replica cannot tell its history at present: {0}")]
+pub struct Untold(pub String);
+
+/// Why the past is not shown.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    #[error(transparent)]
+    Gone(#[from] Gone),
+    #[error(transparent)]
+    Untold(#[from] Untold),
+}
 
 /// The changes to one key, oldest first: all of them that came after one revision, up to another. Those before are no
 /// longer held, cannot be read, or were not asked for.

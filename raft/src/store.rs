@@ -1,5 +1,7 @@
 //! The handle that the rest of a replica holds: propose, read, watch. Acts.
 
+mod for_tests;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backup::Backup;
 use crate::command::{Command, Outcome, Revision, Versioned};
 use crate::disk::Disk;
+use crate::ending;
 use crate::mend;
 use crate::metrics::Metrics;
 use crate::open::{self, Running};
@@ -22,40 +25,13 @@ pub use crate::members::change::ChangeError;
 pub use crate::members::plan::MemberChange;
 pub use crate::members::{Member, MemberStatus, Roster};
 pub use crate::open::OpenError;
-pub use crate::past::Changes;
+pub use crate::past::{Changes, Gone, HistoryError, Untold};
 pub use crate::propose::ProposeError;
 pub use crate::read::ReadError;
 pub use crate::standing::{Role, Standing};
 pub use crate::state::State;
+pub use crate::trouble::Unwell;
 pub use crate::watch::{News, Watcher};
-
-/// The history no longer reaches back that far (or the revision lies in the future of a restored cluster).
-#[derive(Debug, thiserror::Error)]
-#[error("revision {asked} is gone; the oldest is {oldest}")]
-pub struct Gone {
-    pub asked: Revision,
-    pub oldest: Revision,
-}
-
-/// The history reaches back that far, but this replica cannot tell it at present: its disk was closed, or has no room even
-/// for that, or its state may be wrong. Another replica can, or this one later.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("this replica cannot tell its history at present: {0}")]
-pub struct Untold(pub String);
-
-/// Why the past is not shown.
-#[derive(Debug, thiserror::Error)]
-pub enum HistoryError {
-    #[error(transparent)]
-    Gone(#[from] Gone),
-    #[error(transparent)]
-    Untold(#[from] Untold),
-}
-
-/// Why a replica takes no part any more.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("this replica takes no part: {0}")]
-pub struct Unwell(pub String);
 
 /// Once the leadership is handed over, what is under way gets this long to end.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
@@ -258,30 +234,6 @@ impl Store {
         Ok(Backup::new(self.inner.cluster_id.clone(), self.inner.id, now_ms, image))
     }
 
-    /// Drops the applied part of the log, as happens by itself when the log grows: a replica that lags behind it is
-    /// then filled by a snapshot. Returns whether anything went. For tests.
-    #[doc(hidden)]
-    pub async fn compact_log(&self) -> bool {
-        let purged = || self.inner.log.purged().map(|at| at.index);
-        let before = purged();
-        let applied = self.inner.published.applied().borrow().map_or(0, |at| at.index);
-        upkeep::purge(&self.inner.raft, applied).await;
-        purged() > before
-    }
-
-    /// Keeps at most about so many bytes of the log for followers that lag, and some times as many while somebody needs them. For
-    /// tests.
-    #[doc(hidden)]
-    pub fn bound_log(&self, bytes: u64) {
-        self.inner.log.bound(bytes);
-    }
-
-    /// Holds at most about so much of the log in memory: more is read from the disk for those who lag. For tests.
-    #[doc(hidden)]
-    pub fn cache_log(&self, bytes: usize) {
-        self.inner.log.cache_at_most(bytes);
-    }
-
     /// Can this replica still take part? It cannot once its disk failed it, or its state was found to be wrong.
     /// What it has in memory can still be looked at, but should be served to nobody when its state is wrong.
     pub fn health(&self) -> Result<(), Unwell> {
@@ -298,17 +250,6 @@ impl Store {
     /// Cancelled once the raft node has ended, whatever ended it: nothing is applied here any more.
     pub fn ended(&self) -> CancellationToken {
         self.inner.published.ended.clone()
-    }
-
-    /// The key of what [`Store::poison`] brings about. For tests.
-    #[doc(hidden)]
-    pub const STRAY: &'static [u8] = crate::machine::published::STRAY;
-
-    /// The next change is applied wrongly here, as by a fault in the memory: besides it, an object comes into being that nobody
-    /// wrote. For tests.
-    #[doc(hidden)]
-    pub fn poison(&self) {
-        self.inner.published.poison.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     pub fn metrics(&self) -> &Metrics {
@@ -329,17 +270,10 @@ impl Store {
         self.stop().await;
     }
 
-    /// Stops without handing over and without syncing, much as a killed process would. For tests.
-    #[doc(hidden)]
-    pub async fn kill(&self) {
-        self.inner.stop.cancel();
-        self.stop().await;
-    }
-
     async fn stop(&self) {
         let inner = &self.inner;
         let stopping = async {
-            let _ = inner.raft.shutdown().await;
+            ending::end(&inner.raft).await;
             inner.stop.cancel();
             inner.tasks.wait().await;
         };

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use openraft::raft::AppendEntriesRequest;
 use proto::peer::Forwarded;
 use proto::peer::forward_reply::Result as Reply;
 use proto::pki::{Authority, PEER_NAME, Request};
@@ -10,9 +11,11 @@ use proto::tls::Identity;
 use super::*;
 use crate::admission::Answer;
 use crate::command::{Action, Op, Precondition};
+use crate::disk::Note;
 use crate::disk::faulty::Faulty;
 use crate::disk::rocks::Rocks;
-use crate::peer::forward;
+use crate::peer::{forward, wire};
+use crate::types::Types;
 
 /// Of a replica that is alone.
 pub fn config(dir: &std::path::Path) -> Config {
@@ -138,6 +141,40 @@ async fn a_store_that_was_stopped_has_not_broken_down() {
     let (_, store) = store(dir.path()).await;
     store.shutdown().await;
     assert!(store.health().is_err() && !store.has_broken_down());
+}
+
+/// Of another leader, of this term.
+fn heartbeat(term: u64) -> AppendEntriesRequest<Types> {
+    let vote = wire::vote_in(Some(proto::peer::Vote { term, replica: 2, committed: true })).unwrap();
+    AppendEntriesRequest { vote, prev_log_id: None, leader_commit: None, entries: Vec::new() }
+}
+
+/// As a call of another replica's does that is under way when its store is given up.
+#[tokio::test]
+async fn who_asks_a_raft_node_that_ends_long_after_its_store_was_stopped_is_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, store) = store(dir.path()).await;
+    let (raft, term) = (store.inner.raft.clone(), store.standing().borrow().term + 1);
+    let vote = || disk.note(Note::Vote).unwrap();
+    let before = vote();
+    *disk.sync_takes.lock().unwrap() = 4 * STOP_DEADLINE;
+    let asked = tokio::spawn({
+        let raft = raft.clone();
+        async move { raft.append_entries(heartbeat(term)).await }
+    });
+    let saved = async {
+        while vote() == before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), saved).await.expect("it votes, and waits for the disk");
+
+    tokio::time::pause();
+    store.kill().await;
+    assert!(!asked.is_finished() && !store.ended().is_cancelled(), "it waits still");
+    tokio::time::timeout(20 * STOP_DEADLINE, store.ended().cancelled()).await.expect("the disk answers");
+    assert!(raft.append_entries(heartbeat(term)).await.is_err(), "it has ended");
+    let _ = asked.await.expect("nor did that one panic");
 }
 
 #[tokio::test]

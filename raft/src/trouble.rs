@@ -17,6 +17,11 @@ use crate::types::Raft;
 /// A sync that lasts longer is told: the disk hangs.
 const HANGS: Duration = Duration::from_secs(5);
 
+/// Why a replica takes no part any more.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("this replica takes no part: {0}")]
+pub struct Unwell(pub String);
+
 /// Why the raft node has ended; `None`: it runs. Whatever else it shows then, it shows for ever.
 pub fn ended(raft: &Raft) -> Option<String> {
     if let Err(fatal) = &raft.metrics().borrow_watched().running_state {

@@ -171,6 +171,7 @@ fn store_text(store: &raft::Metrics) -> String {
         (Gauge, "watchers", "Open watches of the store", &store.watchers),
         (Counter, "watch_reads_from_disk", "Reads of history for slow watchers", &store.watch_reads_from_disk),
         (Gauge, "history_floor", "The oldest revision a watch can begin at", &store.history_floor),
+        (Counter, "history_fetched", "Changes from before a snapshot that others told", &store.history_fetched),
         (Gauge, "history_bytes", "Bytes of history kept", &store.history_bytes),
         (Gauge, "log_bytes", "Bytes of the raft log kept for followers that lag", &store.log_bytes),
         (Gauge, "disk_bytes", "Bytes of the data directory", &store.disk_bytes),
@@ -270,13 +271,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_apply_lag_is_what_is_committed_and_not_applied() {
+        let store = raft::Metrics::default();
+        let told = |lag: u64| store_text(&store).contains(&format!("\nkontiki_store_apply_lag_entries {lag}\n"));
+        store.committed_index.store(9, Ordering::Relaxed);
+        store.applied_index.store(4, Ordering::Relaxed);
+        assert!(told(5));
+        // A replica that has just started applies what it has before it hears what is committed.
+        store.applied_index.store(12, Ordering::Relaxed);
+        assert!(told(0));
+    }
+
     /// An operator looks names up there.
     #[test]
-    fn every_metric_of_the_store_is_documented() {
+    fn every_metric_is_documented_and_there_is_every_documented_one() {
         let documented = include_str!("../../docs/metrics.md");
-        let text = store_text(&raft::Metrics::default());
-        let names = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next());
-        let missing: Vec<&str> = names.filter(|name| !documented.contains(&format!("`{name}`"))).collect();
-        assert!(missing.is_empty(), "{missing:?}");
+        let metrics = Metrics::new();
+        // Who has labels is told once there is one of them.
+        metrics.request(Kind { verb: Word("GET"), resource: Word("pods") }, 200, Duration::from_millis(1));
+        let mut text = store_text(&raft::Metrics::default());
+        encode(&mut text, &metrics.0.registry).unwrap();
+        let names: Vec<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).collect();
+        let missing: Vec<&&str> = names.iter().filter(|name| !documented.contains(&format!("`{name}`"))).collect();
+        assert!(missing.is_empty(), "not documented: {missing:?}");
+        let of_ours = |name: &&str| name.starts_with("kontiki_") || name.starts_with("apiserver_");
+        let gone: Vec<&str> = documented.split('`').filter(of_ours).filter(|name| !names.contains(name)).collect();
+        assert!(gone.is_empty(), "documented and not there: {gone:?}");
     }
 }

@@ -138,10 +138,8 @@ fn one(seed: u64, args: &Args) -> Result<ExitCode, String> {
     if args.trace {
         print!("{}", report.trace);
     }
-    println!(
-        "{} operations ({} unknown) in {} simulated ms, {} terms",
-        report.operations, report.unknown, report.simulated_ms, report.terms
-    );
+    let Totals { operations, unknown, simulated_ms, terms, .. } = report.totals;
+    println!("{operations} operations ({unknown} unknown) in {simulated_ms} simulated ms, {terms} terms");
     shown(&report.failures).iter().for_each(|failure| println!("FAILED: {failure}"));
     Ok(code)
 }
@@ -171,7 +169,8 @@ fn many(args: &Args) -> Result<ExitCode, String> {
     let simulated = totals.simulated_ms as f64 / 1000.0;
     println!(
         "{} seeds: {:.2} simulated hours, {} faults, {} of them met somebody, {} operations checked ({} of unknown \
-         outcome), {} leaderships, {} snapshots installed, {} renewals; all changes known in {}",
+         outcome), {} leaderships, {} snapshots installed, {} renewals, {} times a history was gone; all changes known \
+         in {}",
         totals.runs,
         simulated / 3600.0,
         totals.faults.planned(),
@@ -181,6 +180,7 @@ fn many(args: &Args) -> Result<ExitCode, String> {
         totals.terms,
         totals.snapshots,
         totals.renewals,
+        totals.gone,
         totals.whole
     );
     println!("{took:.1} s, {jobs} at once: {:.0} simulated seconds per core-second", simulated / took / jobs as f64);

@@ -11,6 +11,9 @@ use raft::Store;
 /// Longer than a replica takes to be filled, and to try again some times.
 const WITHIN: Duration = Duration::from_secs(25);
 
+/// Whoever has found damage is to get over that by itself: for so long no supervisor starts it anew.
+pub const ALONE: Duration = Duration::from_secs(15);
+
 /// What is to be seen of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sight {

@@ -1,4 +1,7 @@
-//! No process has more tasks at a time than it can need: what is left behind now and then adds up. Pure.
+//! No process has more tasks at a time than it can need: what is left behind now and then adds up. And one that has ended has none.
+//! Pure.
+
+use std::time::Duration;
 
 pub struct Tasks {
     limit: usize,
@@ -26,9 +29,24 @@ impl Tasks {
     }
 }
 
+/// One look at a process that was told to end so long ago.
+pub fn ended(host: usize, tasks: usize, ago: Duration) -> Result<(), String> {
+    match tasks {
+        0 => Ok(()),
+        _ => Err(format!("host {host} was told to end {ago:?} ago and has {tasks} tasks")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_has_ended_has_no_task() {
+        let ago = Duration::from_secs(12);
+        ended(2, 0, ago).unwrap();
+        assert_eq!(ended(2, 1, ago).unwrap_err(), "host 2 was told to end 12s ago and has 1 tasks");
+    }
 
     #[test]
     fn more_than_the_limit_is_too_many_and_the_most_is_kept() {

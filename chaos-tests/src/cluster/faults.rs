@@ -4,16 +4,10 @@ use std::time::Duration;
 
 use raft::{Store, Table};
 
-use super::plan::{Kind, REPLICAS, USER, Who};
+use super::plan::{Fault, Kind, NEW_NODE, NEWCOMER, REPLICAS, USER, Who};
 use super::run::Run;
-use super::{processes, user};
-use crate::check::repairs::Sight;
+use super::seen::Relief;
 use crate::sim::links::{HostId, Loss};
-
-/// How long the operator takes.
-const RESTART: Duration = Duration::from_secs(1);
-/// Where the replica has found damage, which it is to get over by itself.
-const REPAIR: Duration = Duration::from_secs(15);
 
 impl Run {
     /// The fault with this number begins or ends.
@@ -44,9 +38,15 @@ impl Run {
             | Kind::OneWay(host, _)
             | Kind::Bridge(host, _)
             | Kind::Flap(host, ..)
-            | Kind::Compact(host) => host,
-            Kind::Slow(_) => USER,
+            | Kind::Compact(host)
+            | Kind::Replace(host)
+            | Kind::Relieve(host) => host,
+            Kind::Guest => NEWCOMER,
+            Kind::Slow(_) | Kind::ShortHistory { .. } => USER,
         };
+        if !self.plan.has(host) {
+            return;
+        }
         let word = if begins { "begins" } else { "ends" };
         self.world.note(format_args!("fault {n} {word} on host {host}: {kind:?}"));
         self.look_back(n);
@@ -58,28 +58,28 @@ impl Run {
             (Kind::Freeze(_), true) => meets = self.world.freeze(host),
             (Kind::Freeze(_), false) => self.world.thaw(host),
             (Kind::CutOff(_, loss) | Kind::Flap(_, _, loss) | Kind::Bridge(_, loss), cut) => {
-                self.part(&ways(kind, host), loss, cut);
+                self.part(&self.ways(kind, host), loss, cut);
             }
-            (Kind::OneWay(..) | Kind::Deaf(_), cut) => self.part(&ways(kind, host), Loss::Lost, cut),
+            (Kind::OneWay(..) | Kind::Deaf(_), cut) => self.part(&self.ways(kind, host), Loss::Lost, cut),
             (Kind::Transfer(to), true) => self.transfer(n, to),
             (Kind::Transfer(_), false) => {}
-            (Kind::EngineHangs(_), hangs) => self.engines[host - REPLICAS].hang(hangs),
+            (Kind::EngineHangs(_), hangs) => self.engines[&host].hang(hangs),
             (Kind::Slow(by_ms), begins) => self.slow(if begins { by_ms } else { 0 }),
             (Kind::Reset(_), true) => meets = self.reset(host) > 0,
             (Kind::Reset(_), false) => {}
             (Kind::SlowDisk(_, by_ms), begins) => {
-                self.platters[host].set(|faults| faults.slower_ms = if begins { by_ms } else { 0 });
+                self.platters[&host].set(|faults| faults.slower_ms = if begins { by_ms } else { 0 });
             }
-            (Kind::FullDisk(_), full) => self.platters[host].set(|faults| faults.full = full),
-            (Kind::FailSync(_), fails) => self.platters[host].set(|faults| faults.fail_sync = fails),
-            (Kind::FailWrite(_), fails) => self.platters[host].set(|faults| faults.fail_write = fails),
+            (Kind::FullDisk(_), full) => self.platters[&host].set(|faults| faults.full = full),
+            (Kind::FailSync(_), fails) => self.platters[&host].set(|faults| faults.fail_sync = fails),
+            (Kind::FailWrite(_), fails) => self.platters[&host].set(|faults| faults.fail_write = fails),
             (Kind::Compact(_), true) => {
                 let felt = self.felt.clone();
                 self.with_store(host, move |store| felt.compact(Some(n), store));
             }
             (Kind::Compact(_), false) => {}
             (Kind::Decay(_), true) => {
-                if let Some((table, key)) = self.platters[host].rot(&Table::ALL) {
+                if let Some((table, key)) = self.platters[&host].rot(&Table::ALL) {
                     meets = true;
                     self.world.note(format_args!("a bit of {} {key:?} at host {host} turns over", table.name()));
                 }
@@ -88,6 +88,9 @@ impl Run {
             (Kind::Clock(_, offset_ms), begins) => {
                 self.world.set_clock_offset(host, if begins { offset_ms } else { 0 });
             }
+            (Kind::Relieve(_), true) => self.boot(NEW_NODE),
+            // The operator sees to these, and each replica from its beginning on.
+            (Kind::Relieve(_), false) | (Kind::Guest | Kind::Replace(_) | Kind::ShortHistory { .. }, _) => {}
         }
         self.felt.meets(meets.then_some(n));
         if let Some(count) = self.count(kind, host).filter(|_| begins) {
@@ -106,21 +109,39 @@ impl Run {
     fn count(&self, kind: Kind, host: HostId) -> Option<u64> {
         match kind {
             Kind::CutOff(..) | Kind::Flap(..) | Kind::Bridge(..) | Kind::OneWay(..) | Kind::Deaf(_) => {
-                Some(self.world.cut_off(&ways(kind, host)))
+                Some(self.world.cut_off(&self.ways(kind, host)))
             }
             Kind::Slow(_) => Some(self.world.sent()),
             Kind::Clock(..) => Some(self.world.misled(host)),
-            Kind::EngineHangs(_) => Some(self.engines[host - REPLICAS].hung()),
-            Kind::SlowDisk(..) => Some(self.platters[host].met().slower),
-            Kind::FullDisk(_) => Some(self.platters[host].met().full),
-            Kind::FailSync(_) => Some(self.platters[host].met().fail_sync),
-            Kind::FailWrite(_) => Some(self.platters[host].met().fail_write),
+            Kind::EngineHangs(_) => Some(self.engines[&host].hung()),
+            Kind::SlowDisk(..) => Some(self.platters[&host].met().slower),
+            Kind::FullDisk(_) => Some(self.platters[&host].met().full),
+            Kind::FailSync(_) => Some(self.platters[&host].met().fail_sync),
+            Kind::FailWrite(_) => Some(self.platters[&host].met().fail_write),
             Kind::Crash(..)
             | Kind::Freeze(_)
             | Kind::Transfer(_)
             | Kind::Reset(_)
             | Kind::Compact(_)
-            | Kind::Decay(_) => None,
+            | Kind::Decay(_)
+            | Kind::Guest
+            | Kind::Replace(_)
+            | Kind::Relieve(_)
+            | Kind::ShortHistory { .. } => None,
+        }
+    }
+
+    /// What goes on to the end of the run has met somebody by then, or nobody: an order that was taken, a history that somebody missed.
+    pub fn look_back_at_the_end(&self) {
+        let seen = self.shared.lock();
+        let is_met = |fault: &Fault| match fault.kind {
+            Kind::Guest | Kind::Replace(_) => self.newcomer.is_some(),
+            Kind::Relieve(_) => seen.relief != Relief::Serves,
+            Kind::ShortHistory { .. } => seen.gone > 0,
+            _ => false,
+        };
+        for (n, fault) in self.plan.faults.iter().enumerate() {
+            self.felt.meets(is_met(fault).then_some(n));
         }
     }
 
@@ -131,47 +152,9 @@ impl Run {
         }
     }
 
-    /// Returns whether there was a process.
-    fn crash(&mut self, host: HostId, powered: bool) -> bool {
-        if !self.world.runs(host) {
-            return false;
-        }
-        self.restart_at.remove(&host);
-        let store = self.shared.lock().stores.remove(&host);
-        store.iter().for_each(|store| self.shared.hear_diagnosis(store));
-        self.world.kill(host, powered);
-        drop(store);
-        match host {
-            ..REPLICAS => drop(self.platters[host].crash()),
-            _ if powered => {}
-            _ => {
-                let engine = self.engines[host - REPLICAS].clone();
-                engine.running().iter().for_each(|container| engine.exit(&container.id, 137));
-            }
-        }
-        true
-    }
-
-    pub fn boot(&mut self, host: HostId) {
-        if self.world.runs(host) {
-            return;
-        }
-        let (env, dir, shared) = (self.world.env(host), self.dir.clone(), self.shared.clone());
-        match host {
-            USER => self.world.boot(host, user::main(env, shared)),
-            ..REPLICAS => {
-                self.world.boot(host, processes::replica(dir, host, self.platters[host].clone(), env, shared));
-            }
-            _ => {
-                let engine = self.engines[host - REPLICAS].clone();
-                self.world.boot(host, processes::agent(dir, host, engine, env, shared));
-            }
-        }
-    }
-
     fn transfer(&mut self, n: usize, to: HostId) {
-        let (Some(leader), felt) = (self.leader(), self.felt.clone()) else { return };
-        self.with_store(leader, move |store| felt.transfer(Some(n), store, to as u64 + 1));
+        let (Some(leader), Some(to), felt) = (self.leader(), self.id_at(to), self.felt.clone()) else { return };
+        self.with_store(leader, move |store| felt.transfer(Some(n), store, to));
     }
 
     fn with_store<F: Future<Output = ()> + Send + 'static>(&self, host: HostId, task: impl FnOnce(Store) -> F) {
@@ -193,54 +176,15 @@ impl Run {
 
     /// Returns how many ends of connections broke.
     fn reset(&mut self, host: HostId) -> usize {
-        let others = (0..=USER).filter(|other| *other != host);
+        let others = (0..self.plan.hosts()).filter(|other| *other != host);
         others.map(|other| self.world.reset(host, other)).sum()
     }
 
     fn slow(&mut self, by_ms: u64) {
-        for host in 0..USER {
-            (host + 1..=USER).for_each(|other| self.world.slow(host, other, Duration::from_millis(by_ms)));
+        let hosts = self.plan.hosts();
+        for host in 0..hosts {
+            (host + 1..hosts).for_each(|other| self.world.slow(host, other, Duration::from_millis(by_ms)));
         }
-    }
-
-    fn others(&mut self, host: HostId, each: impl Fn(&mut Run, HostId)) {
-        (0..=USER).filter(|other| *other != host).for_each(|other| each(self, other));
-    }
-
-    /// What an operator does: a replica that trusts its disk no longer is started anew, for it would not do so by itself.
-    /// Not one that is to begin anew by itself.
-    pub fn supervise(&mut self) {
-        let stores: Vec<_> = self.shared.lock().stores.iter().map(|(host, store)| (*host, store.clone())).collect();
-        let able = self.look_at_repairs(&stores);
-        for (host, store) in stores {
-            if able.contains(&store.id()) {
-                continue;
-            }
-            let Err(why) = store.health() else {
-                self.restart_at.remove(&host);
-                continue;
-            };
-            let (now, takes) = (self.world.now(), if store.metrics().rot().is_some() { REPAIR } else { RESTART });
-            if now >= *self.restart_at.entry(host).or_insert(now + takes) {
-                self.world.note(format_args!("host {host} is started anew: {why}"));
-                drop(store);
-                self.crash(host, true);
-                self.boot(host);
-            }
-        }
-    }
-
-    /// Who can begin anew to be rid of damage, once all faults have ended.
-    fn look_at_repairs(&mut self, stores: &[(HostId, Store)]) -> Vec<u64> {
-        if self.world.now() < Duration::from_millis(self.plan.ends_ms) {
-            return Vec::new();
-        }
-        let sights = stores.iter().map(|(_, store)| (store.id(), Sight::of(store))).collect();
-        let begun = self.shared.lock().renewals;
-        self.repairs.see(self.world.now(), &sights, REPLICAS, begun).unwrap_or_else(|why| {
-            self.shared.violated(why);
-            Vec::new()
-        })
     }
 
     /// Everything is well again.
@@ -249,27 +193,28 @@ impl Run {
         under_way.into_iter().for_each(|n| self.look_back(n));
         self.met.clear();
         self.slow(0);
-        for host in 0..=USER {
-            self.others(host, |run, other| run.world.heal_all(host, other));
+        let hosts = self.plan.hosts();
+        for host in 0..hosts {
+            (0..hosts).filter(|other| *other != host).for_each(|other| self.world.heal_all(host, other));
             self.world.thaw(host);
             self.world.set_clock_offset(host, 0);
             self.boot(host);
         }
-        self.engines.iter().for_each(|engine| engine.hang(false));
-        self.platters.iter().for_each(|platters| platters.set(|faults| *faults = Default::default()));
+        self.engines.values().for_each(|engine| engine.hang(false));
+        self.platters.values().for_each(|platters| platters.set(|faults| *faults = Default::default()));
     }
-}
 
-/// From where to where nothing goes while this fault of a host lasts.
-fn ways(kind: Kind, host: HostId) -> Vec<(HostId, HostId)> {
-    let both = |one, other| [(one, other), (other, one)];
-    let others = (0..=USER).filter(|other| *other != host);
-    match kind {
-        Kind::CutOff(..) | Kind::Flap(..) => others.flat_map(|other| both(host, other)).collect(),
-        Kind::Bridge(..) => both((host + 1) % REPLICAS, (host + 2) % REPLICAS).into(),
-        Kind::OneWay(_, to) => vec![(host, to)],
-        Kind::Deaf(_) => others.map(|other| (other, host)).collect(),
-        _ => Vec::new(),
+    /// From where to where nothing goes while this fault of a host lasts.
+    fn ways(&self, kind: Kind, host: HostId) -> Vec<(HostId, HostId)> {
+        let both = |one, other| [(one, other), (other, one)];
+        let others = (0..self.plan.hosts()).filter(|other| *other != host);
+        match kind {
+            Kind::CutOff(..) | Kind::Flap(..) => others.flat_map(|other| both(host, other)).collect(),
+            Kind::Bridge(..) => both((host + 1) % REPLICAS, (host + 2) % REPLICAS).into(),
+            Kind::OneWay(_, to) => vec![(host, to)],
+            Kind::Deaf(_) => others.map(|other| (other, host)).collect(),
+            _ => Vec::new(),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A plan written out by hand, of which it is known whom each fault meets.
 
 use super::*;
-use crate::cluster::plan::{Fault, Plan};
+use crate::cluster::plan::Plan;
 use crate::cluster::run::run_with;
 
 #[test]
@@ -37,10 +37,14 @@ fn what_strikes_who_is_down_or_has_nothing_to_say_meets_nobody_and_all_else_does
         (9_500, 0, Kind::Compact(2)),
         // Nodes do not speak with each other.
         (13_000, 1_000, Kind::OneWay(3, 5)),
+        // Nobody ever joins.
+        (13_000, 1_000, Kind::Freeze(Who::Host(NEWCOMER))),
+        (13_000, 1_000, Kind::SlowDisk(NEWCOMER, 20)),
+        (13_000, 1_000, Kind::EngineHangs(NEW_NODE)),
     ];
     let numbers: Vec<usize> = (met.len()..met.len() + missed.len()).collect();
     let all = met.into_iter().chain(missed).map(|(at_ms, for_ms, kind)| Fault { at_ms, for_ms, kind });
     let report = run_with(&Plan { seed: 5, faults: all.collect(), ends_ms: 26_000 }, || ());
     assert!(report.failures.is_empty(), "{}", report.failures.join("\n"));
-    assert_eq!(report.missed, numbers, "{:?}", report.faults);
+    assert_eq!(report.missed, numbers, "{:?}", report.totals.faults);
 }

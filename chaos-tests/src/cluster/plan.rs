@@ -1,6 +1,4 @@
-//! What goes wrong in a cluster's run, and when: drawn from the seed. Pure.
-
-use proto::seam::Random;
+//! What goes wrong in a cluster's run, and when: [`super::draw`] draws it from the seed. Pure.
 
 use crate::sim::links::{HostId, Loss};
 
@@ -8,6 +6,9 @@ pub const REPLICAS: usize = 3;
 pub const NODES: usize = 3;
 /// The host of the user, behind the replicas and the nodes.
 pub const USER: HostId = REPLICAS + NODES;
+/// Where a further replica runs, and where a further node does. Only worlds in which somebody joins have these hosts.
+pub const NEWCOMER: HostId = USER + 1;
+pub const NEW_NODE: HostId = USER + 2;
 
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -60,32 +61,36 @@ pub enum Kind {
     /// A bit of one record turns over on a replica's disk while it runs: it reads all it has meanwhile, and begins anew. At most one
     /// in a plan.
     Decay(Who),
+    /// A further replica joins, is promoted once it is filled, and is removed in the end; where the run ends before that, it stays. At
+    /// most one in a plan.
+    Guest,
+    /// A further replica takes a founder's place for good: it joins, is promoted, and the founder is removed. At most one in a plan, and
+    /// not with a guest.
+    Replace(HostId),
+    /// A node is drained, switched off and deleted, and another one takes its place under another name. At most one in a plan.
+    Relieve(HostId),
+    /// No replica ever keeps more of the history than so many seconds and bytes. At most one in a plan.
+    ShortHistory {
+        seconds: u64,
+        bytes: u64,
+    },
 }
 
-const BEGINS_MS: u64 = 6_000;
-const ENDS_MS: u64 = 30_000;
-const FAULTS: (u64, u64) = (3, 9);
-/// One of so many seeds has a disk that rots.
-const DECAY_EVERY: u64 = 4;
+/// What is wanted of a further replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub from_ms: u64,
+    /// `None`: for good.
+    pub to_ms: Option<u64>,
+    /// The founder whose place it takes.
+    pub replaces: Option<HostId>,
+}
+
 /// One of so many seeds keeps so little of the log: some seconds of a Deployment that rolls.
 const SHORT_LOG_EVERY: u64 = 4;
 const SHORT_LOG_BYTES: u64 = 16 << 10;
-/// On top of those, of the kinds that break links and disks.
-const BREAKS: (u64, u64) = (0, 4);
 
 impl Plan {
-    pub fn new(seed: u64) -> Plan {
-        let random = Random::from_seed(seed ^ 0x0063_6c75_7374_6572);
-        let count = FAULTS.0 + random.below(FAULTS.1 - FAULTS.0);
-        let mut faults: Vec<Fault> = (0..count).map(|_| fault(&random)).collect();
-        let random = Random::from_seed(seed ^ 0x6272_6561_6b73);
-        let count = BREAKS.0 + random.below(BREAKS.1 - BREAKS.0);
-        faults.extend((0..count).map(|_| broken(&random)));
-        faults.extend((seed % DECAY_EVERY == 1).then(|| decay(seed)));
-        faults.sort_by_key(|fault| fault.at_ms);
-        Plan { seed, faults, ends_ms: ENDS_MS }
-    }
-
     /// A disk rots, and no damage may be left.
     pub fn decays(&self) -> bool {
         self.faults.iter().any(|fault| matches!(fault.kind, Kind::Decay(_)))
@@ -94,6 +99,85 @@ impl Plan {
     /// How much of the log is kept for those who lag, if that is little: whoever was away for a while is filled by a snapshot.
     pub fn log_bytes(&self) -> Option<u64> {
         (self.seed % SHORT_LOG_EVERY == 3).then_some(SHORT_LOG_BYTES)
+    }
+
+    /// How many seconds of the history are kept, and how many bytes, if that is little.
+    pub fn history(&self) -> Option<(u64, u64)> {
+        self.faults.iter().find_map(|fault| match fault.kind {
+            Kind::ShortHistory { seconds, bytes } => Some((seconds, bytes)),
+            _ => None,
+        })
+    }
+
+    /// On each replica somebody follows all changes: where histories are short, or lost with those who are removed, none of them may
+    /// have all in the end.
+    pub fn has_scribes(&self) -> bool {
+        self.history().is_some() || self.newcomer().is_some()
+    }
+
+    /// What is wanted of a further replica, if one is to join.
+    pub fn newcomer(&self) -> Option<Wanted> {
+        self.faults.iter().find_map(|fault| {
+            let (from_ms, to_ms) = (fault.at_ms, fault.at_ms + fault.for_ms);
+            match fault.kind {
+                Kind::Guest => {
+                    let to_ms = (to_ms < self.ends_ms).then_some(to_ms);
+                    Some(Wanted { from_ms, to_ms, replaces: None })
+                }
+                Kind::Replace(founder) => Some(Wanted { from_ms, to_ms: None, replaces: Some(founder) }),
+                _ => None,
+            }
+        })
+    }
+
+    /// From when on a replica is to be removed, and where it runs.
+    pub fn leaves(&self) -> Option<(u64, HostId)> {
+        let Wanted { from_ms, to_ms, replaces } = self.newcomer()?;
+        match replaces {
+            Some(founder) => Some((from_ms, founder)),
+            None => to_ms.map(|to_ms| (to_ms, NEWCOMER)),
+        }
+    }
+
+    /// From when on a node is to be relieved, and which.
+    pub fn relieved(&self) -> Option<(u64, HostId)> {
+        self.faults.iter().find_map(|fault| match fault.kind {
+            Kind::Relieve(node) => Some((fault.at_ms, node)),
+            _ => None,
+        })
+    }
+
+    /// Those where a replica runs at some time.
+    pub fn replicas(&self) -> Vec<HostId> {
+        (0..REPLICAS).chain(self.newcomer().map(|_| NEWCOMER)).collect()
+    }
+
+    /// Those where an agent does.
+    pub fn nodes(&self) -> Vec<HostId> {
+        (REPLICAS..USER).chain(self.relieved().map(|_| NEW_NODE)).collect()
+    }
+
+    /// Where the members are in the end.
+    pub fn settled(&self) -> Vec<HostId> {
+        let removed = self.leaves().map(|(_, host)| host);
+        self.replicas().into_iter().filter(|host| Some(*host) != removed).collect()
+    }
+
+    /// Without the fault that lets somebody join, nobody is ever there.
+    pub fn has(&self, host: HostId) -> bool {
+        match host {
+            NEWCOMER => self.newcomer().is_some(),
+            NEW_NODE => self.relieved().is_some(),
+            _ => true,
+        }
+    }
+
+    pub fn hosts(&self) -> usize {
+        match (self.newcomer(), self.relieved()) {
+            (_, Some(_)) => NEW_NODE + 1,
+            (Some(_), None) => NEWCOMER + 1,
+            (None, None) => USER + 1,
+        }
     }
 
     /// Only the faults with these numbers.
@@ -121,99 +205,44 @@ impl Plan {
     }
 }
 
-fn fault(random: &Random) -> Fault {
-    let replica = || random.below(REPLICAS as u64) as usize;
-    let node = || REPLICAS + random.below(NODES as u64) as usize;
-    let either = || random.below(2) == 0;
-    let loss = || if either() { Loss::Held } else { Loss::Lost };
-    // Half of what meets a replica meets the leader.
-    let someone = || match random.below(4) {
-        0 => Who::Leader,
-        1 => Who::Host(replica()),
-        _ => Who::Host(node()),
-    };
-    let kind = match random.below(16) {
-        0 => Kind::Crash(Who::Leader, either()),
-        1 | 2 => Kind::Crash(Who::Host(node()), either()),
-        3 => Kind::Crash(someone(), either()),
-        4 => Kind::Freeze(Who::Leader),
-        5 => Kind::Freeze(someone()),
-        6 => Kind::CutOff(Who::Leader, loss()),
-        7 => Kind::CutOff(someone(), loss()),
-        8 => Kind::Deaf(someone()),
-        9 => Kind::Transfer(replica()),
-        10 => Kind::EngineHangs(node()),
-        11 => Kind::Slow(5 + random.below(100)),
-        12 => Kind::Clock(someone(), random.below(8_000) as i64 - 4_000),
-        13 => Kind::Reset(someone()),
-        14 => Kind::SlowDisk(replica(), 10 + random.below(300)),
-        _ => Kind::FullDisk(replica()),
-    };
-    timed(random, kind)
-}
-
-fn broken(random: &Random) -> Fault {
-    let replica = || random.below(REPLICAS as u64) as usize;
-    let host = || random.below(USER as u64) as usize;
-    let loss = || if random.below(2) == 0 { Loss::Held } else { Loss::Lost };
-    let kind = match random.below(6) {
-        0 => Kind::FailSync(replica()),
-        1 => Kind::FailWrite(replica()),
-        2 => {
-            let one = host();
-            Kind::OneWay(one, (one + 1 + random.below(USER as u64 - 1) as usize) % USER)
-        }
-        3 => Kind::Bridge(replica(), loss()),
-        4 => Kind::Flap(host(), 50 + random.below(1_000), loss()),
-        _ => Kind::Compact(replica()),
-    };
-    timed(random, kind)
-}
-
-fn decay(seed: u64) -> Fault {
-    let random = Random::from_seed(seed ^ 0x6465_6361_7973);
-    let who = match random.below(2) {
-        0 => Who::Leader,
-        _ => Who::Host(random.below(REPLICAS as u64) as usize),
-    };
-    Fault { for_ms: 0, ..timed(&random, Kind::Decay(who)) }
-}
-
-/// At some time, for some time.
-fn timed(random: &Random, kind: Kind) -> Fault {
-    let for_ms = match random.below(3) {
-        0 => 50 + random.below(1_000),
-        1 => 1_000 + random.below(4_000),
-        _ => 4_000 + random.below(12_000),
-    };
-    Fault { at_ms: BEGINS_MS + random.below(ENDS_MS - BEGINS_MS - 2_000), for_ms, kind }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_same_seed_has_the_same_plan_and_all_kinds_come_up() {
-        let mut kinds = std::collections::BTreeSet::new();
-        for seed in 0..100 {
-            let plan = Plan::new(seed);
-            assert_eq!(plan.faults, Plan::new(seed).faults);
-            assert!(plan.moments().is_sorted());
-            kinds.extend(
-                plan.faults.iter().map(|fault| std::mem::discriminant(&fault.kind)).map(|it| format!("{it:?}")),
-            );
-        }
-        assert_eq!(kinds.len(), 18, "{kinds:?}");
+    fn plan(faults: &[(u64, u64, Kind)]) -> Plan {
+        let fault = |(at_ms, for_ms, kind): &(u64, u64, Kind)| Fault { at_ms: *at_ms, for_ms: *for_ms, kind: *kind };
+        Plan { seed: 0, faults: faults.iter().map(fault).collect(), ends_ms: 30_000 }
     }
 
     #[test]
     fn what_flaps_begins_and_ends_in_turns() {
-        let fault = Fault { at_ms: 7_000, for_ms: 500, kind: Kind::Flap(4, 100, Loss::Held) };
-        let plan = Plan { seed: 0, faults: vec![fault.clone()], ends_ms: 7_450 };
+        let whole = plan(&[(7_000, 500, Kind::Flap(4, 100, Loss::Held))]);
+        let cut = Plan { ends_ms: 7_450, ..whole.clone() };
         let turns = [(7_000, true), (7_100, false), (7_200, true), (7_300, false), (7_400, true)];
-        assert_eq!(plan.moments(), turns.map(|(at, begins)| (at, 0, begins)), "all else ends with the run");
-        let whole = Plan { ends_ms: 30_000, ..plan };
+        assert_eq!(cut.moments(), turns.map(|(at, begins)| (at, 0, begins)), "all else ends with the run");
         assert_eq!(whole.moments().last(), Some(&(7_500, 0, false)));
+    }
+
+    #[test]
+    fn who_joins_and_who_leaves_is_who_is_there_in_the_end() {
+        let none = plan(&[(7_000, 500, Kind::Freeze(Who::Leader))]);
+        assert_eq!(
+            (none.newcomer(), none.leaves(), none.settled(), none.hosts()),
+            (None, None, vec![0, 1, 2], USER + 1)
+        );
+        let guest = plan(&[(7_000, 500, Kind::Guest)]);
+        assert_eq!((guest.leaves(), guest.settled()), (Some((7_500, NEWCOMER)), vec![0, 1, 2]));
+        let stays = plan(&[(7_000, 23_000, Kind::Guest)]);
+        assert_eq!((stays.leaves(), stays.settled()), (None, vec![0, 1, 2, NEWCOMER]));
+        let replaced = plan(&[(7_000, 0, Kind::Replace(1))]);
+        assert_eq!((replaced.leaves(), replaced.settled()), (Some((7_000, 1)), vec![0, 2, NEWCOMER]));
+        assert_eq!((replaced.replicas(), replaced.hosts()), (vec![0, 1, 2, NEWCOMER], NEWCOMER + 1));
+        let relieved = plan(&[(7_000, 0, Kind::Relieve(4)), (8_000, 0, Kind::Guest)]);
+        assert_eq!((relieved.relieved(), relieved.nodes()), (Some((7_000, 4)), vec![3, 4, 5, NEW_NODE]));
+        assert_eq!((relieved.hosts(), relieved.only(&[1]).hosts()), (NEW_NODE + 1, NEWCOMER + 1));
+        let there = |plan: &Plan| [plan.has(USER), plan.has(NEWCOMER), plan.has(NEW_NODE)];
+        assert_eq!(there(&relieved), [true, true, true]);
+        assert_eq!(there(&relieved.only(&[0])), [true, false, true]);
+        assert_eq!(there(&relieved.only(&[1])), [true, true, false]);
     }
 }

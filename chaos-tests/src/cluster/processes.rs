@@ -12,14 +12,14 @@ use proto::seam::Env;
 use raft::{OpenError, Store};
 
 use super::seen::Shared;
-use super::setting;
+use super::{scribe, setting};
 use crate::sim::disk::{Platters, SCRUB};
 use crate::sim::links::HostId;
 
 /// How long the supervisor takes.
 const RESTART: Duration = Duration::from_secs(1);
 
-pub async fn replica(dir: PathBuf, host: HostId, platters: Platters, env: Env, shared: Shared) {
+pub async fn replica(config: server::Config, dir: PathBuf, host: HostId, platters: Platters, env: Env, shared: Shared) {
     let env = setting::marked(env, host);
     supervise(&dir, host, &shared, || async {
         let held = AtomicU64::new(0);
@@ -27,17 +27,22 @@ pub async fn replica(dir: PathBuf, host: HostId, platters: Platters, env: Env, s
             let is_held = config.renewals.count > held.swap(config.renewals.count, Relaxed);
             open(host, platters.clone(), is_held, config, env, shared.clone())
         };
-        let (config, stop) = (setting::replica(&dir, host), shared.stop.child_token());
-        let ended = server::run_on(config, env.clone(), stop, open).await;
+        let ended = server::run_on(config.clone(), env.clone(), shared.stop.child_token(), open).await;
         take_leave(host, &shared);
-        if let Err(server::Error::Store(why)) = &ended
-            && why.is_taken()
-        {
-            shared.violated(format!(
-                "host {host} left it to its supervisor to wait until the run before was gone: {why}"
-            ));
+        match ended {
+            // Its supervisor knows no better than to start it again.
+            Err(server::Error::Removed(why)) => {
+                shared.hear_removed(host, config.id, &why);
+                Ok(())
+            }
+            Err(server::Error::Store(why)) if why.is_taken() => {
+                shared.violated(format!(
+                    "host {host} left it to its supervisor to wait until the run before was gone: {why}"
+                ));
+                Err(server::Error::Store(why))
+            }
+            ended => ended,
         }
-        ended
     })
     .await;
 }
@@ -69,6 +74,9 @@ async fn open(
     let store = Store::open_on(platters.open(), config, env).await?;
     shared.log_bytes.into_iter().for_each(|bytes| store.bound_log(bytes));
     shared.lock().stores.insert(host, store.clone());
+    if shared.plan.has_scribes() {
+        tokio::spawn(scribe::follow(store.clone(), shared.clone()));
+    }
     Ok(store)
 }
 

@@ -7,9 +7,10 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use proto::seam::{Env, Random};
 use raft::Change;
 
-use super::plan::REPLICAS;
-use super::setting;
+use super::plan::{NEWCOMER, REPLICAS};
 use super::user::NAMESPACE;
+use super::{seen, setting};
+use crate::sim::links::HostId;
 use crate::store::seen::{Seen, Shared};
 use crate::store::verdict;
 use crate::users::clients::{self, Client};
@@ -20,18 +21,25 @@ const CONFIG_MAPS: &str = "core/configmaps/default/";
 const PAUSE_MS: (u64, u64) = (100, 900);
 const CALL_MAX: Duration = Duration::from_secs(4);
 
-/// One of each replica.
+/// One of each founder.
 pub fn clients(env: &Env, shared: &Shared, random: &Random) -> Vec<Client> {
     let gaps = Gaps::default();
-    let of = |replica: usize| {
-        let mut config = setting::user(env.clone());
-        (config.addresses, config.timeout) = (vec![config.addresses[replica].clone()], CALL_MAX);
-        let api =
-            client::Client::connect(config).expect("the configuration is good").namespaced::<ConfigMap>(NAMESPACE);
-        let random = Random::from_seed(random.u64());
-        Client { api, shared: shared.clone(), random, gaps: gaps.clone(), pause_ms: PAUSE_MS }
-    };
+    let of = |replica| at_doors(env, shared, Random::from_seed(random.u64()), gaps.clone(), replica);
     (0..REPLICAS).map(of).collect()
+}
+
+/// One of the further replica, once that has joined.
+pub async fn at_newcomer(env: Env, shared: seen::Shared, random: Random) {
+    while shared.lock().joined.is_none() {
+        tokio::time::sleep(Duration::from_millis(PAUSE_MS.0)).await;
+    }
+    at_doors(&env, &shared.registers, random, Gaps::default(), NEWCOMER).run().await;
+}
+
+fn at_doors(env: &Env, shared: &Shared, random: Random, gaps: Gaps, replica: HostId) -> Client {
+    let config = client::Config { timeout: CALL_MAX, ..setting::user_of(env.clone(), replica) };
+    let api = client::Client::connect(config).expect("the configuration is good").namespaced::<ConfigMap>(NAMESPACE);
+    Client { api, shared: shared.clone(), random, gaps, pause_ms: PAUSE_MS }
 }
 
 /// `history`: every change of the run, if it is known from its beginning on.

@@ -1,7 +1,6 @@
 //! One seed from beginning to end: a cluster starts, a Deployment rolls, things go wrong, everything heals, what is
 //! wanted must come about, and everything must end when told to. Acts.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,13 +8,14 @@ use std::time::Duration;
 
 use node::runtime::fake::Fake;
 use proto::seam::Random;
-use raft::{News, Role};
+use raft::{Role, Store};
 
-use super::plan::{NODES, Plan, REPLICAS, USER};
-use super::seen::Shared;
+use super::plan::{Plan, USER};
+use super::seen::{Joined, Shared};
 use super::{keeper, setting, user, verdict};
 use crate::check::homes::Homes;
 use crate::check::identities::Identities;
+use crate::check::members::Members;
 use crate::check::repairs::Repairs;
 use crate::check::replicas::{Replicas, checksum};
 use crate::check::tasks::Tasks;
@@ -24,7 +24,6 @@ use crate::felt::Felt;
 use crate::runner::Report;
 use crate::sim::disk::Platters;
 use crate::sim::links::HostId;
-use crate::sim::os;
 use crate::sim::world::World;
 
 /// Once the faults have ended, what is wanted must come about within this: a node that was lost is given up after nine
@@ -32,8 +31,6 @@ use crate::sim::world::World;
 const SETTLE: Duration = Duration::from_secs(120);
 /// What has come about must stay so.
 const STAYS: Duration = Duration::from_secs(2);
-/// Processes that are told to end have ended after this, and so have all their tasks: the store may take five seconds.
-const STOP: Duration = Duration::from_secs(15);
 /// Steps between two looks at all objects.
 const LOOK_EVERY: u64 = 25;
 /// Steps between two looks at all containers: about as long as an engine takes to start or to end one.
@@ -43,13 +40,21 @@ const SUPERVISE_EVERY: u64 = 50;
 const TASKS_MAX: usize = 1000;
 const ENGINE_LATENCY: Duration = Duration::from_millis(20);
 
+/// A replica's id, the newest term that it knows of, and who leads in that.
+pub type Led = (u64, u64, Option<u64>);
+
 pub struct Run {
     pub plan: Plan,
     pub world: World,
     pub shared: Shared,
     pub dir: PathBuf,
-    pub platters: Vec<Platters>,
-    pub engines: Vec<Fake>,
+    /// Of each host with a replica, and of each with an agent.
+    pub platters: BTreeMap<HostId, Platters>,
+    pub engines: BTreeMap<HostId, Fake>,
+    /// The further replica, once it has joined.
+    pub newcomer: Option<Joined>,
+    /// Where a node was switched off for good.
+    pub retired: Option<HostId>,
     /// Replicas that will be started anew.
     pub restart_at: BTreeMap<HostId, Duration>,
     /// Whom the faults under way met.
@@ -58,6 +63,7 @@ pub struct Run {
     pub felt: Felt,
     pub under_way: BTreeMap<usize, (HostId, u64)>,
     pub replicas: Replicas,
+    pub members: Members,
     pub repairs: Repairs,
     pub terms: Terms,
     pub tasks: Tasks,
@@ -92,18 +98,22 @@ impl Scratch {
 
 impl Run {
     fn new(plan: Plan, dir: PathBuf) -> Run {
-        let world = World::new(setting::names(), plan.seed);
+        let mut names = setting::names();
+        names.truncate(plan.hosts());
+        let world = World::new(names, plan.seed);
         let shared = Shared::new(world.trace(), world.epoch(), &plan);
-        let platters = (0..REPLICAS).map(|_| Platters::new(Random::from_seed(world.random.u64()))).collect();
-        let engine = |number| {
-            let engine = Fake::with_latency(world.env(REPLICAS + number).clock, ENGINE_LATENCY);
+        let disk = |host| (host, Platters::new(Random::from_seed(world.random.u64())));
+        let platters = plan.replicas().into_iter().map(disk).collect();
+        let engine = |host| {
+            let engine = Fake::with_latency(world.env(host).clock, ENGINE_LATENCY);
             let images = (1..=user::IMAGES).map(user::image).chain([setting::PAUSE_IMAGE.into()]);
             images.for_each(|image| engine.add_image(&image));
             keeper::add_images(&engine);
-            engine
+            (host, engine)
         };
-        let engines = (0..NODES).map(engine).collect();
-        let (restart_at, met, felt, under_way, replicas, repairs, terms, homes, identities) = Default::default();
+        let engines = plan.nodes().into_iter().map(engine).collect();
+        let (restart_at, met, felt, under_way, replicas, members, repairs, terms, homes, identities) =
+            Default::default();
         let (tasks, snapshots, steps) = (Tasks::new(TASKS_MAX), 0, 0);
         Run {
             plan,
@@ -112,11 +122,14 @@ impl Run {
             dir,
             platters,
             engines,
+            newcomer: None,
+            retired: None,
             restart_at,
             met,
             felt,
             under_way,
             replicas,
+            members,
             repairs,
             terms,
             tasks,
@@ -139,28 +152,38 @@ impl Run {
         self.settle();
         self.collect();
         self.stop();
+        self.look_back_at_the_end();
         verdict::report(self)
     }
 
     fn settle(&mut self) {
         let deadline = self.world.now() + SETTLE;
-        let mut settled_at = None;
+        let mut settled = None;
         while self.shared.lock().violations.is_empty() {
-            match (verdict::unsettled(self), settled_at) {
-                (None, None) => settled_at = Some(self.world.now()),
-                (None, Some(since)) if self.world.now() >= since + STAYS => return,
-                (None, Some(_)) => {}
+            settled = match (verdict::unsettled(self), settled) {
+                (None, None) => Some((self.world.now(), self.led())),
+                (None, Some((since, led))) if self.world.now() >= since + STAYS => return self.stays_led(&led),
+                (None, stays) => stays,
                 (Some(why), _) if self.world.now() > deadline => {
                     let words = format!("not converged {SETTLE:?} after the faults ended: {why}");
                     return self.shared.violated(words);
                 }
-                (Some(_), _) => settled_at = None,
-            }
+                (Some(_), _) => None,
+            };
             self.until(self.world.now() + Duration::from_millis(100));
         }
     }
 
-    fn until(&mut self, at: Duration) {
+    /// Nobody is elected while all is well, whatever one that was removed still does.
+    fn stays_led(&self, before: &[Led]) {
+        let after = self.led();
+        if self.plan.leaves().is_some() && before != after {
+            let words = format!("all was well, and yet (replica, term, leader) went from {before:?} to {after:?}");
+            self.shared.violated(words);
+        }
+    }
+
+    pub fn until(&mut self, at: Duration) {
         while self.world.now() < at {
             self.world.step();
             self.steps += 1;
@@ -185,6 +208,17 @@ impl Run {
         leaders.max_by_key(|(_, standing)| standing.term).map(|(host, _)| host)
     }
 
+    /// Who leads, as those know it who are to be the members in the end.
+    pub fn led(&self) -> Vec<Led> {
+        let (seen, settled) = (self.shared.lock(), self.plan.settled());
+        let stores = settled.iter().filter_map(|host| seen.stores.get(host));
+        let told = |store: &Store| {
+            let standing = store.standing().borrow().clone();
+            (standing.id, standing.term, standing.leader)
+        };
+        stores.map(told).collect()
+    }
+
     fn watch_leaders(&mut self) {
         let seen = self.shared.lock();
         let mut wrong = None;
@@ -207,14 +241,15 @@ impl Run {
 
     /// What must hold of the states, and of the processes, at every moment.
     fn look(&mut self) {
-        let stores: Vec<_> = self.shared.lock().stores.iter().map(|(host, store)| (*host, store.clone())).collect();
-        for (host, store) in stores {
+        let stores: Vec<Store> = self.shared.lock().stores.values().cloned().collect();
+        for store in stores {
             self.shared.hear_diagnosis(&store);
-            let state = store.state();
-            let checksum = checksum(state.range(b"", None));
-            self.shared.judge(self.replicas.state(state.revision(), checksum, host as u64 + 1));
+            let (state, roster) = (store.state(), store.roster());
+            let same = self.replicas.state(state.revision(), checksum(state.range(b"", None)), store.id());
+            let applied = store.standing().borrow().applied_index;
+            self.shared.judge(same.and(self.members.see(&roster.borrow(), applied)));
         }
-        for host in 0..=USER {
+        for host in 0..self.plan.hosts() {
             self.shared.judge(self.tasks.see(host, self.world.tasks(host)));
         }
     }
@@ -226,69 +261,8 @@ impl Run {
         }
         self.shared.judge(self.identities.look(&containers));
     }
-
-    /// Reads the longest history that a replica has, and how often a snapshot was installed: whoever is filled by one has
-    /// no history from before.
-    fn collect(&mut self) {
-        let seen = self.shared.lock();
-        self.snapshots = seen.stores.values().map(|store| store.metrics().snapshots_installed.load(Relaxed)).sum();
-        let longest = seen.stores.iter().min_by_key(|(_, store)| (store.oldest(), Reverse(store.state().revision())));
-        let longest = longest.map(|(host, store)| (*host, store.clone()));
-        drop(seen);
-        let Some((host, store)) = longest else { return };
-        let shared = self.shared.clone();
-        self.world.spawn(host, async move {
-            let newest = store.state().revision();
-            let mut watcher = match store.watch(Default::default(), 0) {
-                Ok(watcher) => watcher,
-                Err(gone) => return shared.note(format_args!("no history reaches back: {gone}")),
-            };
-            let mut upto = 0;
-            while upto < newest {
-                match watcher.next().await {
-                    Ok(News::Changes(changes)) => {
-                        for change in changes.iter() {
-                            upto = change.revision;
-                            let (key, sum) =
-                                (String::from_utf8_lossy(&change.key), change.value.as_deref().map(crc32fast::hash));
-                            let (at, by) =
-                                (change.proposed_at_ms - os::EPOCH_S * 1000, setting::proposer(change.proposed_at_ms));
-                            shared.note(format_args!(
-                                "revision {upto} {key} {sum:08x?} by {} at {at} on host {by}",
-                                change.author
-                            ));
-                            shared.lock().history.push((**change).clone());
-                        }
-                    }
-                    Ok(News::Progress(to)) => upto = to,
-                    Err(gone) => return shared.violated(format!("the history ends: {gone}")),
-                }
-            }
-        });
-        self.until(self.world.now() + Duration::from_millis(100));
-    }
-
-    /// Every process ends when it is told to and leaves no task behind; containers run on.
-    fn stop(&mut self) {
-        if !self.shared.lock().violations.is_empty() {
-            return;
-        }
-        let running = |run: &Run| run.engines.iter().map(|engine| engine.running().len()).sum::<usize>();
-        let before = running(self);
-        self.world.note(format_args!("no process has had more than {} tasks", self.tasks.most()));
-        self.shared.stop.cancel();
-        let deadline = self.world.now() + STOP;
-        while (0..=USER).any(|host| self.world.tasks(host) > 0) && self.world.now() < deadline {
-            self.until(self.world.now() + Duration::from_millis(100));
-        }
-        for host in 0..=USER {
-            let tasks = self.world.tasks(host);
-            if tasks > 0 {
-                self.shared.violated(format!("host {host} was told to end {STOP:?} ago and has {tasks} tasks"));
-            }
-        }
-        if running(self) != before {
-            self.shared.violated(format!("of {before} containers {} outlive their agents", running(self)));
-        }
-    }
 }
+
+#[cfg(test)]
+#[path = "moves_tests.rs"]
+mod moves_tests;

@@ -1,23 +1,21 @@
-//! The user, over the SDK: makes a Deployment, changes its image and its size every now and then, deletes a Pod, keeps
-//! others with fixed names, and watches. Acts.
+//! The user, over the SDK: makes a Deployment, changes its image and its size every now and then, and deletes a Pod; with all others
+//! who go to the cluster from his host. Acts.
 
 use std::time::Duration;
 
-use client::{Api, Client, DeleteOptions, Error, Event, ListOptions, Scope};
+use client::{Api, Client, DeleteOptions, Error, ListOptions};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::{Metadata, NamespaceResourceScope, Resource};
 use proto::seam::{Env, Random};
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::keeper::{self, Keeper};
+use super::operator::Operator;
 use super::seen::Shared;
-use super::{registers, setting};
-use crate::check::changes::Told;
+use super::watchers::{Late, watch};
+use super::{registers, relief, setting};
 use crate::check::settled::Wish;
-use crate::check::versions::Versions;
 
 pub const DEPLOYMENTS: &str = "apps/deployments/default/";
 pub const SETS: &str = "apps/replicasets/default/";
@@ -46,6 +44,19 @@ pub async fn main(env: Env, shared: Shared) {
     }
     for client in registers::clients(&env, &shared.registers, &random) {
         tasks.spawn(client.run());
+    }
+    if shared.plan.history().is_some() {
+        for replica in shared.plan.replicas() {
+            let random = Random::from_seed(random.u64());
+            tasks.spawn(Late::new(env.clone(), shared.clone(), random, replica).run());
+        }
+    }
+    if shared.plan.newcomer().is_some() {
+        tasks.spawn(Operator::new(client.clone(), env.clone(), shared.clone()).run());
+        tasks.spawn(registers::at_newcomer(env.clone(), shared.clone(), Random::from_seed(random.u64())));
+    }
+    if shared.plan.relieved().is_some() {
+        tasks.spawn(relief::relieve(client.clone(), shared.clone()));
     }
     tasks.spawn(User { client, shared: shared.clone(), random }.work());
     shared.stop.cancelled().await;
@@ -168,47 +179,5 @@ impl User {
         if let Some((_, acknowledged)) = &mut seen.wish {
             *acknowledged = true;
         }
-    }
-}
-
-/// Lists, watches from there, and lists anew when that is gone.
-async fn watch<K>(client: Client, shared: Shared, prefix: &'static str)
-where
-    K: Scope + Metadata<Ty = ObjectMeta> + Resource<Scope = NamespaceResourceScope>,
-{
-    let api = client.namespaced::<K>(NAMESPACE);
-    let mut versions = Versions::default();
-    loop {
-        let listed = match api.list(&ListOptions::default()).await {
-            Ok(listed) => listed,
-            Err(error) => {
-                shared.note(format_args!("no list of {prefix}: {error}"));
-                tokio::time::sleep(RETRY).await;
-                continue;
-            }
-        };
-        let at: u64 = listed.resource_version.parse().unwrap_or(0);
-        shared.judge(versions.listed(at).map_err(|why| format!("{prefix}: {why}")));
-        let mut watch = api.watch(ListOptions { resource_version: at.to_string(), ..ListOptions::default() });
-        let id = shared.lock().watches.len();
-        let told = Told { id, prefix: prefix.into(), after: at, upto: at, revisions: Vec::new() };
-        shared.lock().watches.push(told);
-        loop {
-            let object = match watch.next().await {
-                Ok(Event::Added(object) | Event::Modified(object) | Event::Deleted(object)) => object,
-                Err(error) => {
-                    shared.note(format_args!("the watch of {prefix} ended: {error}"));
-                    break;
-                }
-            };
-            let revision = object.metadata().resource_version.as_deref().and_then(|text| text.parse().ok());
-            let revision: u64 = revision.unwrap_or(0);
-            shared.judge(versions.told(revision).map_err(|why| format!("{prefix}: {why}")));
-            let mut seen = shared.lock();
-            seen.operations += 1;
-            seen.watches[id].upto = revision;
-            seen.watches[id].revisions.push(revision);
-        }
-        tokio::time::sleep(RETRY).await;
     }
 }

@@ -1,6 +1,6 @@
 //! What is done for a fault, and when. Pure.
 
-use super::plan::{Fault, File, Host, Kind, Then};
+use super::plan::{Fault, File, Host, Kind, Tear, Then};
 
 /// From one kill to the next, in a storm.
 const STORM_MS: u64 = 700;
@@ -22,7 +22,7 @@ pub enum Action {
     SwitchOff(Host),
     Fill(Host),
     Free(Host),
-    Tear(Host, u64),
+    Tear(Host, Tear),
     Flip(Host, File, u64),
 }
 
@@ -53,7 +53,7 @@ pub fn of(fault: &Fault, hosts: u64) -> Vec<(u64, Action)> {
             let fills = (from..to).step_by(FILL_EVERY_MS as usize).map(|at| (at, Action::Fill(host)));
             fills.chain([(to, Action::Free(host))]).collect()
         }
-        Kind::TornLog(host, bytes, then) => torn(host, bytes, then, hosts, from, to),
+        Kind::TornLog(host, tear, then) => torn(host, tear, then, hosts, from, to),
         Kind::FlippedBit(host, file, place) => {
             vec![(from, Action::Kill(host)), (from, Action::Flip(host, file, place)), (to, Action::Start(host))]
         }
@@ -63,20 +63,20 @@ pub fn of(fault: &Fault, hosts: u64) -> Vec<(u64, Action)> {
     }
 }
 
-fn torn(host: Host, bytes: u64, then: Then, hosts: u64, from: u64, to: u64) -> Vec<(u64, Action)> {
-    let tear = |at, back| vec![(at, Action::Kill(host)), (at, Action::Tear(host, bytes)), (back, Action::Start(host))];
+fn torn(host: Host, tear: Tear, then: Then, hosts: u64, from: u64, to: u64) -> Vec<(u64, Action)> {
+    let torn = |at, back| vec![(at, Action::Kill(host)), (at, Action::Tear(host, tear)), (back, Action::Start(host))];
     let leader_dies = |leader, at| [(at, Action::Kill(leader)), (to.max(at), Action::Start(leader))];
     match then {
-        Then::Nothing => tear(from, to),
+        Then::Nothing => torn(from, to),
         Then::LeaderDies(leader, after_ms) => {
-            tear(from, from).into_iter().chain(leader_dies(leader, from + after_ms)).collect()
+            torn(from, from).into_iter().chain(leader_dies(leader, from + after_ms)).collect()
         }
         Then::OthersLag(leader, after_ms) => {
             // As many as a majority can do without.
             let others = (1..=hosts).filter(|other| ![host, leader].contains(other)).take((hosts as usize - 1) / 2);
             let pairs: Vec<_> = others.flat_map(|other| around(other, hosts)).collect();
-            let (torn, dead) = (from + LAGS_MS, from + LAGS_MS + after_ms);
-            let lag = [(from, Action::Cut(pairs.clone()))].into_iter().chain(tear(torn, torn));
+            let (later, dead) = (from + LAGS_MS, from + LAGS_MS + after_ms);
+            let lag = [(from, Action::Cut(pairs.clone()))].into_iter().chain(torn(later, later));
             lag.chain(leader_dies(leader, dead)).chain([(dead, Action::Mend(pairs))]).collect()
         }
     }

@@ -4,20 +4,34 @@ use std::fs::OpenOptions;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::plan;
+use super::plan::{self, Tear};
 
 /// What was set aside before is of no interest.
 const ASIDE: &str = "damaged";
+/// What a disk writes at once.
+const SECTOR: u64 = 512;
 
-/// The newest write-ahead log loses its last bytes, but not its first. Says what was done.
-pub fn tear(data: &Path, bytes: u64) -> io::Result<String> {
+/// The newest write-ahead log loses its last bytes, but not its first half. Says what was done.
+pub fn tear(data: &Path, tear: Tear) -> io::Result<String> {
     let Some(path) = newest(data, plan::File::Log)? else { return Ok("there is no log".into()) };
     let file = OpenOptions::new().write(true).open(&path)?;
     let length = file.metadata()?.len();
+    let (Tear::Cut(bytes) | Tear::Empty(bytes)) = tear;
     let left = length - bytes.min(length / 2);
-    file.set_len(left)?;
+    let done = match tear {
+        Tear::Cut(_) => {
+            file.set_len(left)?;
+            format!("cut to {left}")
+        }
+        Tear::Empty(_) => {
+            let left = left.next_multiple_of(SECTOR).min(length);
+            file.set_len(left)?;
+            file.set_len(length)?;
+            format!("empty from {left} on")
+        }
+    };
     file.sync_all()?;
-    Ok(format!("{} of {length} bytes cut to {left}", path.display()))
+    Ok(format!("{} of {length} bytes {done}", path.display()))
 }
 
 /// One bit of the newest file of its sort is another. Says which.
@@ -109,16 +123,20 @@ mod tests {
         for (name, length) in [("000007.log", 100), ("000012.log", 100), ("000099.log", 0), ("000013.sst", 100)] {
             std::fs::write(tables.join(name), vec![0; length]).unwrap();
         }
+        std::fs::write(tables.join("000011.log"), [1; 1500]).unwrap();
         std::fs::create_dir(dir.path().join("damaged")).unwrap();
         std::fs::write(dir.path().join("damaged/000500.sst"), [0; 100]).unwrap();
-        tear(dir.path(), 30).unwrap();
+        tear(dir.path(), Tear::Cut(30)).unwrap();
         flip(dir.path(), plan::File::Table, 500).unwrap();
         let read = |name: &str| std::fs::read(tables.join(name)).unwrap();
         assert_eq!((read("000007.log").len(), read("000012.log").len()), (100, 70));
         let bits: u32 = read("000013.sst").iter().map(|byte| byte.count_ones()).sum();
         assert_eq!((bits, read("000013.sst")[50]), (1, 1 << 4));
-        tear(dir.path(), 4000).unwrap();
+        tear(dir.path(), Tear::Cut(4000)).unwrap();
         assert_eq!(read("000012.log").len(), 35, "never more than half of it");
+        std::fs::remove_file(tables.join("000012.log")).unwrap();
+        tear(dir.path(), Tear::Empty(700)).unwrap();
+        assert_eq!(read("000011.log"), [[1; 1024].as_slice(), &[0; 476]].concat());
         for (name, file) in [("MANIFEST-000014", plan::File::Manifest), ("CURRENT", plan::File::Current)] {
             std::fs::write(tables.join(name), [0; 9]).unwrap();
             flip(dir.path(), file, 0).unwrap();

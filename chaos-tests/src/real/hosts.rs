@@ -84,9 +84,9 @@ impl Hosts {
             Action::SwitchOff(host) => self.verb(&["fail", &host.to_string()]).await?,
             Action::Fill(host) => self.files(*host, |replica| disk::fill(&replica.join("small/filler"))).await?,
             Action::Free(host) => self.files(*host, |replica| disk::free(&replica.join("small/filler"))).await?,
-            Action::Tear(host, bytes) => {
-                let bytes = *bytes;
-                return self.files(*host, move |replica| disk::tear(&replica.join("data"), bytes)).await.map(Some);
+            Action::Tear(host, tear) => {
+                let tear = *tear;
+                return self.files(*host, move |replica| disk::tear(&replica.join("data"), tear)).await.map(Some);
             }
             Action::Flip(host, file, place) => {
                 let (file, place) = (*file, *place);

@@ -49,12 +49,21 @@ pub enum Kind {
     /// The whole host, containers and all.
     SwitchOff(Host),
     FullDisk(Host),
-    /// So many bytes are missing at the end of the write-ahead log when the replica comes back.
-    TornLog(Host, u64, Then),
+    /// The write-ahead log lacks its end when the replica comes back.
+    TornLog(Host, Tear, Then),
     /// Of a file of a replica that does not run, at so many thousandths of its length.
     FlippedBit(Host, File, u64),
     /// Of a file of a replica that runs. It is killed at the end, and reads by then what it did not need before.
     FlippedBeneath(Host, File, u64),
+}
+
+/// So many bytes at the end of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tear {
+    /// The file has become shorter.
+    Cut(u64),
+    /// It is as long as it was, and has nothing there, from a sector on.
+    Empty(u64),
 }
 
 /// What comes after a log was torn. Nothing may be lost by it: the leader's disk is whole.
@@ -197,11 +206,12 @@ fn torn_log(random: &Random, world: &World) -> Kind {
     let bytes = 1 + random.below(TORN_BYTES_MAX[random.below(2) as usize]);
     let (leader, after_ms) = (world.leader, random.below(LEADER_DIES_MS_MAX));
     let follower = (leader + random.below(world.hosts - 1)) % world.hosts + 1;
+    let tear = if random.below(2) == 0 { Tear::Cut(bytes) } else { Tear::Empty(bytes) };
     match random.below(4) {
-        0 => Kind::TornLog(follower, bytes, Then::LeaderDies(leader, after_ms)),
-        1 if world.links => Kind::TornLog(follower, bytes, Then::OthersLag(leader, after_ms)),
-        1 => Kind::TornLog(follower, bytes, Then::LeaderDies(leader, after_ms)),
-        _ => Kind::TornLog(1 + random.below(world.hosts), bytes, Then::Nothing),
+        0 => Kind::TornLog(follower, tear, Then::LeaderDies(leader, after_ms)),
+        1 if world.links => Kind::TornLog(follower, tear, Then::OthersLag(leader, after_ms)),
+        1 => Kind::TornLog(follower, tear, Then::LeaderDies(leader, after_ms)),
+        _ => Kind::TornLog(1 + random.below(world.hosts), tear, Then::Nothing),
     }
 }
 

@@ -78,10 +78,11 @@ fn where_engines_run_a_host_is_away_for_long_at_first() {
 
 #[test]
 fn a_leader_dies_after_half_of_the_torn_logs() {
-    let (mut mild, mut hard) = (0, 0);
+    let (mut mild, mut hard, mut empty) = (0, 0, 0);
     for number in 0..2000 {
         for fault in Episode::draw(3, number, &WORLD).faults {
-            let Kind::TornLog(host, _, then) = fault.kind else { continue };
+            let Kind::TornLog(host, tear, then) = fault.kind else { continue };
+            empty += u64::from(matches!(tear, Tear::Empty(_)));
             match then {
                 Then::Nothing => mild += 1,
                 Then::LeaderDies(leader, _) | Then::OthersLag(leader, _) => {
@@ -91,7 +92,7 @@ fn a_leader_dies_after_half_of_the_torn_logs() {
             }
         }
     }
-    assert!(mild > 40 && hard > 40, "{mild} {hard}");
+    assert!(mild > 40 && hard > 40 && empty > 40, "{mild} {hard} {empty}");
 }
 
 #[test]

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use client::Client;
 use proto::seam::Random;
-use raft::Revision;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::run::{CALL_MAX, Run};
+use super::run::{CALL_MAX, Run, TELLING_EPISODES};
 use super::scaler::Scaler;
-use super::watchers::{self, Watcher};
+use super::watchers::{self, Sight, Watcher};
 use super::{ending, namespace, pods};
 use crate::store::seen::Shared;
 use crate::users::clients;
@@ -23,7 +22,18 @@ const CLIENTS_PER_REPLICA: u64 = 2;
 /// From one operation of a client to the next.
 const PAUSE_MS: (u64, u64) = (5, 100);
 const WATCHERS: usize = 3;
+/// A door may take half a minute to send the bookmark that somebody waits for.
 const JOIN_MAX: Duration = Duration::from_secs(60);
+/// Users begin with nothing after so long: no history becomes too long to judge, and a failure is told soon.
+const ROUND_MAX: Duration = Duration::from_secs(240);
+/// In less there is too little between one calm and the next.
+const ROUND_MIN: Duration = Duration::from_secs(60);
+
+/// How long users work in a run of so much time. Where it is enough for two rounds, there are two: what processes hold is compared
+/// from one round to the next.
+pub(super) fn lasts(within: Duration) -> Duration {
+    (within / 2).clamp(ROUND_MIN, ROUND_MAX)
+}
 
 impl Run {
     pub(super) async fn round(&mut self, name: &str, shared: &Shared, until: Instant) -> Result<(), String> {
@@ -54,8 +64,12 @@ impl Run {
         let first = namespace::make(&self.config(), name).await?;
         let gaps = Gaps::default();
         let mut users = self.users(name, shared, &gaps)?;
-        let (told_last, last) = watch::channel(None);
-        let mut watching = self.watchers(name, shared, first, &last)?;
+        let ((told_last, last), (told_enough, enough)) = (watch::channel(None), watch::channel(None));
+        let mut watching = JoinSet::new();
+        for id in 0..WATCHERS {
+            watching.spawn(self.watcher(id, Sight::All, name, shared)?.run(first, last.clone()));
+        }
+        watching.spawn(self.watcher(WATCHERS, Sight::Set, name, shared)?.run(first, enough));
         let mut episodes = Ok(());
         while Instant::now() < until && shared.lock().violations.is_empty() && episodes.is_ok() {
             let Some(number) = self.peek() else { break };
@@ -69,6 +83,10 @@ impl Run {
         episodes?;
         let newest = namespace::last_writes(&self.clients, name).await?;
         told_last.send_replace(Some(newest));
+        // Who watches the set is told of the last write by nothing but a bookmark. Once in a run that is worth the wait.
+        let bookmarks = self.report.told.bookmarks + shared.lock().bookmarks;
+        let waits = bookmarks == 0 && self.report.episodes >= TELLING_EPISODES;
+        told_enough.send_replace(Some(if waits { newest } else { first }));
         let joined = tokio::time::timeout(JOIN_MAX, async { while watching.join_next().await.is_some() {} });
         joined.await.map_err(|_| format!("{JOIN_MAX:?} after the last write not all watchers were told of it"))?;
         self.report.state = ending::one_state(&self.clients).await?;
@@ -92,23 +110,23 @@ impl Run {
         Ok(users)
     }
 
-    /// Who watches, until they were told of the last write.
-    fn watchers(
-        &self,
-        name: &str,
-        shared: &Shared,
-        first: Revision,
-        last: &watch::Receiver<Option<Revision>>,
-    ) -> Result<JoinSet<()>, String> {
-        let mut watching = JoinSet::new();
-        for id in 0..WATCHERS {
-            let addresses = self.hosts.addresses().into_iter();
-            let replicas = addresses.map(|address| watchers::connect(&self.options.config, address));
-            let replicas = replicas.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-            let random = Random::from_seed(self.options.seed ^ self.next << 20 ^ 0xff00 ^ id as u64);
-            let watcher = Watcher { id, replicas, namespace: name.into(), shared: shared.clone(), random };
-            watching.spawn(watcher.run(first, last.clone()));
-        }
-        Ok(watching)
+    /// Who watches, until it was told of the last write.
+    fn watcher(&self, id: usize, sight: Sight, name: &str, shared: &Shared) -> Result<Watcher, String> {
+        let addresses = self.hosts.addresses().into_iter();
+        let replicas = addresses.map(|address| watchers::connect(&self.options.config, address));
+        let replicas = replicas.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+        let random = Random::from_seed(self.options.seed ^ self.next << 20 ^ 0xff00 ^ id as u64);
+        Ok(Watcher { id, sight, replicas, namespace: name.into(), shared: shared.clone(), random })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_has_two_rounds_where_there_is_time_for_them() {
+        let rounds = |seconds| lasts(Duration::from_secs(seconds)).as_secs();
+        assert_eq!([25, 119, 120, 150, 480, 3600].map(rounds), [60, 60, 60, 75, 240, 240]);
     }
 }

@@ -17,14 +17,12 @@ use super::noticed::{self, Noticed};
 use super::onlookers::Onlooker;
 use super::plan::{Episode, World};
 use super::testimony::{Tally, Testimony};
-use super::{plan, pods};
+use super::{plan, pods, round};
 use crate::sim::trace::Trace;
 use crate::store::seen::Shared;
 use crate::store::verdict;
 use crate::users::gaps::Gaps;
 
-/// Users begin with nothing after so long: no history becomes too long to judge, and a failure is told soon.
-const ROUND: Duration = Duration::from_secs(240);
 pub(super) const CALL_MAX: Duration = Duration::from_secs(4);
 /// After an episode all must be well again within this: elections, restarts, a replica that is filled anew.
 const SETTLE: Duration = Duration::from_secs(90);
@@ -35,7 +33,7 @@ const RESTARTS_MAX: u32 = 6;
 /// Nothing goes wrong for so long between two episodes.
 const CALM: Duration = Duration::from_millis(700);
 /// In so many episodes there is something of everything that replicas tell to be judged.
-const TELLING_EPISODES: u64 = 10;
+pub(super) const TELLING_EPISODES: u64 = 10;
 
 pub struct Options {
     pub seed: u64,
@@ -71,7 +69,7 @@ pub struct Report {
     pub leaks: Leaks,
     /// In the calm at the end of each round.
     pub growth: Largest,
-    /// What was judged of what replicas tell of themselves.
+    /// What was judged of what replicas tell, of themselves and in bookmarks.
     pub told: Tally,
     pub failures: Vec<String>,
 }
@@ -107,10 +105,15 @@ impl Run {
 
     /// Until the time is up, or something is not as it must be.
     pub async fn play(&mut self) {
-        let until = Instant::now() + self.options.within;
+        let (until, lasts) = (Instant::now() + self.options.within, round::lasts(self.options.within));
+        // However long the first one's calm takes.
+        let rounds_min = if self.options.within >= 2 * lasts { 2 } else { 1 };
         let mut round = 0;
-        while self.report.failures.is_empty() && (round == 0 || (Instant::now() < until && self.peek().is_some())) {
-            let round_ends = until.min(Instant::now() + ROUND);
+        while self.report.failures.is_empty() && (round == 0 || self.peek().is_some()) {
+            if round >= rounds_min && Instant::now() >= until {
+                break;
+            }
+            let round_ends = until.min(Instant::now() + lasts);
             let trace = Arc::new(Mutex::new(Trace::default()));
             let shared = Shared::new(trace.clone(), Instant::now(), true);
             let ended = self.round(&format!("chaos-{round}"), &shared, round_ends).await;
@@ -123,6 +126,7 @@ impl Run {
             self.report.operations += seen.operations;
             self.report.unknown += seen.unknown;
             self.report.events += seen.agreed.all().count() as u64;
+            self.report.told.bookmarks += seen.bookmarks;
             drop(seen);
             if !self.report.failures.is_empty() {
                 let text = trace.lock().expect("no holder of the trace panics").text();
@@ -132,7 +136,8 @@ impl Run {
         }
         let heard = self.hear();
         self.report.failures.extend(heard.err());
-        self.report.told = self.testimony.lock().expect("no holder of the testimony panics").tally();
+        let told = self.testimony.lock().expect("no holder of the testimony panics").tally();
+        self.report.told = Tally { bookmarks: self.report.told.bookmarks, ..told };
         if self.report.episodes >= TELLING_EPISODES {
             self.report.failures.extend(self.report.told.untold());
         }
@@ -219,7 +224,7 @@ impl Run {
             match noticed::of(fault, &self.hosts.said_since(host, logs[host as usize - 1])) {
                 Noticed::Yes => self.report.noticed += 1,
                 Noticed::Not => {}
-                Noticed::Never(why) => return Err(why),
+                Noticed::Never(why) | Noticed::Nameless(why) => return Err(why),
             }
         }
         Ok(())

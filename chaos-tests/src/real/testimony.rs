@@ -62,6 +62,8 @@ pub struct Tally {
     pub begun: u64,
     pub compared: u64,
     pub written: u64,
+    /// How often a door told a watcher how far it is: what came before must have been told by then.
+    pub bookmarks: u64,
 }
 
 impl Testimony {
@@ -167,6 +169,7 @@ impl Tally {
             (self.begun, "no log told which term's controllers began"),
             (self.compared, "no two replicas told of their states at one revision"),
             (self.written, UNWRITTEN),
+            (self.bookmarks, "no watcher was told a bookmark"),
         ];
         let none = kinds.into_iter().filter(|(times, _)| *times == 0);
         none.map(|(_, what)| format!("nothing was judged there: {what}")).collect()
@@ -175,11 +178,12 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { looks, claims, terms, begun, compared, written } = self;
+        let Tally { looks, claims, terms, begun, compared, written, bookmarks } = self;
         write!(
             f,
             "{looks} looks at replicas, told {claims} times who leads; {terms} terms, {begun} times controllers began; \
-             {compared} equal states at equal revision; {written} writes of controllers held against the terms"
+             {compared} equal states at equal revision; {written} writes of controllers held against the terms; \
+             {bookmarks} bookmarks"
         )
     }
 }

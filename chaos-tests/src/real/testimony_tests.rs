@@ -122,8 +122,8 @@ fn where_no_state_is_odd_nobody_finds_one() {
 
 #[test]
 fn what_nobody_told_of_is_named() {
-    let all = Tally { looks: 1, claims: 1, terms: 1, begun: 1, compared: 1, written: 1 };
+    let all = Tally { looks: 1, claims: 1, terms: 1, begun: 1, compared: 1, written: 1, bookmarks: 1 };
     assert!(all.untold().is_empty());
-    assert_eq!(Tally::default().untold().len(), 5);
+    assert_eq!(Tally::default().untold().len(), 6);
     assert!(Tally { compared: 0, ..all }.untold()[0].contains("of their states"));
 }

@@ -1,5 +1,5 @@
 //! Watchers that go from replica to replica and resume where they were, on the wire itself, so that bookmarks are seen
-//! too. Acts.
+//! too. One of them stays where it is for long, and selects so little that bookmarks are due. Acts.
 
 use std::time::Duration;
 
@@ -8,19 +8,55 @@ use proto::api::api_client::ApiClient;
 use proto::api::{ListRequest, Target, WatchEvent, WatchRequest};
 use proto::seam::Random;
 use raft::Revision;
+use tokio::sync::watch;
 use tonic::transport::Channel;
 
 use crate::check::changes::Told;
 use crate::store::seen::Shared;
-use crate::users::clients::{self, PREFIX, revision, value};
+use crate::users::clients::{self, PREFIX, SET_PREFIX, revision, value};
 
+/// A replica serves a watcher for so long, and for up to so much more.
 const SERVE_MS: (u64, u64) = (200, 4_000);
+/// A door sends a bookmark when it has served a watch for 30 seconds.
+const SERVE_LONG_MS: (u64, u64) = (35_000, 10_000);
 const PAUSE: Duration = Duration::from_millis(50);
 const OPEN_MAX: Duration = Duration::from_secs(3);
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
+/// What a watcher asks for.
+#[derive(Clone, Copy)]
+pub enum Sight {
+    All,
+    /// What is added to the set. Most of what changes is something else, so that there is something to tell in a bookmark.
+    Set,
+}
+
+impl Sight {
+    fn selector(self) -> String {
+        match self {
+            Sight::All => String::new(),
+            Sight::Set => clients::set(),
+        }
+    }
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Sight::All => PREFIX,
+            Sight::Set => SET_PREFIX,
+        }
+    }
+
+    fn serve_ms(self) -> (u64, u64) {
+        match self {
+            Sight::All => SERVE_MS,
+            Sight::Set => SERVE_LONG_MS,
+        }
+    }
+}
+
 pub struct Watcher {
     pub id: usize,
+    pub sight: Sight,
     pub replicas: Vec<ApiClient<Channel>>,
     pub namespace: String,
     pub shared: Shared,
@@ -52,14 +88,16 @@ enum Ended {
 
 impl Watcher {
     /// From an empty namespace on, until it was told up to `last` (once that is known).
-    pub async fn run(mut self, first: Revision, last: tokio::sync::watch::Receiver<Option<Revision>>) {
-        let mut told = Told { id: self.id, prefix: PREFIX.into(), after: first, upto: first, revisions: Vec::new() };
+    pub async fn run(mut self, first: Revision, mut last: watch::Receiver<Option<Revision>>) {
+        let prefix = self.sight.prefix().into();
+        let mut told = Told { id: self.id, prefix, after: first, upto: first, revisions: Vec::new() };
         let mut refusals = Refusals(vec![0; self.replicas.len()]);
-        while !last.borrow().is_some_and(|last| told.upto >= last) {
+        let (least, more) = self.sight.serve_ms();
+        while !knows(&told, &last) {
             let replica = self.random.below(self.replicas.len() as u64) as usize;
-            let limit = Duration::from_millis(SERVE_MS.0 + self.random.below(SERVE_MS.1));
+            let limit = Duration::from_millis(least + self.random.below(more));
             let before = told.upto;
-            let serving = self.serve(replica, &mut told, &last);
+            let serving = self.serve(replica, &mut told, &mut last);
             let gone = matches!(tokio::time::timeout(limit, serving).await, Ok(Ended::Gone));
             // A replica that was filled anew has no changes from before; as long as another has them, nothing is lost.
             if refusals.hear(replica, gone, told.upto > before) {
@@ -71,14 +109,10 @@ impl Watcher {
         self.shared.lock().told.push(told);
     }
 
-    async fn serve(
-        &mut self,
-        replica: usize,
-        told: &mut Told,
-        last: &tokio::sync::watch::Receiver<Option<Revision>>,
-    ) -> Ended {
+    async fn serve(&mut self, replica: usize, told: &mut Told, last: &mut watch::Receiver<Option<Revision>>) -> Ended {
         let request = WatchRequest {
             target: Some(target(&self.namespace)),
+            label_selector: self.sight.selector(),
             resource_version: told.upto.to_string(),
             bookmarks: true,
             ..WatchRequest::default()
@@ -89,8 +123,13 @@ impl Watcher {
             Ok(Err(status)) => return ended(client_status_code(&status)),
             Err(_) => return Ended::Otherwise,
         };
-        while !last.borrow().is_some_and(|last| told.upto >= last) {
-            match stream.message().await {
+        while !knows(told, last) {
+            let message = tokio::select! {
+                message = stream.message() => message,
+                // It may have been told of it already.
+                Ok(()) = last.changed() => continue,
+            };
+            match message {
                 Ok(Some(event)) => {
                     if let Err(end) = self.take(told, &event) {
                         return end;
@@ -121,17 +160,28 @@ impl Watcher {
                 self.shared.violated(format!("a bookmark at {at} came to a watcher that was told up to {}", told.upto));
             }
             told.upto = told.upto.max(at);
+            self.shared.lock().bookmarks += 1;
             return Ok(());
         }
         let name = object.metadata.name.clone().unwrap_or_default();
         let value = value(&object).filter(|_| event.r#type != "DELETED");
         let change = clients::change(&name, at, value);
+        // What stood there before, and whether that was selected, the history may have forgotten: it is told as gone then.
+        if event.r#type == "DELETED" && !change.key.starts_with(told.prefix.as_bytes()) && at > told.upto {
+            told.upto = at;
+            return Ok(());
+        }
         let taken = self.shared.lock().agreed.take(told, &[change]);
         taken.map_err(|why| {
             self.shared.violated(why);
             Ended::Otherwise
         })
     }
+}
+
+/// Does it know of the last change, once that is known?
+fn knows(told: &Told, last: &watch::Receiver<Option<Revision>>) -> bool {
+    last.borrow().is_some_and(|last| told.upto >= last)
 }
 
 fn ended(code: Option<i64>) -> Ended {

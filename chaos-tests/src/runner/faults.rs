@@ -27,6 +27,11 @@ impl Faults {
         self.0.values().map(|tally| tally.planned).sum()
     }
 
+    /// Those of one kind.
+    pub fn planned_of(&self, kind: &str) -> u64 {
+        self.0.get(kind).map_or(0, |tally| tally.planned)
+    }
+
     /// Those that met somebody.
     pub fn felt(&self) -> u64 {
         self.0.values().map(|tally| tally.felt).sum()
@@ -101,6 +106,7 @@ mod tests {
         sum.add(&faults(&[("Crash", 4, 4), ("Split", 2, 1)]));
         sum.count("Split".into(), true);
         assert_eq!(sum, faults(&[("Crash", 7, 6), ("Freeze", 1, 0), ("Split", 3, 2)]));
+        assert_eq!((sum.planned_of("Split"), sum.planned_of("Deaf")), (3, 0));
         assert_eq!((sum.planned(), sum.felt()), (11, 8));
         let table = "fault        planned    felt\nCrash              7       6\nFreeze             1       0\n\
                      Split              3       2\n";

@@ -1,58 +1,15 @@
-//! What came of a run, and of many; how a run's process tells its parent. Pure, but for starting a world.
+//! What came of a run in a process of its own, and of many; how that process tells its parent. Pure.
 
 use super::faults::Faults;
-use crate::sim::{memory, os};
-
-/// What stays behind of a world that has ended: what is made once per process, some hundred bytes with stores and 68 kB with
-/// clusters.
-const KEPT_BYTES_MAX: i64 = 128 << 10;
+use super::report::Report;
+use crate::sim::os;
 
 /// Between what came of a run and its trace.
 const TRACE_FOLLOWS: &str = "\u{1e}\n";
 
-/// What came of a run.
-#[derive(Default)]
-pub struct Report {
-    pub seed: u64,
-    pub faults: Faults,
-    /// By their numbers in the plan, those of them that met nobody.
-    pub missed: Vec<usize>,
-    /// Empty: every promise was held.
-    pub failures: Vec<String>,
-    pub trace: String,
-    pub simulated_ms: u64,
-    pub operations: u64,
-    pub unknown: u64,
-    pub terms: u64,
-    pub snapshots: u64,
-    /// Replicas that found damage and began anew by themselves.
-    pub renewals: u64,
-    /// 1: every change ever made is known, so all that follows from them was checked too.
-    pub whole: u64,
-}
-
-impl Report {
-    /// Of a world on a thread of its own.
-    pub fn of(seed: u64, world: impl FnOnce() -> Report + Send + 'static) -> Report {
-        let failed = |why| Report { seed, failures: vec![why], ..Report::default() };
-        let watched = move || {
-            let before = memory::held();
-            let mut report = world();
-            let kept = memory::held() - before - report.bytes();
-            // One that has failed was not told to end.
-            if report.failures.is_empty() && kept > KEPT_BYTES_MAX {
-                report.failures.push(format!("a world that has ended left {kept} bytes behind"));
-            }
-            report
-        };
-        os::run(seed, watched).unwrap_or_else(failed)
-    }
-
-    /// What it takes itself.
-    fn bytes(&self) -> i64 {
-        self.failures.iter().map(String::capacity).chain([self.trace.capacity()]).sum::<usize>() as i64
-    }
-}
+/// So many runs, some of them with short histories, tell whether anybody ever met what is gone.
+const GONE_RUNS_MIN: u64 = 60;
+const SHORT_HISTORY: &str = "ShortHistory";
 
 /// What came of one run in a process of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,17 +30,23 @@ pub struct Totals {
     pub simulated_ms: u64,
     pub faults: Faults,
     pub operations: u64,
+    /// Of them, those whose outcome nobody knows.
     pub unknown: u64,
     pub terms: u64,
     pub snapshots: u64,
+    /// Replicas that found damage and began anew by themselves.
     pub renewals: u64,
+    /// Watches of clusters, and pages of lists, that met a history that was gone.
+    pub gone: u64,
+    /// Runs in which every change ever made is known, so that all that follows from them was checked too.
     pub whole: u64,
 }
 
 impl Totals {
-    fn numbers(&mut self) -> [&mut u64; 8] {
-        let Totals { runs, simulated_ms, faults: _, operations, unknown, terms, snapshots, renewals, whole } = self;
-        [runs, simulated_ms, operations, unknown, terms, snapshots, renewals, whole]
+    fn numbers(&mut self) -> [&mut u64; 9] {
+        let Totals { runs, simulated_ms, faults: _, operations, unknown, terms, snapshots, renewals, gone, whole } =
+            self;
+        [runs, simulated_ms, operations, unknown, terms, snapshots, renewals, gone, whole]
     }
 
     pub fn add(&mut self, other: &Totals) {
@@ -92,33 +55,26 @@ impl Totals {
         self.numbers().into_iter().zip(other.numbers()).for_each(|(sum, more)| *sum += *more);
     }
 
-    /// Why many runs say less than they seem to. What follows from all changes is judged only where all are known; and a fault that
-    /// meets nobody tries nothing.
+    /// Why many runs say less than they seem to. What follows from all changes is judged only where all are known; a fault that
+    /// meets nobody tries nothing; and where nobody misses what short histories lack, nobody tries to go on without it.
     pub fn hollow(&self) -> Vec<String> {
-        let Totals { runs, whole, .. } = self;
+        let Totals { runs, whole, gone, .. } = self;
         let unjudged = (*runs >= 10 && whole * 10 < runs * 9).then(|| {
             format!("all changes are known in {whole} of {runs} runs, and what follows from them is judged only there")
         });
         let numb = self.faults.numb(*runs).into_iter().map(|kind| format!("too few faults met somebody: {kind}"));
-        unjudged.into_iter().chain(numb).collect()
+        let short = self.faults.planned_of(SHORT_HISTORY);
+        let unmissed = (*runs >= GONE_RUNS_MIN && short > 0 && *gone == 0)
+            .then(|| format!("the history was short in {short} of {runs} runs, and nobody met what was gone"));
+        unjudged.into_iter().chain(unmissed).chain(numb).collect()
     }
 }
 
 impl Outcome {
     pub fn of(report: &Report) -> Outcome {
-        let totals = Totals {
-            runs: 1,
-            simulated_ms: report.simulated_ms,
-            faults: report.faults.clone(),
-            operations: report.operations,
-            unknown: report.unknown,
-            terms: report.terms,
-            snapshots: report.snapshots,
-            renewals: report.renewals,
-            whole: report.whole,
-        };
         let trace = crc32fast::hash(report.trace.as_bytes());
-        Outcome { seed: report.seed, totals, trace, failures: report.failures.clone(), differs: false }
+        let (totals, failures) = (report.totals.clone(), report.failures.clone());
+        Outcome { seed: report.seed, totals, trace, failures, differs: false }
     }
 
     /// Do these failures, of a run with fewer faults, show what this one showed? Without the fault that makes its host another
@@ -164,20 +120,7 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_world_that_gives_back_less_than_it_took_has_failed() {
-        let world = |leaks: bool| {
-            let bytes = std::hint::black_box(vec![7u8; 3 << 20]);
-            if leaks {
-                std::mem::forget(bytes);
-            }
-            Report { trace: "x".repeat(5 << 20), ..Report::default() }
-        };
-        assert!(Report::of(1, move || world(false)).failures.is_empty(), "its trace is no leak");
-        let failures = Report::of(1, move || world(true)).failures;
-        assert!(matches!(&failures[..], [why] if why.contains("left 3145728 bytes behind")), "{failures:?}");
-    }
+    use crate::cluster::plan::{Fault, Kind};
 
     #[test]
     fn an_outcome_survives_the_way_between_processes() {
@@ -190,6 +133,7 @@ mod tests {
             terms: 6,
             snapshots: 7,
             renewals: 8,
+            gone: 9,
             whole: 1,
         };
         let calm = Outcome { seed: 8, totals: totals.clone(), ..Outcome::default() };
@@ -218,6 +162,21 @@ mod tests {
         assert!(matches!(&totals(10, 8, 0, 0)[..], [why] if why.contains("8 of 10 runs")));
         assert!(matches!(&totals(100, 100, 40, 19)[..], [why] if why.ends_with(": 19 of 40 Freeze")));
         assert_eq!(totals(100, 0, 40, 0).len(), 2);
+    }
+
+    #[test]
+    fn short_histories_of_which_nobody_missed_anything_are_hollow() {
+        let hollow = |runs, planned, gone| {
+            let mut totals = Totals { runs, whole: runs, gone, ..Totals::default() };
+            (0..planned).for_each(|_| totals.faults.count(SHORT_HISTORY.into(), gone > 0));
+            totals.hollow()
+        };
+        assert!(matches!(&hollow(60, 15, 0)[..], [why] if why.contains("short in 15 of 60 runs")));
+        assert!(hollow(60, 15, 1).is_empty());
+        assert!(hollow(60, 0, 0).is_empty(), "no history was short");
+        assert!(hollow(59, 15, 0).is_empty(), "too few runs to tell");
+        let fault = Fault { at_ms: 0, for_ms: 0, kind: Kind::ShortHistory { seconds: 1, bytes: 1 } };
+        assert_eq!(fault.name(), SHORT_HISTORY, "as it is counted");
     }
 
     #[test]

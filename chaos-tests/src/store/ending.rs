@@ -9,6 +9,7 @@ use super::historian;
 use super::run::Run;
 use super::seen::Shared;
 use crate::check::changes::Told;
+use crate::check::tasks;
 
 /// Histories are in memory or on a disk that is well by now.
 const READ: Duration = Duration::from_secs(2);
@@ -55,10 +56,7 @@ impl Run {
             self.world.step();
         }
         for host in hosts {
-            let tasks = self.world.tasks(host);
-            if tasks > 0 {
-                self.shared.violated(format!("host {host} was told to end {STOP:?} ago and has {tasks} tasks"));
-            }
+            self.shared.judge(tasks::ended(host, self.world.tasks(host), STOP));
         }
     }
 }

@@ -8,13 +8,11 @@ use super::actions::Action;
 use super::plan::Host;
 use super::replica::{self, Setting};
 use super::run::Run;
-use crate::check::repairs::Sight;
+use crate::check::repairs::{ALONE, Sight};
 use crate::sim::disk::SCRUB;
 
 /// How long the supervisor takes.
 const RESTART: Duration = Duration::from_millis(700);
-/// Where the replica has found damage, which it is to get over by itself.
-const REPAIR: Duration = Duration::from_secs(15);
 /// A replica that runs has these in memory, or does without.
 const PASSIVE: &[Table] = &[Table::Objects, Table::History];
 
@@ -154,7 +152,7 @@ impl Run {
                 self.restart_at.remove(&host);
                 continue;
             };
-            let takes = if store.is_some_and(|store| store.metrics().rot().is_some()) { REPAIR } else { RESTART };
+            let takes = if store.is_some_and(|store| store.metrics().rot().is_some()) { ALONE } else { RESTART };
             let now = self.world.now();
             let due = *self.restart_at.entry(host).or_insert(now + takes);
             if now >= due {

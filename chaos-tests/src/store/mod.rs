@@ -4,7 +4,7 @@
 //! - [`replica`]: one host's process: the store of production and those who use it;
 //! - [`clients`], [`reader`], [`watchers`], [`historian`], [`leader`]: the users;
 //! - [`seen`]: what they saw;
-//! - [`run`]: one seed from beginning to end; [`ending`]: its end;
+//! - [`run`]: one seed from beginning to end; [`settle`]: once the faults have ended; [`ending`]: its end;
 //! - [`faults`]: what a plan's actions do to the world; [`felt`]: which of them meet somebody; [`operator`]: replicas come and go; [`odd`]: one whose state is wrong;
 //! - [`verdict`]: all promises held against what was seen.
 
@@ -23,5 +23,6 @@ pub mod reader;
 pub mod replica;
 pub mod run;
 pub mod seen;
+pub mod settle;
 pub mod verdict;
 pub mod watchers;

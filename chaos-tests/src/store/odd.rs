@@ -52,9 +52,7 @@ impl Run {
         }
         let (now, calm) = (self.world.now(), self.calm_term());
         let on_time = self.fences.on_time(now, calm);
-        if let Err(why) = seen.map(drop).and(on_time) {
-            self.shared.violated(why);
-        }
+        self.shared.judge(seen.map(drop).and(on_time));
         if let Some(store) = self.poisons.and_then(|host| self.store_at(host)) {
             match is_odd(&store.state()) {
                 true => self.poisons = None,

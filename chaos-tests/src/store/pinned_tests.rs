@@ -29,7 +29,7 @@ fn first(report: &Report, end: &str) -> u64 {
 fn with_an_emptied_replica_a_deposed_leader_overrules_nothing() {
     let cut_off = (5_000, 2_500, Kind::Split(vec![0], Loss::Lost));
     let report = held(26, 17_000, [cut_off, (7_000, 8_000, Kind::Crash(1, true)), (7_000, 200, Kind::NewDisk(2))]);
-    assert!(report.terms > 2, "nobody was deposed: {} led", report.terms);
+    assert!(report.totals.terms > 2, "nobody was deposed: {} led", report.totals.terms);
 }
 
 /// Seed 10345. A replica is filled by a snapshot onto a slow disk and loses its power soon after: its log had a hole.
@@ -38,7 +38,7 @@ fn who_was_filled_onto_a_slow_disk_and_struck_down_has_no_hole_in_its_log() {
     let refill = |again_ms| (5_000, 2_500, Kind::Refill { host: 1, again_ms, disk_ms: 120 });
     let mut filled = 0;
     for again_ms in [250, 350, 450] {
-        filled += held(10_345, 12_000, [refill(again_ms)]).snapshots;
+        filled += held(10_345, 12_000, [refill(again_ms)]).totals.snapshots;
     }
     assert!(filled > 0, "nobody was filled");
 }
@@ -77,7 +77,7 @@ fn who_is_odd_is_fenced_within_a_second_and_comes_back_with_an_empty_disk() {
         assert!(first(&report, &format!("NewDisk({host})")) > fenced);
         let starts = report.trace.lines().filter(|line| line.ends_with(&format!("replica {id} starts"))).count();
         assert_eq!(starts, 2, "replica {id} was to be started anew, once");
-        assert!(!purged || report.snapshots > 0, "replica {id} was filled from the log");
+        assert!(!purged || report.totals.snapshots > 0, "replica {id} was filled from the log");
         let mut after = report.trace.lines().skip_while(|line| !line.ends_with(&made));
         replaced += u32::from(after.any(|line| line.contains(" leads term ")));
     }
@@ -90,7 +90,7 @@ fn who_finds_damage_while_it_runs_begins_anew_one_after_the_other() {
     let (mut rotten, mut renewed) = (0, 0);
     for hosts in [vec![0], vec![1], vec![2], vec![0, 1], vec![1, 2], vec![2, 0]] {
         rotten += hosts.len() as u64;
-        renewed += held(9, 12_000, [(5_000, 0, Kind::Decay { hosts, passive: true })]).renewals;
+        renewed += held(9, 12_000, [(5_000, 0, Kind::Decay { hosts, passive: true })]).totals.renewals;
     }
     // A record may be written anew, and sound, before anybody reads it.
     assert!(renewed <= rotten && 3 * renewed >= 2 * rotten, "{renewed} of {rotten} began anew");

@@ -6,14 +6,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use proto::seam::Random;
-use raft::{Action, Command, Outcome, Precondition, Role, Standing, Store};
+use raft::{Role, Standing, Store};
 
-use super::clients::op;
 use super::plan::{Host, Plan};
 use super::seen::Shared;
 use super::watchers::PREFIXES;
 use super::{actions, odd, replica, verdict};
-use crate::check::acknowledged::Acknowledged;
 use crate::check::changes::Told;
 use crate::check::diagnosis::Diagnosis;
 use crate::check::fences::Fences;
@@ -29,10 +27,6 @@ use crate::sim::world::World;
 
 /// Users go on for so long after the faults have ended.
 const AFTERWARDS: Duration = Duration::from_secs(1);
-/// Then everything must have converged within this: an election, a snapshot, a restart or two.
-const SETTLE: Duration = Duration::from_secs(40);
-/// Who was removed is given so long to disturb.
-const CALM: Duration = Duration::from_secs(3);
 /// Of one process, which has had up to 130 in some hundred seeds: a task that is left behind now and then shows.
 const TASKS_MAX: usize = 300;
 const MONITOR_EVERY: u64 = 5;
@@ -40,8 +34,6 @@ const SUPERVISE_EVERY: u64 = 50;
 const COMPARE_EVERY: u64 = 150;
 /// The operator looks at the members.
 const OPERATE_EVERY: u64 = 400;
-/// A last write is tried again so often.
-const LAST_WRITES_EVERY: u64 = 1000;
 
 pub struct Run {
     pub plan: Plan,
@@ -65,7 +57,7 @@ pub struct Run {
     pub newcomer: Option<u64>,
     pub snapshots: u64,
     pub tasks: Tasks,
-    steps: u64,
+    pub steps: u64,
 }
 
 /// Runs a plan in a world of its own.
@@ -145,29 +137,13 @@ impl Run {
         verdict::report(self)
     }
 
-    /// Returns whether all is well.
-    fn settle(&mut self) -> bool {
-        let deadline = self.world.now() + SETTLE;
-        while let Some(why) = self.unsettled() {
-            if self.world.now() > deadline || !self.shared.lock().violations.is_empty() {
-                self.shared.violated(format!("not converged {SETTLE:?} after the faults ended: {why}"));
-                return false;
-            }
-            if self.steps.is_multiple_of(LAST_WRITES_EVERY) {
-                self.last_writes();
-            }
-            self.step();
-        }
-        true
-    }
-
-    fn until(&mut self, at: Duration) {
+    pub fn until(&mut self, at: Duration) {
         while self.world.now() < at {
             self.step();
         }
     }
 
-    fn step(&mut self) {
+    pub fn step(&mut self) {
         self.world.step();
         self.steps += 1;
         if self.steps.is_multiple_of(MONITOR_EVERY) {
@@ -211,16 +187,12 @@ impl Run {
         }
         let host = (0..self.plan.hosts()).find(|host| self.id_at(*host) == Some(store.id()));
         let notes = host.map_or(0, |host| self.platters[host].damaged_notes_read());
-        if let Err(why) = Diagnosis::of(store).check(notes, self.plan.odd().is_some()) {
-            self.shared.violated(why);
-        }
+        self.shared.judge(Diagnosis::of(store).check(notes, self.plan.odd().is_some()));
     }
 
     fn count_tasks(&mut self) {
         for host in 0..self.plan.hosts() {
-            if let Err(why) = self.tasks.see(host, self.world.tasks(host)) {
-                self.shared.violated(why);
-            }
+            self.shared.judge(self.tasks.see(host, self.world.tasks(host)));
         }
     }
 
@@ -231,99 +203,7 @@ impl Run {
             let (state, roster) = (store.state(), store.roster());
             let same = self.replicas.state(state.revision(), odd::written(&state), id);
             let applied = store.standing().borrow().applied_index;
-            if let Err(why) = same.and(self.members.see(&roster.borrow(), applied)) {
-                self.shared.violated(why);
-            }
-        }
-    }
-
-    /// The ids of those who are to be the members in the end, as far as they have joined.
-    pub fn settled_ids(&self) -> Vec<u64> {
-        let mut ids: Vec<u64> = self.plan.settled().into_iter().filter_map(|host| self.id_at(host)).collect();
-        ids.sort_unstable();
-        ids
-    }
-
-    /// Nobody is elected while all is well, whatever those who were removed still do.
-    fn stay_calm(&mut self) {
-        let led = |run: &Run| {
-            let ids = run.settled_ids();
-            let terms = run.standings().into_iter().filter(|standing| ids.contains(&standing.id));
-            terms.map(|standing| (standing.id, standing.term, standing.leader)).collect::<Vec<_>>()
-        };
-        let before = led(self);
-        self.until(self.world.now() + CALM);
-        let after = led(self);
-        if before != after {
-            let words = format!("all was well, and yet (replica, term, leader) went from {before:?} to {after:?}");
-            self.shared.violated(words);
-        }
-    }
-
-    /// Why not all replicas are well, agree, and take writes.
-    fn unsettled(&self) -> Option<String> {
-        let (mut standings, ids) = (self.standings(), self.settled_ids());
-        // Whoever was removed knows no better.
-        standings.retain(|standing| ids.contains(&standing.id));
-        if standings.len() < self.plan.replicas {
-            let failures = self.shared.lock().open_failures.clone();
-            return Some(format!("only {} replicas run; {failures:?}", standings.len()));
-        }
-        let leader = standings[0].leader;
-        if leader.is_none() || standings.iter().any(|standing| standing.leader != leader) {
-            return Some(format!("no common leader: {standings:?}"));
-        }
-        let seen = self.shared.lock();
-        if ids.iter().any(|id| !seen.finished.contains_key(id)) {
-            return Some(format!("a last write went only through {:?}; {standings:?}", seen.finished.keys()));
-        }
-        let rotten = |host: &Host| self.plan.decays() && self.platters[*host].is_rotten();
-        if let Some(host) = self.plan.settled().into_iter().find(rotten) {
-            return Some(format!("a damaged record is still on the disk of host {host}"));
-        }
-        let stores: Vec<_> = ids.iter().filter_map(|id| seen.stores.get(id)).collect();
-        let members =
-            |store: &&Store| store.roster().borrow().members.iter().map(|member| member.id).collect::<Vec<_>>();
-        let rosters: Vec<_> = stores.iter().map(members).collect();
-        if rosters.iter().any(|members| *members != ids) {
-            return Some(format!("the members are to be {ids:?}, they are {rosters:?}"));
-        }
-        if let Some(store) = stores.iter().find(|store| odd::is_odd(&store.state())) {
-            return Some(format!("the state of replica {} is odd", store.id()));
-        }
-        let revisions: Vec<_> = stores.iter().map(|store| store.state().revision()).collect();
-        if revisions.iter().any(|revision| *revision != revisions[0]) {
-            return Some(format!("different revisions: {revisions:?}; {standings:?}"));
-        }
-        if seen.idle_watches.len() < PREFIXES.len() {
-            return Some("some watches are still served".into());
-        }
-        let writers = self.shared.writers();
-        (writers > 0).then(|| format!("{writers} who write have not ended"))
-    }
-
-    /// Through every replica that has not managed one yet.
-    fn last_writes(&self) {
-        for host in self.plan.settled() {
-            let (Some(id), shared) = (self.id_at(host), self.shared.clone()) else { continue };
-            if shared.lock().finished.contains_key(&id) {
-                continue;
-            }
-            let writing = shared.writing();
-            self.with_store(host, move |store| async move {
-                let _writing = writing;
-                let value = shared.value();
-                let put = op(&format!("last/{id}"), Precondition::Any, Action::Put(value.to_string().into()));
-                let command = Command { fence: None, proposed_at_ms: 0, author: "last".into(), ops: vec![put] };
-                match store.propose(command).await {
-                    Ok(Outcome::Applied { revisions }) => {
-                        let mut seen = shared.lock();
-                        seen.acknowledged.push(Acknowledged::Put { value, at: revisions[0] });
-                        seen.finished.insert(id, revisions[0]);
-                    }
-                    other => shared.note(format_args!("a last write through {id}: {other:?}")),
-                }
-            });
+            self.shared.judge(same.and(self.members.see(&roster.borrow(), applied)));
         }
     }
 }

@@ -57,6 +57,8 @@ pub struct Seen {
     pub told: Vec<Told>,
     /// Watches that nobody serves at present.
     pub idle_watches: Vec<Told>,
+    /// How often a door told a watcher how far it is.
+    pub bookmarks: u64,
     /// What was read of the past.
     pub looks: Vec<Look>,
     /// The id that the further replica got last.
@@ -135,6 +137,12 @@ impl Shared {
         let violations = &mut self.lock().violations;
         if !violations.contains(&why) {
             violations.push(why);
+        }
+    }
+
+    pub fn judge(&self, verdict: Result<(), String>) {
+        if let Err(why) = verdict {
+            self.violated(why);
         }
     }
 

@@ -10,33 +10,17 @@ use crate::check::{acknowledged, past, recency, set};
 use crate::runner::Report;
 
 pub fn report(run: Run) -> Report {
-    let mut failures: Vec<String> = run.world.panics().into_iter().map(|panic| format!("a panic: {panic}")).collect();
-    let seen = run.shared.lock();
-    failures.extend(seen.violations.iter().cloned());
-    failures.extend(judge(&seen, is_complete(&seen)).and_then(|()| judge_inside(&seen)).err());
-    failures.extend(run.members.check().err());
-    let whole = u64::from(is_complete(&seen));
-    let (operations, unknown, renewals) = (seen.operations, seen.unknown, seen.renewals);
+    let mut report = Report::begin(&run.world, &run.plan.faults, &run.felt, &run.replicas);
+    let mut seen = run.shared.lock();
+    report.failures.extend(seen.violations.iter().cloned());
+    report.failures.extend(judge(&seen, is_complete(&seen)).and_then(|()| judge_inside(&seen)).err());
+    report.failures.extend(run.members.check().err());
+    let totals = &mut report.totals;
+    (totals.operations, totals.unknown) = (seen.operations, seen.unknown);
+    (totals.snapshots, totals.renewals) = (run.snapshots, seen.renewals);
+    totals.whole = u64::from(is_complete(&seen));
+    let stores = std::mem::take(&mut seen.stores);
     drop(seen);
-    let trace = run.world.trace().lock().expect("no holder of the trace panics").text();
-    let (simulated_ms, terms) = (run.world.now().as_millis() as u64, run.replicas.terms() as u64);
-    let (seed, snapshots, planned) = (run.plan.seed, run.snapshots, &run.plan.faults);
-    let (faults, missed) = (run.felt.tally(planned), run.felt.missed(planned.len()));
-    let report = Report {
-        seed,
-        faults,
-        missed,
-        failures,
-        trace,
-        simulated_ms,
-        operations,
-        unknown,
-        terms,
-        snapshots,
-        renewals,
-        whole,
-    };
-    let stores = std::mem::take(&mut run.shared.lock().stores);
     drop((run, stores));
     report
 }

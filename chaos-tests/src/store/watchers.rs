@@ -78,9 +78,7 @@ async fn watch(store: &Store, mut served: Served) {
 
 fn take(shared: &Shared, told: &mut Told, changes: &[Change]) {
     let taken = shared.lock().agreed.take(told, changes);
-    if let Err(why) = taken {
-        shared.violated(why);
-    }
+    shared.judge(taken);
     // A pair is written by one command: its changes come together or not at all.
     let halves = |key: &str| -> Vec<Option<u64>> {
         changes.iter().filter(|change| change.key == key.as_bytes()).map(number_of).collect()

@@ -25,6 +25,8 @@ const KEYS: u64 = 3;
 const PADDING_MAX: u64 = 600;
 /// The label that the members of the set carry.
 const SET: (&str, &str) = ("chaos", "set");
+/// How they are called among the changes.
+pub const SET_PREFIX: &str = "c/set-";
 const FIELD: &str = "value";
 /// How the objects are called among the changes.
 pub const PREFIX: &str = "c/";
@@ -160,7 +162,7 @@ impl Client {
 
     async fn read_set(&self) {
         let invoked = self.shared.now();
-        let options = ListOptions { label_selector: format!("{}={}", SET.0, SET.1), ..ListOptions::default() };
+        let options = ListOptions { label_selector: set(), ..ListOptions::default() };
         let Ok(list) = self.api.list(&options).await else { return };
         let returned = self.shared.now();
         let members = list.items.iter().filter_map(value).collect();
@@ -171,6 +173,11 @@ impl Client {
             seen.recent.push(recency::Seen { invoked, returned, revision, made: false });
         }
     }
+}
+
+/// Selects the members of the set.
+pub fn set() -> String {
+    format!("{}={}", SET.0, SET.1)
 }
 
 /// Of an object, among the changes.

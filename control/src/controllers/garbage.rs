@@ -6,7 +6,7 @@ use api::deletion::{self, FOREGROUND, ORPHAN, Options, Propagation};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::draft;
-use crate::plan::{Room, WRITES_MAX};
+use crate::plan::Room;
 use crate::view::{Change, Entry, View};
 use crate::{Controller, Plan, Write};
 
@@ -129,7 +129,8 @@ fn wait_for_dependents(view: &View, entry: &Entry) -> Plan {
             owners.for_each(|owner| owner.block_owner_deletion = Some(false));
         })
     });
-    plan(writes.take(WRITES_MAX).collect(), "it waits for its dependents")
+    let mut room = Room::default();
+    plan(writes.take_while(|write| room.takes(write)).collect(), "it waits for its dependents")
 }
 
 /// Removes what is being deleted and held by nothing any more.

@@ -7,16 +7,18 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::draft;
+use super::node_lifecycle::GRACE;
 use super::readiness::is_finished;
-use crate::plan::WRITES_MAX;
+use crate::plan::Room;
 use crate::view::{Change, Entry, View};
 use crate::{Controller, Plan, Write};
 
 pub struct PodGarbage {
     /// More finished pods than this are not kept: the oldest go. They are kept for people to look at.
     pub finished_max: usize,
-    /// How long a node may be gone before its pods are given up: it may have been deleted by mistake, and
-    /// registers again.
+    /// How long a node must be gone, and silent, before its pods are given up. It may have been deleted by mistake: an agent
+    /// that lives, and reaches any replica, registers it again long before. And what an agent runs that is heard, is for that
+    /// agent to end: where a pod's object goes before its containers have ended, another may have its name beside them.
     pub quarantine_seconds: i64,
 }
 
@@ -29,6 +31,8 @@ impl Default for PodGarbage {
 
 const CONDITION: &str = "DisruptionTarget";
 const REASON: &str = "DeletionByPodGC";
+/// Of a node that it has not heard of a leader can tell only once it has led for this long.
+const UNJUDGED_SECONDS: i64 = GRACE.as_secs() as i64 + 1;
 
 impl Controller for PodGarbage {
     fn name(&self) -> &'static str {
@@ -43,7 +47,8 @@ impl Controller for PodGarbage {
         }
         let Some(entry) = change.after.as_ref().filter(|entry| entry.pod().is_some()) else { return Vec::new() };
         let mut keys = Vec::new();
-        if entry.bound_to().is_some_and(|node| view.node(node).is_none()) || told_at(entry).is_some() {
+        let is_told = entry.pod().is_some_and(|pod| told_at(pod).is_some());
+        if is_told || entry.bound_to().is_some_and(|node| view.node(node).is_none()) {
             keys.push(change.key.clone());
         }
         if finished(entry) {
@@ -65,44 +70,54 @@ impl Controller for PodGarbage {
 
 impl PodGarbage {
     fn plan_pod(&self, view: &View, entry: &Entry, pod: &Pod) -> Plan {
-        let lost_node = entry.bound_to().filter(|node| view.node(node).is_none());
-        let standing = told_at(entry);
-        match (lost_node, standing) {
-            (None, None) => Plan::default(),
-            (None, Some(_)) if entry.is_terminating() => Plan::default(),
-            (None, Some(_)) => {
-                let mut next = pod.clone();
-                let conditions = &mut next.status.get_or_insert_default().conditions;
-                conditions.get_or_insert_default().retain(|condition| !is_ours(condition));
-                conditions.take_if(|conditions| conditions.is_empty());
-                plan(vec![draft::update(entry, &next)], "its node is back")
-            }
-            (Some(_), _) if entry.is_terminating() || is_finished(pod) => remove(view, entry),
-            (Some(_), Some(since)) if since <= view.now => {
-                let until = draft::seconds_after(since, self.quarantine_seconds);
-                match until <= view.now {
-                    true => remove(view, entry),
-                    false => Plan { recheck_at: Some(until), ..Plan::default() },
-                }
-            }
-            // Not told yet, or by a clock that was set back since: the pod would stay for as long.
-            (Some(_), _) => {
-                let mut next = pod.clone();
-                let conditions = next.status.get_or_insert_default().conditions.get_or_insert_default();
-                conditions.retain(|condition| condition.type_ != CONDITION);
-                conditions.push(target(view.now));
-                let recheck_at = Some(draft::seconds_after(view.now, self.quarantine_seconds));
-                Plan { recheck_at, ..plan(vec![draft::update(entry, &next)], "its node does not exist") }
-            }
+        let Some(node) = entry.bound_to().filter(|node| view.node(node).is_none()) else {
+            return untell(entry, pod);
+        };
+        // Not told yet, or by a clock that was set back since: the pod would stay for as long.
+        let Some(since) = told_at(pod).filter(|since| *since <= view.now) else {
+            return self.tell(view, entry, pod);
+        };
+        let until = draft::seconds_after(since, self.quarantine_seconds);
+        if until > view.now {
+            return Plan { recheck_at: Some(until), ..Plan::default() };
         }
+        let Some(recheck_at) = self.speaks_until(view, node) else {
+            return plan(forced(view, entry).into_iter().collect(), "its node does not exist");
+        };
+        let ends = entry.is_terminating() || is_finished(pod);
+        let end = if ends { None } else { draft::delete(entry, &draft::with_grace(pod), view.now) };
+        let reason = "its node does not exist, and its agent is to end it";
+        Plan { recheck_at: Some(recheck_at), ..plan(end.into_iter().collect(), reason) }
+    }
+
+    fn tell(&self, view: &View, entry: &Entry, pod: &Pod) -> Plan {
+        let mut next = pod.clone();
+        let conditions = next.status.get_or_insert_default().conditions.get_or_insert_default();
+        conditions.retain(|condition| condition.type_ != CONDITION);
+        conditions.push(target(view.now));
+        let recheck_at = Some(draft::seconds_after(view.now, self.quarantine_seconds));
+        Plan { recheck_at, ..plan(vec![draft::update(entry, &next)], "its node does not exist") }
+    }
+
+    /// When to look again, as long as the agent of a node that is gone may yet have its word. `None`: it has been silent for
+    /// so long that its session is over.
+    fn speaks_until(&self, view: &View, node: &str) -> Option<Timestamp> {
+        let left = match view.liveness.get(node) {
+            None => UNJUDGED_SECONDS,
+            Some(liveness) => {
+                self.quarantine_seconds - i64::try_from(liveness.silent_for.as_secs()).unwrap_or(i64::MAX)
+            }
+        };
+        (left > 0).then(|| draft::seconds_after(view.now, left))
     }
 
     fn thin_out(&self, view: &View) -> Plan {
         let mut all: Vec<&Entry> = view.pods().filter(|entry| finished(entry)).collect();
-        let surplus = all.len().saturating_sub(self.finished_max).min(WRITES_MAX);
+        let surplus = all.len().saturating_sub(self.finished_max);
         all.sort_by_key(|entry| (entry.created_at(), entry.key.clone()));
         let writes = all.into_iter().take(surplus).filter_map(|entry| forced(view, entry));
-        plan(writes.collect(), "there are too many finished pods")
+        let mut room = Room::default();
+        plan(writes.take_while(|write| room.takes(write)).collect(), "there are too many finished pods")
     }
 }
 
@@ -115,9 +130,15 @@ fn finished(entry: &Entry) -> bool {
     !entry.is_terminating() && entry.pod().is_some_and(|pod| is_finished(pod))
 }
 
+/// Its node is gone, and so may the pod be at any moment, without a word of its agent. One that is ending is only ended by
+/// whoever hears of it.
+pub fn may_be_given_up(pod: &Pod) -> bool {
+    told_at(pod).is_some() && pod.metadata.deletion_timestamp.is_none()
+}
+
 /// When it was first written on the pod that its node is gone.
-fn told_at(entry: &Entry) -> Option<Timestamp> {
-    let conditions = entry.pod()?.status.as_ref()?.conditions.as_ref()?;
+fn told_at(pod: &Pod) -> Option<Timestamp> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let ours = conditions.iter().find(|condition| is_ours(condition))?;
     Some(ours.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0))
 }
@@ -137,8 +158,16 @@ fn target(now: Timestamp) -> PodCondition {
     }
 }
 
-fn remove(view: &View, entry: &Entry) -> Plan {
-    plan(forced(view, entry).into_iter().collect(), "its node does not exist")
+/// Its node is there, again or after all.
+fn untell(entry: &Entry, pod: &Pod) -> Plan {
+    if told_at(pod).is_none() {
+        return Plan::default();
+    }
+    let mut next = pod.clone();
+    let conditions = &mut next.status.get_or_insert_default().conditions;
+    conditions.get_or_insert_default().retain(|condition| !is_ours(condition));
+    conditions.take_if(|conditions| conditions.is_empty());
+    plan(vec![draft::update(entry, &next)], "its node is back")
 }
 
 /// No agent is there to end it, so there is no grace.
@@ -152,27 +181,5 @@ fn plan(writes: Vec<Write>, reason: &str) -> Plan {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::scheduler::fixtures::{World, bound, key_of};
-
-    const START: i64 = 1_000_000;
-
-    #[test]
-    fn a_lost_node_that_was_told_of_in_a_time_to_come_is_told_of_anew() {
-        let pod = bound("lost", "gone");
-        let key = key_of(&pod);
-        let mut world = World::new([pod]);
-        let settle = |world: &mut World| world.settle(&PodGarbage::default(), &key).len();
-        world.at(START + 3600);
-        assert_eq!(settle(&mut world), 1);
-
-        world.at(START);
-        assert_eq!(settle(&mut world), 1, "the clock was set back");
-        world.at(START + 39);
-        assert_eq!(settle(&mut world), 0);
-        world.at(START + 40);
-        assert_eq!(settle(&mut world), 1);
-        assert!(world.get(&key).is_none());
-    }
-}
+#[path = "pod_garbage_tests.rs"]
+mod tests;

@@ -117,6 +117,7 @@ pub fn key_of(object: &Value) -> Key {
         "Event" => ("", "events"),
         "ConfigMap" => ("", "configmaps"),
         "ReplicaSet" => ("apps", "replicasets"),
+        "Deployment" => ("apps", "deployments"),
         other => panic!("no fixture for {other}"),
     };
     Key::new(group, resource, &text(&object["metadata"]["namespace"]), &text(&object["metadata"]["name"]))

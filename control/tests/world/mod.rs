@@ -5,6 +5,7 @@ pub mod kubelet;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use api::Key;
 use api::deletion::{self, Deletion, Options};
@@ -12,7 +13,7 @@ use api::kinds::{Effect, Operation, Request, find_kind, find_resource, split_api
 use jiff::{SignedDuration, Timestamp};
 use kontiki_control::controllers::{deployment, garbage, namespace, pod_garbage, replica_set};
 use kontiki_control::plan::WRITES_MAX;
-use kontiki_control::{Controller, Plan, View, Write};
+use kontiki_control::{Controller, Liveness, Plan, View, Write};
 use serde_json::Value;
 
 /// Rounds until a cluster that has not come to rest is said never to.
@@ -150,8 +151,15 @@ impl World {
         }
     }
 
+    /// Time passes, and no agent is heard meanwhile.
     pub fn advance(&mut self, seconds: i64) {
         self.view.now = self.view.now.checked_add(SignedDuration::from_secs(seconds)).unwrap();
+        let nodes: Vec<String> = self.view.nodes_with_pods().map(str::to_owned).collect();
+        for node in nodes {
+            let begun = || Liveness { silent_for: Duration::ZERO, engine_ready: true, engine_message: String::new() };
+            let liveness = self.view.liveness.entry(node).or_insert_with(begun);
+            liveness.silent_for += Duration::from_secs(seconds.unsigned_abs());
+        }
         let now = self.view.now;
         let due = self.rechecks.extract_if(.., |_, at| *at <= now).map(|(wake, _)| wake);
         self.queue.extend(due);

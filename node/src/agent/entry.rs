@@ -1,6 +1,7 @@
 //! What the agent's loop keeps of one Pod, and whether its status must be told once more. Pure.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,10 +13,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::directory::Place;
-use crate::pod::{name, namespace, spec_of};
+use crate::pod::{name, namespace, on_host_network, spec_of};
 use crate::report::merged_fields;
 use crate::runtime::{Container, ContainerId, Labels};
-use crate::sync::{Memory, ProbeKind};
+use crate::sync::{Memory, ProbeKind, sandbox};
 
 /// Containers whose Pod nobody knows any more end within this.
 const ORPHAN_GRACE_S: i64 = 5;
@@ -133,17 +134,17 @@ impl Entry {
         self.containers.values().map(|(_, container)| container.clone()).collect()
     }
 
-    pub fn place(&self) -> Place {
+    /// `host`: the address of Pods on the host's network. A sandbox that has ended may still be here, with the address that
+    /// it had.
+    pub fn place(&self, host: IpAddr) -> Place {
         let spec = spec_of(&self.pod);
         let names = spec.init_containers.iter().flatten().chain(&spec.containers).map(|one| one.name.clone());
         let containers = self.containers();
-        let pause = containers.iter().filter(|container| container.labels.role == crate::runtime::Role::Pause);
-        Place {
-            uid: crate::pod::uid(&self.pod).to_owned(),
-            names: names.collect(),
-            ip: pause.filter_map(|container| container.ip).next_back(),
-            containers,
-        }
+        let ip = match on_host_network(&self.pod) {
+            true => Some(host),
+            false => sandbox(&containers).and_then(|sandbox| sandbox.ip),
+        };
+        Place { uid: crate::pod::uid(&self.pod).to_owned(), names: names.collect(), ip, containers }
     }
 }
 
@@ -183,6 +184,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::runtime::{Exit, Role, State};
 
     fn pod(status: &Value) -> Pod {
         Pod { status: Some(serde_json::from_value(status.clone()).unwrap()), ..Pod::default() }
@@ -233,6 +235,42 @@ mod tests {
         let mut entry = reported();
         entry.renew(pod(&running()), Bytes::new(), at(0));
         assert!(!entry.doubt(at(60)) && entry.sent.is_some(), "it has arrived");
+    }
+
+    fn sandbox_at(ip: &str, attempt: u32, state: State) -> (Instant, Container) {
+        let text = String::new;
+        let labels = Labels {
+            cluster: text(),
+            node: text(),
+            pod_uid: text(),
+            pod_namespace: text(),
+            pod_name: text(),
+            container: text(),
+            role: Role::Pause,
+            attempt,
+            hash: text(),
+            sandbox: text(),
+            failures: 0,
+        };
+        let (id, ip) = (ContainerId(ip.to_owned()), ip.parse().ok());
+        (Instant::now(), Container { id, labels, state, image_id: text(), ip, tty: false })
+    }
+
+    #[test]
+    fn a_pod_is_where_that_sandbox_is_that_runs_or_where_its_host_is() {
+        let host: IpAddr = "192.168.0.1".parse().unwrap();
+        let runs = State::Running { started_at: at(1) };
+        let (started_at, finished_at) = (at(0), at(1));
+        let ended = State::Exited(Exit { started_at, finished_at, exit_code: 137, oom_killed: false, message: None });
+        let mut entry = Entry::new(pod(&running()), Bytes::new());
+        // Engines give ids in no order.
+        entry.containers.insert(ContainerId("z".into()), sandbox_at("10.0.0.1", 0, ended));
+        assert_eq!(entry.place(host).ip, None);
+        entry.containers.insert(ContainerId("a".into()), sandbox_at("10.0.0.2", 1, runs));
+        assert_eq!(entry.place(host).ip, "10.0.0.2".parse().ok());
+        let spec = PodSpec { host_network: Some(true), ..PodSpec::default() };
+        entry.pod = Arc::new(Pod { spec: Some(spec), ..Pod::default() });
+        assert_eq!(entry.place(host).ip, Some(host));
     }
 
     #[test]

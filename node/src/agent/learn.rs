@@ -19,7 +19,11 @@ impl Agent {
     pub(super) fn assign(&mut self, newest: Option<Arc<Work>>) {
         let Some(newest) = newest else { return };
         let now = self.now();
+        if newest.is_remembered {
+            tracing::info!("what ran here before goes on; Pods whose names come back begin on a leader's word");
+        }
         let before = self.work.replace(newest.clone());
+        let is_confirmed = !newest.is_remembered && before.as_ref().is_some_and(|before| before.is_remembered);
         let others_changed = before.is_none_or(|before| {
             ["configmaps", "secrets", "services"].iter().any(|plural| !before.of(plural).eq(newest.of(plural)))
         });
@@ -54,7 +58,7 @@ impl Agent {
             // Which Pod has the name now is not known: whoever had it stays what it was.
             let is_unread = !unread.is_empty() && unread.contains(&entry.key());
             let removed = if is_unread { entry.removed } else { !assigned.contains(uid) };
-            if removed != entry.removed || others_changed || removed {
+            if removed != entry.removed || others_changed || removed || is_confirmed {
                 entry.removed = removed;
                 self.dirty.insert(uid.clone());
             }

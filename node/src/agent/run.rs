@@ -207,6 +207,7 @@ impl Agent {
             policy: &self.back_off,
             removed: entry.removed,
             unseen: self.unseen.values().any(|owner| owner == uid),
+            unconfirmed: work.is_remembered && pod::name_comes_back(&pod),
             now,
             wall,
         };
@@ -216,8 +217,8 @@ impl Agent {
             return;
         };
         entry.recheck_at = decision.recheck_at;
-        let place = entry.place();
-        let ip = if pod::on_host_network(&pod) { Some(self.hands.host.ip) } else { place.ip };
+        let place = entry.place(self.hands.host.ip);
+        let ip = place.ip;
         // Another Pod may have its name once its object is gone.
         if !entry.removed {
             self.directory.put(pod::namespace(&pod), pod::name(&pod), place);

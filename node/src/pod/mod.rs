@@ -79,6 +79,12 @@ pub fn namespace(pod: &Pod) -> &str {
     pod.metadata.namespace.as_deref().unwrap_or_default()
 }
 
+/// May another Pod have this one's name, once its object is gone? A ReplicaSet gives none twice (ADR 4).
+pub fn name_comes_back(pod: &Pod) -> bool {
+    let mut owners = pod.metadata.owner_references.iter().flatten();
+    !owners.any(|owner| owner.controller == Some(true) && owner.kind == "ReplicaSet")
+}
+
 /// A Pod that was bound always has a spec; one without is treated as empty.
 pub fn spec_of(pod: &Pod) -> &PodSpec {
     static EMPTY: std::sync::LazyLock<PodSpec> = std::sync::LazyLock::new(PodSpec::default);

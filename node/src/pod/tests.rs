@@ -52,7 +52,7 @@ fn work() -> Work {
         ),
     ];
     let items = objects.into_iter().map(|(key, object)| (key.to_owned(), Bytes::from(object.to_string()))).collect();
-    Work { term: 1, sequence: 1, items }
+    Work { term: 1, sequence: 1, items, ..Work::default() }
 }
 
 fn build(spec: Value) -> Result<ContainerSpec, String> {

@@ -70,7 +70,7 @@ impl Desk {
     pub fn meet(&mut self, cluster_id: &str) {
         if self.cluster_id != cluster_id && !cluster_id.is_empty() {
             if !self.cluster_id.is_empty() {
-                self.work = Arc::new(Work { term: 0, sequence: 0, items: self.work.items.clone() });
+                self.work = Arc::new(Work { term: 0, sequence: 0, ..Work::clone(&self.work) });
             }
             self.cluster_id = cluster_id.to_owned();
         }
@@ -106,7 +106,7 @@ impl Desk {
         if whole {
             (self.base, cursor.base) = (self.taken, self.taken);
         }
-        self.work = Arc::new(Work { term, sequence, items });
+        self.work = Arc::new(Work { term, sequence, items, is_remembered: false });
         Ok(Some(self.work.clone()))
     }
 }
@@ -151,6 +151,18 @@ mod tests {
         let refused = desk.take(&mut Cursor::default(), message(4, 1, true, &["pods/a/x"], &[]));
         assert_eq!(refused.unwrap_err(), Refused::OlderTerm { term: 4, highest: 5 });
         assert!(desk.take(&mut Cursor::default(), message(5, 1, true, &["pods/a/x"], &[])).is_ok());
+    }
+
+    #[test]
+    fn what_is_remembered_is_only_that_until_a_leader_has_told_the_whole() {
+        let remembered = Work { term: 3, is_remembered: true, ..Work::default() };
+        let (mut desk, mut cursor) = (Desk::new("c".into(), remembered), Cursor::default());
+        assert!(desk.take(&mut Cursor::default(), message(3, 2, false, &[], &[])).is_err(), "no difference to it");
+        let part = Assignment { more: true, ..message(3, 1, true, &["pods/a/x"], &[]) };
+        desk.take(&mut cursor, part).unwrap();
+        assert!(desk.work.is_remembered);
+        let work = desk.take(&mut cursor, message(3, 2, false, &[], &[])).unwrap().unwrap();
+        assert!(!work.is_remembered);
     }
 
     #[test]
@@ -233,7 +245,7 @@ mod tests {
 
     #[test]
     fn another_cluster_starts_its_terms_anew() {
-        let mut desk = Desk::new("one".into(), Work { term: 9, sequence: 4, items: BTreeMap::new() });
+        let mut desk = Desk::new("one".into(), Work { term: 9, sequence: 4, ..Work::default() });
         desk.meet("one");
         assert_eq!(desk.term(), 9);
         desk.meet("two");

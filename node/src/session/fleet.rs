@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::members::Members;
 use super::{Shared, dial, remembered};
 
-/// Until the agent shuts down. `dir`: where to remember.
+/// Until the agent shuts down. `dir`: where to remember. Panics with a session that does.
 pub async fn run(shared: Arc<Shared>, dir: Option<PathBuf>) {
     let mut sessions: BTreeMap<String, CancellationToken> = BTreeMap::new();
+    let mut kept = JoinSet::new();
     let mut saved = shared.replicas.members();
     let mut changes = shared.replicas.changes();
     loop {
@@ -27,7 +29,7 @@ pub async fn run(shared: Arc<Shared>, dir: Option<PathBuf>) {
         for address in wanted {
             sessions.entry(address).or_insert_with_key(|address| {
                 let stop = shared.shutdown.child_token();
-                shared.tracker.spawn(dial::keep(shared.clone(), address.clone(), stop.clone()));
+                kept.spawn(dial::keep(shared.clone(), address.clone(), stop.clone()));
                 stop
             });
         }
@@ -40,10 +42,14 @@ pub async fn run(shared: Arc<Shared>, dir: Option<PathBuf>) {
             saved = members;
         }
         tokio::select! {
-            () = shared.shutdown.cancelled() => return,
+            () = shared.shutdown.cancelled() => break,
             changed = changes.changed() => changed.expect("the replicas outlive their sessions"),
+            Some(ended) = kept.join_next() => {
+                ended.unwrap_or_else(|broken| std::panic::resume_unwind(broken.into_panic()));
+            }
         }
     }
+    while kept.join_next().await.is_some() {}
 }
 
 async fn remember(dir: PathBuf, members: Members) {

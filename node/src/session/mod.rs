@@ -34,6 +34,7 @@ use std::time::Duration;
 use proto::seam::Env;
 use proto::tls::Identity;
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,6 +44,8 @@ pub use members::Members;
 pub use replicas::{Known, Replicas};
 pub use tunnels::{Gone, Output, Refusal, Request, TunnelIo, Tunnels};
 pub use work::{Health, Work};
+
+use crate::tasks::{broken, named};
 
 /// A tunnel's [`Tunnels::check`] must answer within this; the replica waits a little longer for the tunnel.
 pub const TUNNEL_CHECK_MAX: Duration = Duration::from_secs(5);
@@ -69,11 +72,14 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    #[error("{0}")]
+    Broken(String),
 }
 
 /// Keeps a session with every replica until `shutdown`. `work` holds `None` until it is known what this node
-/// must run, from the disk or from a leader: until then no container may be touched. Only complete sets are
-/// delivered; a reader that is slow sees the latest.
+/// must run, from the disk or from a leader: until then no container may be touched. What is from the disk says so
+/// ([`Work::is_remembered`]). Only complete sets are delivered; a reader that is slow sees the latest.
+/// One that has lost a part of itself ends.
 pub async fn run(
     config: Config,
     env: Env,
@@ -104,6 +110,7 @@ pub async fn run(
         None => Desk::default(),
     };
     let (taken, to_save) = mpsc::channel(scribe::QUEUE_MAX);
+    let stop = shutdown.child_token();
     let shared = Arc::new(Shared {
         boot_id: env.random.uuid(),
         node: config.node,
@@ -117,16 +124,21 @@ pub async fn run(
         taken,
         tunnel_permits: Arc::new(Semaphore::new(TUNNELS_MAX)),
         tracker: TaskTracker::new(),
-        shutdown: shutdown.clone(),
+        shutdown: stop.clone(),
     });
-    let scribe = tokio::spawn(scribe::run(config.state_dir.clone(), to_save, work, shutdown.clone()));
-    shared.tracker.spawn(fleet::run(shared.clone(), config.state_dir));
-    shutdown.cancelled().await;
+    let mut tasks = JoinSet::new();
+    let saving = scribe::run(config.state_dir.clone(), to_save, work, stop.clone());
+    tasks.spawn(named("what saves the assignments", saving));
+    tasks.spawn(named("what keeps them", fleet::run(shared.clone(), config.state_dir)));
+    let outcome = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        why = broken(&mut tasks, &stop) => Err(Error::Broken(why)),
+    };
+    stop.cancel();
+    while tasks.join_next().await.is_some() {}
     shared.tracker.close();
     shared.tracker.wait().await;
-    drop(shared);
-    let _ = scribe.await;
-    Ok(())
+    outcome
 }
 
 /// What the tasks of one agent have in common.

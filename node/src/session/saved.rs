@@ -95,7 +95,7 @@ fn decode(mut bytes: Bytes) -> Option<Saved> {
     let cluster_id = String::from_utf8(bytes.split_to(length).to_vec()).ok()?;
     let Assignment { term, sequence, upserts, .. } = Assignment::decode(bytes).ok()?;
     let items = upserts.into_iter().map(|item| (item.key, item.json)).collect();
-    Some(Saved { cluster_id, work: Work { term, sequence, items } })
+    Some(Saved { cluster_id, work: Work { term, sequence, items, is_remembered: true } })
 }
 
 #[cfg(test)]
@@ -104,7 +104,7 @@ mod tests {
 
     fn some() -> Saved {
         let items = [("pods/a/x".to_owned(), Bytes::from_static(b"{\"kind\":\"Pod\"}"))].into();
-        Saved { cluster_id: "c1".into(), work: Work { term: 7, sequence: 3, items } }
+        Saved { cluster_id: "c1".into(), work: Work { term: 7, sequence: 3, items, is_remembered: true } }
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Work {
     /// By `<plural>/<namespace>/<name>`: pods, configmaps, secrets and services, each the object's JSON with its
     /// resourceVersion. A configmap or secret that a Pod refers to and that is not here does not exist.
     pub items: BTreeMap<String, Bytes>,
+    /// From the agent's own disk: since it began, no leader has said that this is still so.
+    pub is_remembered: bool,
 }
 
 impl Work {
@@ -49,7 +51,7 @@ mod tests {
     fn items_of_one_plural_are_found_and_no_others() {
         let keys = ["configmaps/a/x", "pods/a/x", "pods/b/y", "podsets/a/z", "secrets/a/x"];
         let items = keys.iter().map(|key| (key.to_string(), Bytes::from_static(b"{}"))).collect();
-        let work = Work { term: 1, sequence: 1, items };
+        let work = Work { term: 1, sequence: 1, items, ..Work::default() };
         let found: Vec<&str> = work.of("pods").map(|(key, _)| key).collect();
         assert_eq!(found, ["pods/a/x", "pods/b/y"]);
         assert!(work.get("pods", "b", "y").is_some());

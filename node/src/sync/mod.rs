@@ -34,6 +34,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 pub use backoff::Policy;
 pub use memory::{Memory, Outcome, Slot};
 pub use step::{Note, ProbeKind, ProbeWant, Pull, Step};
+pub use view::sandbox;
 
 use crate::pod::{Host, Refs};
 use crate::runtime::Container;
@@ -53,6 +54,9 @@ pub struct Input<'a> {
     /// A container of the Pod is on the engine that could not be looked at yet: what it does is not known. Nothing is
     /// started, told or cleaned away until it was seen.
     pub unseen: bool,
+    /// Another Pod may have its name by now, for since the agent began no leader has said that it is still this node's:
+    /// nothing of it is started. What runs goes on, and it may end.
+    pub unconfirmed: bool,
     /// Makes no steps, as the wall clock does when it is set right: all waits go by it.
     pub now: Timestamp,
     /// The wall clock: for what is reported, and to compare with what others have noted.

@@ -13,7 +13,7 @@ use crate::volumes;
 
 pub fn go_on(input: &Input<'_>, view: &View<'_>, memory: &mut Memory, decision: &mut Decision) {
     let has_address = pod::on_host_network(input.pod) || view.pod_ip.is_some();
-    if input.unseen {
+    if input.unseen || input.unconfirmed {
         // A probe keeps the address that it begins with: begun without one, it would find its container dead for good.
         if has_address {
             want_probes(input, view, memory, decision);

@@ -10,7 +10,7 @@ use crate::runtime::{Container, ContainerId, Exit, Role, State};
 
 pub struct View<'a> {
     all: &'a [Container],
-    /// The running pause container of the highest attempt.
+    /// See [`sandbox`].
     pub sandbox: Option<&'a Container>,
     pub pod_ip: Option<IpAddr>,
 }
@@ -28,10 +28,7 @@ pub enum Latest<'a> {
 impl<'a> View<'a> {
     pub fn new(input: &Input<'a>) -> View<'a> {
         let all = input.containers;
-        let sandbox = all
-            .iter()
-            .filter(|container| container.labels.role == Role::Pause && is_running(container))
-            .max_by_key(|container| container.labels.attempt);
+        let sandbox = sandbox(all);
         let pod_ip = sandbox.and_then(|sandbox| sandbox_ip(sandbox, on_host_network(input.pod), input.host));
         View { all, sandbox, pod_ip }
     }
@@ -85,6 +82,12 @@ impl<'a> View<'a> {
         let attempts = self.all.iter().filter(|container| container.labels.role == Role::Pause);
         attempts.map(|container| container.labels.attempt + 1).max().unwrap_or(0)
     }
+}
+
+/// The running pause container of the highest attempt.
+pub fn sandbox(containers: &[Container]) -> Option<&Container> {
+    let pause = containers.iter().filter(|container| container.labels.role == Role::Pause && is_running(container));
+    pause.max_by_key(|container| container.labels.attempt)
 }
 
 pub fn is_running(container: &Container) -> bool {

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use proto::seam::Env;
 use proto::session::{Exec, Frame, Logs, PortForward, frame};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{END_POLL, Streams, pump};
+use super::{END_POLL, Streams, carry, pump};
 use crate::agent::{Directory, Place};
 use crate::runtime::fake::{Fake, Script};
 use crate::runtime::{Chunk, ContainerId, ContainerSpec, Error, Process, Resize, Runtime as _};
@@ -126,6 +127,33 @@ async fn a_port_is_forwarded_both_ways() {
     let (text, _, error) = stage.serve(Request::PortForward(forward), &["GET / HTTP/1.1\r\n\r\n"]).await;
     assert_eq!(error, "");
     assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
+}
+
+/// One who reads to the end of a request before answering, and takes its time over it.
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_has_said_all_is_told_all_that_its_port_still_says() {
+    let (near, mut far) = tokio::io::duplex(64);
+    let answering = async move {
+        let mut asked = String::new();
+        far.read_to_string(&mut asked).await.unwrap();
+        for word in [asked.as_str(), "one ", "two ", "three"] {
+            sleep(Duration::from_secs(60)).await;
+            far.write_all(word.as_bytes()).await.unwrap();
+        }
+    };
+    let ((frames, mut received), (stdin, stdin_end), (_resize, resize)) =
+        (mpsc::channel(64), mpsc::channel(64), mpsc::channel(1));
+    stdin.send(Bytes::from_static(b"zero ")).await.unwrap();
+    drop(stdin);
+    let io = TunnelIo { stdin: stdin_end, resize, output: Output::new(frames), gone: CancellationToken::new() };
+    let both = async { tokio::join!(carry(Box::new(near), io), answering) };
+    let (carried, ()) = timeout(Duration::from_secs(3600), both).await.expect("the port is told that this was all");
+    assert_eq!(carried, Ok(0));
+    let mut text = Vec::new();
+    while let Some(Frame { frame: Some(frame::Frame::Stdout(bytes)) }) = received.recv().await {
+        text.extend_from_slice(&bytes);
+    }
+    assert_eq!(String::from_utf8(text).unwrap(), "zero one two three");
 }
 
 #[tokio::test]

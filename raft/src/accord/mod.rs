@@ -1,9 +1,10 @@
 //! The always-on comparison of the replicas' states, carried on the heartbeats: the leader asks for the digests at
 //! an index, a majority's digest is right, and who has another is told to fence itself. The disks' levels travel
-//! along. Acts; [`judge`], [`words`] and [`told`] decide.
+//! along. Acts; [`judge`], [`question`], [`words`] and [`told`] decide.
 
 pub mod guard;
 pub mod judge;
+mod question;
 mod told;
 mod words;
 
@@ -19,7 +20,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::guard::Guard;
-use self::judge::judge;
+use self::judge::Verdict;
+use self::question::Question;
 use self::told::Told;
 use self::words::{Doubt, Finding, Word, Words};
 use crate::disk::space::{self, Level};
@@ -27,8 +29,11 @@ use crate::machine::published::Published;
 use crate::metrics::Metrics;
 use crate::types::Raft;
 
-/// A question that not all have answered by then is replaced by a newer one.
+/// A question that not all voters have answered by then is replaced by a newer one, as one is that they have.
 const QUESTION_AGE_MAX: Duration = Duration::from_millis(400);
+/// Who has not answered it by then is asked it on, beside the newer ones, for so long: where much is written, who lags, or is always
+/// later than the others, has no answer to the newest one in time.
+const OVERDUE_MAX: Duration = Duration::from_secs(10);
 /// What a replica said of its disk holds for so long.
 const SILENCE_MAX: Duration = Duration::from_secs(3);
 /// Who answered no longer ago than this, two heartbeats and a little more, is there.
@@ -43,28 +48,17 @@ pub struct Accord {
     metrics: Arc<Metrics>,
     inner: Mutex<Inner>,
     told: Mutex<Told>,
-    /// All have answered the question.
-    complete: Notify,
+    /// All voters have answered the question, or somebody has the one that was overdue.
+    news: Notify,
 }
 
 #[derive(Default)]
 struct Inner {
     question: Option<Question>,
+    /// An earlier one, which somebody who is there has still to answer.
+    overdue: Option<Question>,
     peers: BTreeMap<u64, Peer>,
     words: Words,
-}
-
-struct Question {
-    asked_at: Instant,
-    voters: BTreeSet<u64>,
-    /// By index, and then by replica.
-    digests: BTreeMap<u64, BTreeMap<u64, u64>>,
-}
-
-impl Question {
-    fn is_complete(&self) -> bool {
-        self.digests.values().all(|digests| self.voters.iter().all(|id| digests.contains_key(id)))
-    }
 }
 
 struct Peer {
@@ -81,8 +75,8 @@ impl Accord {
         (level, abstains): (watch::Receiver<Level>, Arc<AtomicBool>),
         metrics: Arc<Metrics>,
     ) -> Arc<Accord> {
-        let (inner, told, complete) = Default::default();
-        Arc::new(Accord { id, published, guard, level, abstains, metrics, inner, told, complete })
+        let (inner, told, news) = Default::default();
+        Arc::new(Accord { id, published, guard, level, abstains, metrics, inner, told, news })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -92,7 +86,10 @@ impl Accord {
     /// The leader's side of a heartbeat to `target`.
     pub fn ask(&self, target: u64) -> peer::Ask {
         let inner = self.inner();
-        let indexes = inner.question.iter().flat_map(|question| question.digests.keys().copied()).collect();
+        let overdue = inner.overdue.iter().filter(|question| !question.has_heard(target));
+        let questions = inner.question.iter().chain(overdue);
+        let indexes: BTreeSet<u64> = questions.flat_map(|question| question.indexes()).collect();
+        let indexes = indexes.into_iter().collect();
         let ask = peer::Ask { indexes, clear: inner.words.is_clear(target), ..peer::Ask::default() };
         match inner.words.of(target).cloned() {
             None => ask,
@@ -109,14 +106,14 @@ impl Accord {
         let level = Level::numbered(report.level.into());
         let abstains = report.abstains;
         inner.peers.insert(target, Peer { level, abstains, heard_at: Instant::now() });
-        let Some(question) = &mut inner.question else { return };
-        for at in &report.digests {
-            if let Some(digests) = question.digests.get_mut(&at.index) {
-                digests.insert(target, at.digest);
-            }
-        }
-        if question.is_complete() {
-            self.complete.notify_one();
+        let Inner { question, overdue, .. } = &mut *inner;
+        let is_complete = question.as_mut().is_some_and(|question| {
+            question.take(target, report);
+            question.is_complete()
+        });
+        let was_overdue = overdue.as_mut().is_some_and(|overdue| overdue.take(target, report));
+        if is_complete || was_overdue {
+            self.news.notify_one();
         }
     }
 
@@ -164,34 +161,56 @@ impl Accord {
         space::cluster(*self.level.borrow(), &others)
     }
 
-    /// One look at the answers. Returns how short of room the cluster is.
-    fn step(&self, voters: &BTreeSet<u64>) -> Level {
+    /// One look at the answers. The `voters` are among the `replicas`. Returns how short of room the cluster is.
+    fn step(&self, voters: &BTreeSet<u64>, replicas: &BTreeSet<u64>) -> Level {
         let mut inner = self.inner();
-        if let Some(question) = &mut inner.question {
-            let finding = |(index, digests): (&u64, &BTreeMap<u64, u64>)| Finding {
-                index: *index,
-                verdict: judge(voters, digests),
-                by: digests.keys().copied().collect(),
-            };
-            let findings: Vec<Finding> = question.digests.iter().map(finding).collect();
+        self.hear_overdue(&mut inner, voters);
+        if let Some(question) = inner.question.take() {
+            let findings = question.findings(voters);
             let over = question.is_complete() || question.asked_at.elapsed() >= QUESTION_AGE_MAX;
-            self.conclude(&mut inner, voters, &findings, over);
-            if over {
-                inner.question = None;
+            let took_part = self.conclude(&mut inner, voters, &findings, over);
+            Metrics::add(&self.metrics.comparisons, u64::from(over && took_part > 1));
+            match over {
+                false => inner.question = Some(question),
+                true if inner.overdue.is_none() && !finds_odd(&findings) => inner.overdue = Some(question),
+                true => {}
             }
+        }
+        let is_awaited = inner.overdue.as_ref().is_some_and(|overdue| self.awaits(&inner, overdue, replicas));
+        if !is_awaited {
+            inner.overdue = None;
         }
         if inner.question.is_none() {
             let own = self.published.trail().newest();
-            let digests = own.into_iter().map(|(index, digest)| (index, BTreeMap::from([(self.id, digest)])));
-            let (asked_at, voters) = (Instant::now(), voters.clone());
-            inner.question = Some(Question { asked_at, voters, digests: digests.collect() });
+            inner.question = Some(Question::new(Instant::now(), self.id, voters.clone(), own));
         }
         self.cluster_level(&inner, voters)
     }
 
-    fn conclude(&self, inner: &mut Inner, voters: &BTreeSet<u64>, findings: &[Finding], over: bool) {
+    /// One look at the answers that come later than others. It goes before the newer ones, which have the last word.
+    fn hear_overdue(&self, inner: &mut Inner, voters: &BTreeSet<u64>) {
+        let Some(overdue) = inner.overdue.take() else { return };
+        let mut findings = overdue.findings(voters);
+        findings.retain(|finding| !inner.words.is_settled(finding));
+        let over = inner.words.may_end_doubt(&findings);
+        self.conclude(inner, voters, &findings, over);
+        // Who was found to be odd is told of it once: he may have another state by now.
+        if !findings.is_empty() && !finds_odd(&findings) {
+            inner.overdue = Some(overdue);
+        }
+    }
+
+    /// Is somebody there who has still to answer, and whose answer counts for anything? (Nobody is who asks for nothing.)
+    fn awaits(&self, inner: &Inner, question: &Question, replicas: &BTreeSet<u64>) -> bool {
+        let is_there = |peer: &Peer| !peer.abstains && peer.heard_at.elapsed() < SILENCE_MAX;
+        let owes = |id: &u64| !question.has_heard(*id) && inner.peers.get(id).is_some_and(is_there);
+        let asks = question.indexes().next().is_some();
+        asks && question.asked_at.elapsed() < OVERDUE_MAX && replicas.iter().any(owes)
+    }
+
+    /// Returns how many took part.
+    fn conclude(&self, inner: &mut Inner, voters: &BTreeSet<u64>, findings: &[Finding], over: bool) -> usize {
         let conclusion = inner.words.conclude(self.id, voters, findings, over);
-        Metrics::add(&self.metrics.comparisons, u64::from(over && conclusion.took_part > 1));
         for (replica, index) in conclusion.odd {
             Metrics::add(&self.metrics.divergences, 1);
             tracing::error!(replica, index, "a replica's state differs");
@@ -204,6 +223,7 @@ impl Accord {
             Doubt::Ends => self.guard.doubt(None),
             Doubt::AsBefore => {}
         }
+        conclusion.took_part
     }
 
     /// The other voters that could lead: they answered just now, they vote, and nobody doubts their state. With each: is there
@@ -223,19 +243,20 @@ impl Accord {
     pub async fn run(self: Arc<Self>, raft: Raft, cluster: watch::Sender<Level>, stop: CancellationToken) {
         let (mut metrics, mut level) = (raft.server_metrics(), self.level.clone());
         loop {
-            let (leads, voters) = {
+            let (leads, voters, replicas) = {
                 let now = metrics.borrow_watched();
                 let voters: BTreeSet<u64> = now.membership_config.voter_ids().collect();
-                (now.current_leader == Some(self.id), voters)
+                let replicas: BTreeSet<u64> = now.membership_config.nodes().map(|(id, _)| *id).collect();
+                (now.current_leader == Some(self.id), voters, replicas)
             };
             if leads {
-                cluster.send_replace(self.step(&voters));
+                cluster.send_replace(self.step(&voters, &replicas));
             } else {
                 *self.inner() = Inner::default();
             }
             let answers = async {
                 match leads {
-                    true => _ = timeout(QUESTION_AGE_MAX, self.complete.notified()).await,
+                    true => _ = timeout(QUESTION_AGE_MAX, self.news.notified()).await,
                     false => std::future::pending().await,
                 }
             };
@@ -253,6 +274,13 @@ impl Accord {
     }
 }
 
+fn finds_odd(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| matches!(finding.verdict, Verdict::Odd { .. }))
+}
+
 #[cfg(test)]
 #[path = "cost_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod late_tests;

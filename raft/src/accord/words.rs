@@ -62,6 +62,9 @@ pub struct Words {
     words: BTreeMap<u64, Word>,
     /// Who has answered where a majority was compared, since there was a doubt about whose state is right.
     compared: BTreeSet<u64>,
+    /// The last index that a majority was compared at, and the last one at which nobody knew whose state is right.
+    agreed: Option<u64>,
+    doubted: Option<u64>,
 }
 
 impl Words {
@@ -80,7 +83,17 @@ impl Words {
         self.of(id).is_none() && (self.compared.is_empty() || self.compared.contains(&id))
     }
 
-    /// `over`: no more answers are waited for.
+    /// Answers that came late say nothing any more if nobody knows whose of them is right, and a majority was compared since.
+    pub fn is_settled(&self, finding: &Finding) -> bool {
+        finding.verdict == Verdict::Undecided && Some(finding.index) <= self.agreed
+    }
+
+    /// What the states were before a doubt does not end it.
+    pub fn may_end_doubt(&self, findings: &[Finding]) -> bool {
+        findings.iter().all(|finding| Some(finding.index) > self.doubted)
+    }
+
+    /// `findings`: by index. `over`: no more answers are waited for.
     pub fn conclude(&mut self, own: u64, voters: &BTreeSet<u64>, findings: &[Finding], over: bool) -> Conclusion {
         let took_part: BTreeSet<u64> = findings.iter().flat_map(|finding| finding.by.iter().copied()).collect();
         let mut conclusion = Conclusion { took_part: took_part.len(), ..Conclusion::default() };
@@ -121,11 +134,13 @@ impl Words {
                 }
             }
             self.compared.clear();
+            self.doubted = self.doubted.max(Some(*index));
             conclusion.doubt = Doubt::Begins(why);
         } else if over && took_part.intersection(voters).count() * 2 > voters.len() {
             // A doubt is not over because those fall silent who had other states; nor is theirs, until they answer.
             self.words.retain(|id, word| matches!(word, Word::Odd { .. }) || !took_part.contains(id));
             self.compared.extend(&took_part);
+            self.agreed = self.agreed.max(findings.last().map(|finding| finding.index));
             conclusion.doubt = Doubt::Ends;
         }
         conclusion

@@ -1,33 +1,44 @@
 //! RocksDB's log files, the manifest among them, looked through before RocksDB reads them, for two kinds of damage that it does not
 //! name. A record of a kind that only recycled logs have, which a single bit makes of a sound one, its reader does not get past: it
 //! goes round for ever (facebook/rocksdb#13333). And behind a place where nothing is, as a page leaves it that never reached the
-//! platter, it goes on with the next block: a later batch would be there without an earlier one. Acts; [`flaw_of`] decides.
+//! platter, it goes on with the next block: a later batch would be there without an earlier one. What else is damaged RocksDB finds,
+//! and does not say in which log: that is looked for then. Acts; [`flaw_of`] and [`damage_of`] decide.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::aside;
+use super::log_records::{self, BLOCK};
 
-/// No record spans two of them.
-const BLOCK: usize = 32 << 10;
-/// Of a record: a checksum of four bytes, a length of two, a kind.
-const HEADER: usize = 7;
 /// No log here is recycled.
 const RECYCLED: [u8; 6] = [5, 6, 7, 8, 11, 131];
 
 /// In words, with the file. What cannot be read at all is left to RocksDB.
 pub fn flaw(dir: &Path) -> Option<String> {
-    let entries = fs::read_dir(dir).ok()?;
-    let mut logs: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| is_log(path)).collect();
-    logs.sort();
-    logs.iter().find_map(|path| {
-        let flaw = File::open(path).and_then(flaw_of).ok()??;
-        Some(format!("{}: {flaw}", name(path)))
-    })
+    all(dir).iter().find_map(|path| told(path, flaw_of))
 }
 
-fn name(path: &Path) -> &str {
+/// Where RocksDB has found damage and the logs have some, in words, with the files: else it is in another file, which RocksDB names.
+pub fn damage(dir: &Path) -> Option<String> {
+    let damaged: Vec<String> = all(dir).iter().filter_map(|path| told(path, damage_of)).collect();
+    (!damaged.is_empty()).then(|| damaged.join("; "))
+}
+
+fn told(path: &Path, wrong: fn(File) -> io::Result<Option<String>>) -> Option<String> {
+    let wrong = File::open(path).and_then(wrong).ok()??;
+    Some(format!("{}: {wrong}", name(path)))
+}
+
+/// The oldest first.
+pub fn all(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let mut logs: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| is_log(path)).collect();
+    logs.sort();
+    logs
+}
+
+pub fn name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
@@ -36,49 +47,61 @@ fn is_log(path: &Path) -> bool {
     aside::is_rocksdbs(name) && (name.ends_with(".log") || name.starts_with("MANIFEST-"))
 }
 
-/// Goes from record to record as RocksDB does, but for the checksums: where one does not match, RocksDB says so.
-fn flaw_of(mut log: impl Read) -> io::Result<Option<String>> {
-    let (mut block, mut before, mut hole) = (Vec::with_capacity(BLOCK), 0, None);
-    loop {
-        block.clear();
-        if log.by_ref().take(BLOCK as u64).read_to_end(&mut block)? == 0 {
-            return Ok(None);
+fn flaw_of(log: impl Read) -> io::Result<Option<String>> {
+    let mut hole = None;
+    log_records::find(log, |record| {
+        let (at, kind) = (record.at, record.kind());
+        if RECYCLED.contains(&kind) {
+            return Some(format!("the record at byte {at} is of kind {kind}, which no log has here"));
         }
-        let mut at = 0;
-        while let Some(header) = block.get(at..at + HEADER) {
-            let (length, kind) = (usize::from(u16::from_le_bytes([header[4], header[5]])), header[6]);
-            if RECYCLED.contains(&kind) {
-                let at = before + at;
-                return Ok(Some(format!("the record at byte {at} is of kind {kind}, which no log has here")));
-            }
-            if (length, kind) == (0, 0) {
-                hole.get_or_insert(before + at);
-                break;
-            }
-            if let Some(hole) = hole {
-                let at = before + at;
-                return Ok(Some(format!("there is nothing at byte {hole}, and a record at byte {at} behind it")));
-            }
-            at += HEADER + length;
+        if record.is_nothing() {
+            hole.get_or_insert(at);
+            return None;
         }
-        before += block.len();
-    }
+        let hole = hole?;
+        Some(format!("there is nothing at byte {hole}, and a record at byte {at} behind it"))
+    })
+}
+
+/// What RocksDB takes for damage. A record that ends with the log is none: a crash has torn it, unless the log ends with its block.
+fn damage_of(log: impl Read) -> io::Result<Option<String>> {
+    let mut goes_on = false;
+    log_records::find(log, |record| {
+        let at = record.at;
+        let damage = match (record.is_nothing(), record.end() > record.block.len()) {
+            (true, _) if goes_on => Some(format!("there is nothing at byte {at}, where a batch goes on")),
+            (true, _) => None,
+            (false, true) if record.block.len() == BLOCK => {
+                Some(format!("the record at byte {at} goes beyond its block"))
+            }
+            (false, true) => None,
+            (false, false) if record.is_whole() => None,
+            (false, false) => Some(format!("the record at byte {at} does not match its checksum")),
+        };
+        goes_on = record.is_unfinished();
+        damage
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::log_records::HEADER;
     use super::*;
 
     fn record(kind: u8, length: usize) -> Vec<u8> {
-        let [low, high, ..] = length.to_le_bytes();
-        let mut record = vec![1, 2, 3, 4, low, high, kind];
-        record.resize(HEADER + length, 9);
-        record
+        log_records::tests::record(kind, length, 9)
     }
 
     fn found(log: &[u8]) -> Option<String> {
         flaw_of(log).unwrap()
     }
+
+    fn damage(log: &[u8]) -> Option<String> {
+        damage_of(log).unwrap()
+    }
+
+    /// Where the records of a sound log begin.
+    const STARTS: [usize; 6] = [0, 107, BLOCK, BLOCK + 57, 2 * BLOCK, 2 * BLOCK + HEADER];
 
     /// Two blocks and the beginning of a third: one is full, in the second there is no room for another record.
     fn sound() -> Vec<u8> {
@@ -98,7 +121,7 @@ mod tests {
     fn a_sound_log_has_no_flaw_nor_has_one_with_a_torn_end() {
         let log = sound();
         for end in [0, 1, HEADER, 60, BLOCK - 1, BLOCK, BLOCK + 3, 2 * BLOCK - 3, 2 * BLOCK, log.len() - 1, log.len()] {
-            assert_eq!(found(&log[..end]), None, "cut at byte {end}");
+            assert_eq!((found(&log[..end]), damage(&log[..end])), (None, None), "cut at byte {end}");
             let mut empty = log[..end].to_vec();
             empty.resize(3 * BLOCK + 5, 0);
             assert_eq!(found(&empty), None, "nothing from byte {end} on");
@@ -107,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_record_of_a_kind_that_no_log_has_is_a_flaw_wherever_it_is() {
-        for at in [0, 107, BLOCK, BLOCK + 57, 2 * BLOCK, 2 * BLOCK + HEADER] {
+        for at in STARTS {
             for kind in RECYCLED {
                 let mut log = sound();
                 log[at + HEADER - 1] = kind;
@@ -132,5 +155,46 @@ mod tests {
         assert_eq!(hole(0, 2 * BLOCK), told(0, 2 * BLOCK));
         assert_eq!(hole(2 * BLOCK, 2 * BLOCK + 10), None, "what comes in the same block is dropped with it");
         assert_eq!(hole(200, 300), None, "within a record, whose checksum tells");
+    }
+
+    #[test]
+    fn a_bit_that_turned_over_is_told_with_its_record() {
+        for (place, at) in STARTS.into_iter().enumerate() {
+            let end = STARTS.get(place + 1).copied().unwrap_or(sound().len());
+            for byte in [at, at + 3, at + HEADER - 1, usize::midpoint(at, end)] {
+                let mut log = sound();
+                log[byte] ^= 16;
+                let told = format!("the record at byte {at} does not match its checksum");
+                assert_eq!((found(&log), damage(&log)), (None, Some(told)), "byte {byte}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_that_seems_to_go_beyond_the_log_is_torn_and_one_beyond_its_block_is_damaged() {
+        let longer = |at: usize| {
+            let mut log = sound();
+            log[at + 5] ^= 0x80;
+            damage(&log)
+        };
+        for at in [0, BLOCK, BLOCK + 57] {
+            assert_eq!(longer(at), Some(format!("the record at byte {at} goes beyond its block")));
+        }
+        for at in [2 * BLOCK, 2 * BLOCK + HEADER] {
+            assert_eq!(longer(at), None, "the record at byte {at}");
+        }
+    }
+
+    #[test]
+    fn nothing_where_a_batch_goes_on_is_damage_and_where_one_begins_is_none() {
+        let nothing_from = |at: usize| {
+            let mut log = sound();
+            log[at..].fill(0);
+            damage(&log)
+        };
+        assert_eq!(nothing_from(BLOCK), Some(format!("there is nothing at byte {BLOCK}, where a batch goes on")));
+        for at in [107, BLOCK + 57, 2 * BLOCK] {
+            assert_eq!(nothing_from(at), None, "from byte {at} on");
+        }
     }
 }

@@ -9,6 +9,7 @@ pub mod faulty;
 pub mod flusher;
 mod leftovers;
 mod log_files;
+mod log_records;
 mod note;
 mod opening;
 mod options;
@@ -19,6 +20,7 @@ mod slowness;
 pub mod space;
 #[cfg(test)]
 mod torn;
+mod torn_end;
 
 use std::io;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rocksdb::{ColumnFamilyDescriptor, DB, Options};
 
 use super::complaint::no_space;
-use super::{Table, aside, directory, log_files, options};
+use super::{Table, aside, directory, log_files, options, torn_end};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -61,20 +61,30 @@ pub fn open(path: &Path) -> Result<DB, Error> {
     if lost_its_head(path) {
         return Err(Error::Damaged { path: path.into(), message: "CURRENT is missing, and tables are there".into() });
     }
+    if let Some(tear) = torn_end::tear(path) {
+        unused(path)?;
+        tear.cut()
+            .map_err(|error| Error::Open { path: path.into(), message: format!("its log cannot be cut: {error}") })?;
+    }
     unflawed(path)?;
     DB::open_cf_descriptors(&database(path), path, families()).map_err(|error| failure(path, &error))
 }
 
-/// Fails where RocksDB would never come to an end, or passes over what is missing. Whether the directory is another process's comes
-/// first: RocksDB looks at that before it says that there is a database, and at nothing else.
+/// Fails where RocksDB would never come to an end, or passes over what is missing.
 fn unflawed(path: &Path) -> Result<(), Error> {
     let Some(message) = log_files::flaw(path) else { return Ok(()) };
+    unused(path)?;
+    Err(Error::Damaged { path: path.into(), message })
+}
+
+/// Fails where the directory is another process's: RocksDB looks at that before it says that there is a database, and at nothing else.
+fn unused(path: &Path) -> Result<(), Error> {
     let mut options = database(path);
     options.create_if_missing(false);
     options.set_error_if_exists(true);
     match DB::open_cf_descriptors(&options, path, families()).map_err(|error| failure(path, &error)) {
         Err(taken @ Error::InUse { .. }) => Err(taken),
-        Ok(_) | Err(_) => Err(Error::Damaged { path: path.into(), message }),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
@@ -108,7 +118,14 @@ fn failure(path: &Path, error: &rocksdb::Error) -> Error {
     // RocksDB has no error kind of its own for a held LOCK file: it reports the system's message.
     match message.contains("/LOCK") && message.contains("lock") {
         true => Error::InUse { path: path.into() },
-        false if corrupt || lost => Error::Damaged { path: path.into(), message },
+        false if corrupt || lost => {
+            // Of its logs RocksDB says what is wrong, and not with which.
+            let message = match log_files::damage(path) {
+                Some(damage) => format!("{damage} ({message})"),
+                None => message,
+            };
+            Error::Damaged { path: path.into(), message }
+        }
         false => Error::Open { path: path.into(), message },
     }
 }

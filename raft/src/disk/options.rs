@@ -26,7 +26,7 @@ pub fn database(total_bytes: u64) -> Options {
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     // Absolute consistency, except for a record torn at the very end of the log, which was never acknowledged: the file ends
-    // with it, or has nothing from where it was to begin. torn_tests.rs says of every other tear what becomes of it.
+    // with it, or was cut where a sector of it is empty (torn_end.rs). torn_tests.rs says of every other tear what becomes of it.
     // Logs before the last one are held against their sizes in the manifest.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     options.set_track_and_verify_wals_in_manifest(true);

@@ -1,9 +1,11 @@
-//! The tables in one RocksDB: a column family each, one write-ahead log. Acts.
+//! The tables in one RocksDB: a column family each, one write-ahead log; `reopening`: how it comes back, and ends. Acts.
+
+mod reopening;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,11 +17,9 @@ use super::complaint::{could_not_read, found_no_room, of_the_system, untried};
 use super::leftovers::Leftovers;
 use super::note::{self, Notes};
 pub use super::opening::Error;
-use super::opening::{open, open_to_read};
+use super::opening::open;
 use super::{Batch, Disk, Free, Note, Row, Table, Write, aside, directory, opening};
 
-/// A reopening writes the tables out of the log, and some small files beside.
-const HEAL_BYTES: u64 = 1 << 20;
 /// A database that is not closed within this has a disk that does not answer. Nobody waits for it any longer.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -60,49 +60,6 @@ impl Rocks {
             _ => io::ErrorKind::Other,
         };
         io::Error::new(kind, format!("{}: {message}", self.path.display()))
-    }
-
-    /// What an attempt to open the database anew comes to.
-    fn reopened(&self, db: &mut Option<DB>, opened: Result<DB, Error>) -> io::Result<()> {
-        let error = match opened {
-            Ok(opened) => {
-                *db = Some(opened);
-                self.full.store(false, SeqCst);
-                tracing::info!("the database takes writes again");
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        // The log is read for others and the history for watchers meanwhile.
-        *db = open_to_read(&self.path)
-            .inspect_err(|error| tracing::warn!(%error, "the database cannot even be read"))
-            .ok();
-        let kind = match &error {
-            Error::Open { message, .. } if found_no_room(message) => io::ErrorKind::StorageFull,
-            Error::Damaged { .. } => io::ErrorKind::InvalidData,
-            _ => io::ErrorKind::Other,
-        };
-        Err(io::Error::new(kind, error))
-    }
-
-    /// Returns whether it was done in time. It is done in any case once the disk answers.
-    fn close_within(&self, within: Duration) -> bool {
-        self.closed.store(true, SeqCst);
-        let db = self.db.clone();
-        let (done, closed) = mpsc::channel();
-        std::thread::spawn(move || {
-            // So that a compaction that somebody waits for comes to its end.
-            if let Some(db) = &*read(&db) {
-                db.cancel_all_background_work(false);
-            }
-            // Held to the end: whoever closes it, too, waits for that.
-            let mut db = write(&db);
-            if let Some(db) = db.take() {
-                db.cancel_all_background_work(true);
-            }
-            let _ = done.send(());
-        });
-        closed.recv_timeout(within).is_ok()
     }
 }
 
@@ -207,26 +164,8 @@ impl Disk for Rocks {
         tokio::task::spawn_blocking(sync).await.map_err(io::Error::other)?
     }
 
-    /// Opens the database anew: that reads the log back, writes all it holds into tables, and syncs these.
     fn heal(&self) -> io::Result<()> {
-        if !self.full.load(SeqCst) {
-            return Ok(());
-        }
-        let (free, needed) =
-            (self.free()?.map_or(u64::MAX, |free| free.bytes), directory::log_bytes(&self.path) + HEAL_BYTES);
-        if free < needed {
-            return Err(full(format!("{free} bytes are free, {needed} are needed to open the database again")));
-        }
-        // A compaction that somebody waits for would keep everybody waiting, and the database goes anyway.
-        if let Some(db) = &*read(&self.db) {
-            db.cancel_all_background_work(false);
-        }
-        let mut db = write(&self.db);
-        if self.closed.load(SeqCst) {
-            return Err(closed());
-        }
-        drop(db.take());
-        self.reopened(&mut db, open(&self.path))
+        self.open_anew()
     }
 
     fn free(&self) -> io::Result<Option<Free>> {

@@ -285,6 +285,7 @@ fn a_data_directory_is_made_with_those_above_it() {
 
 #[test]
 fn the_reserve_is_enough_for_opening_a_full_database_again() {
+    use super::reopening::HEAL_BYTES;
     use crate::disk::options;
     for shift in 20..50 {
         let total = 1 << shift;

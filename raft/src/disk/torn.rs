@@ -7,17 +7,14 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use tempfile::TempDir;
 
+pub use super::log_records::{BLOCK, HEADER};
 use super::rocks::{Error, Rocks};
 use super::{Batch, Disk, Table, Write};
 
-/// RocksDB's format: no record spans two blocks, and each begins with a checksum of four bytes, a length of two and a kind.
-pub const BLOCK: usize = 32 << 10;
-pub const HEADER: usize = 7;
+pub const SECTOR: usize = 512;
 pub const RECYCLED: [u8; 6] = [5, 6, 7, 8, 11, 131];
 /// Of a batch that lies in several records, these are not the first.
 const NOT_FIRST: [u8; 2] = [3, 4];
-/// How RocksDB, or [`super::log_files`] before it, says what is wrong.
-const REASONS: [&str; 4] = ["checksum mismatch", "error in middle of record", "bad record length", ".log: "];
 
 /// Of a batch: what one of its values takes, or where in the log it is to end.
 enum Size {
@@ -135,6 +132,12 @@ fn end(log: &[u8], start: usize) -> usize {
     start + HEADER + usize::from(u16::from_le_bytes([log[start + 4], log[start + 5]]))
 }
 
+/// Of a sector, the part between the two places.
+fn lacks_a_sector(log: &[u8], from: usize, to: usize) -> bool {
+    let sectors = (from / SECTOR..to.div_ceil(SECTOR)).map(|sector| sector * SECTOR);
+    sectors.map(|at| &log[at.max(from)..to.min(at + SECTOR)]).any(|part| part.iter().all(|byte| *byte == 0))
+}
+
 /// One batch is in tables, a dozen is in the log.
 pub struct Crashed {
     pub files: Files,
@@ -188,6 +191,11 @@ impl Crashed {
         let start = records(self.log()).into_iter().rfind(|start| *start <= at).expect("some come before");
         let block_end = (start / BLOCK + 1) * BLOCK;
         let is_empty = |header: &[u8]| header[4..HEADER] == [0; 3];
+        let seems_to_end = if is_empty(&torn[start..]) { block_end } else { end(torn, start).min(block_end) };
+        // A sector of it never reached the platter.
+        if lacks_a_sector(torn, start, seems_to_end.min(torn.len())) {
+            return whole;
+        }
         let mut later = torn.chunks(BLOCK).skip(block_end / BLOCK);
         match torn[start + HEADER - 1] {
             kind if RECYCLED.contains(&kind) => None,
@@ -215,7 +223,8 @@ impl Crashed {
                 Some(batches.unwrap_or_else(|| panic!("{what}: what is there is not what was there after any batch")))
             }
             Err(Error::Damaged { path, message }) => {
-                assert!(path == dir.path() && REASONS.iter().any(|why| message.contains(why)), "{what}: {message}");
+                let names_the_log = message.starts_with(&format!("{}: ", self.name));
+                assert!(path == dir.path() && names_the_log, "{what}: {message}");
                 None
             }
             Err(error) => panic!("{what}: {error}"),

@@ -1,6 +1,6 @@
 //! What a crash can leave of the end of RocksDB's log: it is cut, or is as long as it was to be and has nothing or something else from
-//! some place on, or lacks a piece. A batch is there as a whole or not at all, and never without those before it, or the log is named
-//! as damaged: `Crashed::expected` says which of the two comes when. Whether what is missing had been durable the mark tells.
+//! some place on, or lacks pages or sectors. A batch is there as a whole or not at all, and never without those before it, or the log is
+//! named as damaged: `Crashed::expected` says which of the two comes when. Whether what is missing had been durable the mark tells.
 
 use std::fs;
 
@@ -12,13 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::disk::flusher::Flusher;
 use crate::disk::room::Room;
-use crate::disk::torn::{BLOCK, Crashed, Files, HEADER, RECYCLED, batch, log_bytes, newest_log, records};
+use crate::disk::torn::{BLOCK, Crashed, Files, HEADER, RECYCLED, SECTOR, batch, log_bytes, newest_log, records};
 use crate::log::{LogStore, rows};
 use crate::metrics::Metrics;
 use crate::types::{Entry, Proposal, log_id};
 
 const PAGE: usize = 4 << 10;
-const SECTOR: usize = 512;
 
 #[test]
 fn a_log_that_is_cut_has_the_batches_before_the_cut_and_is_not_damaged() {
@@ -32,8 +31,20 @@ fn a_log_that_is_cut_has_the_batches_before_the_cut_and_is_not_damaged() {
     }
 }
 
+/// As a loss of power leaves it.
 #[test]
-fn a_log_with_nothing_from_some_place_on_is_damaged_but_where_a_batch_was_to_begin() {
+fn a_log_with_nothing_from_a_sector_on_has_the_batches_before() {
+    let crashed = Crashed::new();
+    let bytes = crashed.log().len();
+    for at in (BLOCK / 2..bytes).step_by(SECTOR) {
+        let mut torn = crashed.log().to_vec();
+        torn[at..].fill(0);
+        assert!(crashed.holds(&torn, &format!("nothing from byte {at} on")).is_some(), "nothing from byte {at} on");
+    }
+}
+
+#[test]
+fn a_log_with_nothing_from_some_other_place_on_is_damaged_where_every_sector_of_a_record_has_something() {
     let crashed = Crashed::new();
     let (mut opened, mut damaged) = (0, 0);
     for at in crashed.places(&[0, 4, 5]) {
@@ -44,8 +55,7 @@ fn a_log_with_nothing_from_some_place_on_is_damaged_but_where_a_batch_was_to_beg
             None => damaged += 1,
         }
     }
-    // Of the nine records eight are the first of a batch. The checksum may be there before its length.
-    assert!(opened >= 2 * 8 && damaged > 2 * 9, "{opened} opened, {damaged} were damaged");
+    assert!(opened >= 2 * 9 && damaged > 4, "{opened} opened, {damaged} were damaged");
 }
 
 #[test]
@@ -63,9 +73,8 @@ fn a_log_with_something_else_from_some_place_on_is_damaged_but_where_that_looks_
     assert!(opened > 0 && damaged > 2 * 9, "{opened} opened, {damaged} were damaged");
 }
 
-/// The rest of a block goes with the batch that was to begin there. What lies in a later block is no end of the log.
 #[test]
-fn a_log_that_lacks_a_piece_has_no_batch_from_behind_it() {
+fn a_log_that_lacks_a_page_or_a_sector_has_no_batch_from_behind_it() {
     let crashed = Crashed::new();
     let bytes = crashed.log().len();
     let pages = (BLOCK..bytes).step_by(PAGE).map(|at| (at, PAGE));
@@ -74,7 +83,7 @@ fn a_log_that_lacks_a_piece_has_no_batch_from_behind_it() {
         let mut torn = crashed.log().to_vec();
         torn[at..bytes.min(at + length)].fill(0);
         let opened = crashed.holds(&torn, &format!("{length} bytes lack at byte {at}"));
-        assert_eq!(opened, (at == 2 * BLOCK).then_some(7), "{length} bytes lack at byte {at}");
+        assert!(opened.is_some_and(|batches| crashed.ends[batches] <= at), "{length} bytes lack at byte {at}");
     }
 }
 
@@ -91,6 +100,23 @@ fn a_record_of_a_kind_that_no_log_has_is_named() {
         let error = Rocks::open(crashed.files.with(name, &bytes).path()).err().expect("it is damaged");
         let is_named = matches!(&error, Error::Damaged { message, .. } if message.starts_with(&format!("{name}: ")));
         assert!(is_named, "kind {kind} in {name}: {error}");
+    }
+}
+
+#[test]
+fn a_bit_that_turned_over_is_named_with_the_file_and_the_record_that_it_is_in() {
+    let crashed = Crashed::new();
+    let manifest = crashed.files.newest(|name| name.starts_with("MANIFEST-"));
+    for name in [&*crashed.name, manifest] {
+        let mut bytes = crashed.files.0[name].clone();
+        // Some records of a manifest are empty.
+        let is_large = |at: &usize| bytes[at + 4..at + 6] != [0, 0];
+        let later = records(&bytes).into_iter().skip(1).find(is_large).expect("there are several");
+        bytes[later + HEADER] ^= 4;
+        let error = Rocks::open(crashed.files.with(name, &bytes).path()).err().expect("it is damaged");
+        let told = format!("{name}: the record at byte {later} does not match its checksum (Corruption: ");
+        let is_told = matches!(&error, Error::Damaged { message, .. } if message.starts_with(&told));
+        assert!(is_told, "{told}: {error}");
     }
 }
 
@@ -119,10 +145,10 @@ fn opened(dir: &Path) -> (Arc<Rocks>, Flusher, LogStore) {
     (rocks, flusher, log)
 }
 
-/// RocksDB opens a cut log, and the log of this replica ends where it is cut: what was durable is missed all the same, and what was
-/// not is not.
+/// RocksDB opens a log that is cut or has nothing from a sector on, and the log of this replica ends there: what was durable is missed
+/// all the same, and what was not is not.
 #[tokio::test]
-async fn what_a_cut_log_lacks_is_held_against_the_mark() {
+async fn what_a_torn_log_lacks_is_held_against_the_mark() {
     const DURABLE: u64 = 4;
     let dir = tempfile::tempdir().unwrap();
     let (rocks, _flusher, mut log) = opened(dir.path());
@@ -139,15 +165,22 @@ async fn what_a_cut_log_lacks_is_held_against_the_mark() {
     }
     let files = Files::of(dir.path());
     let name = files.newest(|name| name.ends_with(".log"));
-    for at in ends.iter().flat_map(|end| [end - 1, *end]) {
-        let copy = files.with(name, &files.0[name][..at]);
+    let log = &files.0[name];
+    let cut = ends.iter().flat_map(|end| [end - 1, *end]).map(|at| (at, log[..at].to_vec(), "cut"));
+    let empty = (SECTOR..log.len()).step_by(SECTOR).map(|at| {
+        let mut torn = log.clone();
+        torn[at..].fill(0);
+        (at, torn, "nothing")
+    });
+    for (at, torn, how) in cut.chain(empty) {
+        let copy = files.with(name, &torn);
         let (_rocks, flusher, log) = opened(copy.path());
         let whole = ends.iter().filter(|end| **end <= at).count() as u64;
-        assert_eq!(log.last().map_or(0, |last| last.index + 1), whole, "cut at byte {at} of {ends:?}");
+        assert_eq!(log.last().map_or(0, |last| last.index + 1), whole, "{how} at byte {at} of {ends:?}");
         match flusher.mark().hold_against(log.last()) {
-            Ok(()) => assert!(whole >= DURABLE, "nobody misses what was durable: cut at byte {at} of {ends:?}"),
+            Ok(()) => assert!(whole >= DURABLE, "nobody misses what was durable: {how} at byte {at} of {ends:?}"),
             Err(error) => {
-                assert!(whole < DURABLE, "cut at byte {at} of {ends:?}: {error}");
+                assert!(whole < DURABLE, "{how} at byte {at} of {ends:?}: {error}");
                 assert!(error.kind() == io::ErrorKind::InvalidData && error.to_string().ends_with("its end is lost"));
             }
         }

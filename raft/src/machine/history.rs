@@ -1,7 +1,11 @@
 //! The changes of the history window: the newest in memory, all of them on the disk, trimmed a little at a time. Their
-//! values lie in the log only. `trim` decides, `rows` reads, `ring` holds what is in memory; the rest acts.
+//! values lie in the log only. `trim` decides, `rows` reads, `ring` holds what is in memory; the rest acts. What came before a
+//! snapshot that fills this replica is fetched from others: `gap` takes it in, `tell` is the other side of it.
 //!
 //! What is in memory is behind a lock that nobody holds while the disk works: entries are applied under it.
+
+pub mod gap;
+pub mod tell;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -32,6 +36,9 @@ const TRIM_BYTES: usize = 64 << 10;
 /// nothing, and all its watchers come at the same time: syncs need threads and the disk too.
 const READS_AT_ONCE: usize = 4;
 
+/// Positions do not come to an end, whatever somebody takes for a window.
+const ANEW_MAX: u64 = 1 << 50;
+
 const TRIMMED: &[u8] = b"trimmed";
 
 /// Changes, and the revision up to which they are all there is.
@@ -58,6 +65,10 @@ struct Inner {
     written: Revision,
     ring: Ring,
     floors: Floors,
+    /// A snapshot filled this replica up to here, and what came before it was not fetched yet.
+    filled: Option<Revision>,
+    /// Rows up to this one go as whole files sooner or later: none is written there again.
+    forgotten: Revision,
 }
 
 /// [`History::since`], where a read of the disk holds up nobody, and one that fails is tried again. Cancelled, it leaves a read
@@ -72,12 +83,24 @@ pub async fn since(
     if let Some(found) = history.recent(after, upto, prefix)? {
         return Ok(found);
     }
+    let prefix = prefix.clone();
+    from_disk(published, after, upto, move |history| history.since(after, upto, &prefix)).await
+}
+
+/// A read of what came after `after`, which holds up nobody.
+async fn from_disk<T: Send + 'static>(
+    published: &Arc<Published>,
+    after: Revision,
+    upto: Revision,
+    read: impl Fn(&History) -> io::Result<Result<T, Gone>> + Clone + Send + 'static,
+) -> Result<T, HistoryError> {
+    let history = &published.history;
     let turn = Arc::new(history.turns.clone().acquire_owned().await.expect("the turns are never closed"));
     let read = || {
-        let (there, prefix, turn) = (published.clone(), prefix.clone(), turn.clone());
+        let (there, read, turn) = (published.clone(), read.clone(), turn.clone());
         apart(&history.disk, move |_| {
             let _turn = turn;
-            there.history.since(after, upto, &prefix)
+            read(&there.history)
         })
     };
     match patiently(&published.ended, read).await {
@@ -106,7 +129,8 @@ impl History {
         reach.relies_beyond(trimmed.entry());
         let near_found = rows::check(&*disk, trimmed.cleared)?;
         let (ring, floors) = (Ring::default(), Floors::default());
-        let inner = Mutex::new(Inner { trimmed, bytes_added, newest, written: newest, ring, floors });
+        let (written, filled, forgotten) = (newest, gap::found(&*disk)?, 0);
+        let inner = Mutex::new(Inner { trimmed, bytes_added, newest, written, ring, floors, filled, forgotten });
         let turns = Arc::new(Semaphore::new(READS_AT_ONCE));
         let dropping = Mutex::default();
         let history = History { disk, metrics, window, reach, near_found, inner, dropping, turns };
@@ -187,7 +211,7 @@ impl History {
         }
         Metrics::add(&self.metrics.watch_reads_from_disk, 1);
         let there = upto.min(self.inner().written);
-        let changes = match rows::read(&*self.disk, after, there) {
+        let changes = match rows::read(&*self.disk, after, there, |_| {}) {
             Ok(changes) => changes,
             Err(Missing::Row(revision)) => return Ok(Err(Gone { asked: after, oldest: self.floor().max(revision) })),
             Err(Missing::Unread(error)) => return Err(error),
@@ -230,7 +254,7 @@ impl History {
             inner.ring.drop_upto(trimmed.floor);
             trimmed
         };
-        self.store(trimmed, Batch::default(), |_| {})?;
+        self.store(trimmed, self.forgetting(trimmed.cleared), |_| {})?;
         Ok(true)
     }
 
@@ -245,20 +269,26 @@ impl History {
             (inner.trimmed, self.reach.now().applied)
         };
         if cleared < floor {
-            self.store(Trimmed::all(floor, position, entry), Batch::default(), |_| {})?;
+            self.store(Trimmed::all(floor, position, entry), self.forgetting(floor), |_| {})?;
         }
         self.reach.relies_beyond(entry);
         Ok(false)
     }
 
-    /// Writes it down with what the caller has in the batch, and clears the rows. The caller holds `dropping`, and has
-    /// `then` done when that is on the disk.
-    fn store(&self, trimmed: Trimmed, mut batch: Batch, then: impl FnOnce(&mut Inner)) -> io::Result<()> {
-        let cleared = self.inner().trimmed.cleared;
-        batch.put(Table::Meta, TRIMMED, record::encode(&trimmed));
-        if trimmed.cleared > cleared {
-            batch.forget(Table::History, key(trimmed.cleared));
+    /// Clears the rows up to this one, where they are on the disk still.
+    fn forgetting(&self, upto: Revision) -> Batch {
+        let (mut batch, mut inner) = (Batch::default(), self.inner());
+        if upto > inner.trimmed.cleared {
+            batch.forget(Table::History, key(upto));
+            inner.forgotten = upto;
         }
+        batch
+    }
+
+    /// Writes it down with what the caller has in the batch. The caller holds `dropping`, and has `then` done when that is on the
+    /// disk.
+    fn store(&self, trimmed: Trimmed, mut batch: Batch, then: impl FnOnce(&mut Inner)) -> io::Result<()> {
+        batch.put(Table::Meta, TRIMMED, record::encode(&trimmed));
         self.disk.write(&batch)?;
         let mut inner = self.inner();
         inner.trimmed = trimmed;
@@ -273,10 +303,12 @@ impl History {
     pub fn replace(&self, batch: &Batch, revision: Revision, entry: Option<LogId>) -> io::Result<()> {
         let _alone = self.dropping();
         let floor = if mutants::on(Mutant::HistoryHoleAfterSnapshot) { self.floor() } else { revision };
-        let mut batch = batch.clone();
+        let (mut batch, position) = (batch.clone(), self.position_anew());
         batch.delete_range(Table::History, key(0), key(u64::MAX));
-        self.store(Trimmed::all(floor, self.bytes_added(), entry), batch, |inner| {
-            (inner.newest, inner.written) = (revision, revision);
+        gap::put(&mut batch, revision);
+        self.store(Trimmed::all(floor, position, entry), batch, |inner| {
+            (inner.newest, inner.written, inner.bytes_added) = (revision, revision, position);
+            inner.filled = Some(revision);
             inner.floors.forget();
             inner.ring.clear();
         })
@@ -284,6 +316,11 @@ impl History {
 
     pub fn bytes_added(&self) -> u64 {
         self.inner().bytes_added
+    }
+
+    /// Where it goes on behind a snapshot: a whole window has room before that, for what is fetched of the time before.
+    pub fn position_anew(&self) -> u64 {
+        self.bytes_added() + self.window.bytes_max.min(ANEW_MAX)
     }
 
     /// What the window takes, and what it is to take at most.

@@ -19,7 +19,7 @@ use crate::machine::apply::apply;
 use crate::state::State;
 use crate::types::{Entry, Proposal, log_id};
 
-const WINDOW: HistoryWindow = HistoryWindow { age_max: Duration::from_secs(3600), bytes_max: 40_000 };
+pub const WINDOW: HistoryWindow = HistoryWindow { age_max: Duration::from_secs(3600), bytes_max: 40_000 };
 /// As it was before somebody lowered it.
 const LARGER: HistoryWindow = HistoryWindow { bytes_max: 5 * WINDOW.bytes_max, ..WINDOW };
 
@@ -27,7 +27,7 @@ fn open(disk: &Arc<Faulty>, reached: (u64, Revision)) -> History {
     open_with(disk, WINDOW, reached)
 }
 
-fn open_with(disk: &Arc<Faulty>, window: HistoryWindow, reached: (u64, Revision)) -> History {
+pub fn open_with(disk: &Arc<Faulty>, window: HistoryWindow, reached: (u64, Revision)) -> History {
     History::open(disk.clone(), Arc::default(), window, Arc::default(), reached).unwrap()
 }
 
@@ -39,7 +39,7 @@ fn clear(disk: &Faulty, history: &History) {
     disk.write(&batch).unwrap();
 }
 
-fn kept(disk: &Faulty, table: Table) -> usize {
+pub fn kept(disk: &Faulty, table: Table) -> usize {
     disk.scan(table, b"", &[0xff; 9], usize::MAX).unwrap().iter().map(|(_, row)| row.len()).sum()
 }
 
@@ -60,7 +60,7 @@ fn command(random: &Random) -> Command {
     Command { fence: None, proposed_at_ms: 7, author: "test".into(), ops }
 }
 
-fn all(history: &History, upto: Revision) -> Vec<Change> {
+pub fn all(history: &History, upto: Revision) -> Vec<Change> {
     let (mut at, mut changes) = (history.floor(), Vec::new());
     while at < upto {
         let (more, reached) = history.since(at, upto, b"").unwrap().unwrap();
@@ -210,7 +210,7 @@ impl Disk for Slow {
 }
 
 /// Applies a command of one op, or of more, as a round of its own.
-fn apply_one(disk: &dyn Disk, history: &History, state: &mut State, index: u64, ops: Vec<Op>) -> u64 {
+pub fn apply_one(disk: &dyn Disk, history: &History, state: &mut State, index: u64, ops: Vec<Op>) -> u64 {
     let command = Command { fence: None, proposed_at_ms: 7, author: "test".into(), ops };
     let (mut batch, at) = (Batch::default(), log_id(1, index));
     let payload = EntryPayload::Normal(Proposal(command.encode()));
@@ -223,7 +223,7 @@ fn apply_one(disk: &dyn Disk, history: &History, state: &mut State, index: u64, 
     history.bytes_added() - before
 }
 
-fn put(key: String, bytes: usize) -> Op {
+pub fn put(key: String, bytes: usize) -> Op {
     Op { key: key.into(), precondition: Precondition::Any, action: Action::Put(vec![b'x'; bytes].into()) }
 }
 

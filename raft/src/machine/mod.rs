@@ -231,7 +231,7 @@ impl RaftStateMachine<Types> for Machine {
         if mutants::on(Mutant::SnapshotGenerationForgotten) {
             self.generation = old;
         }
-        self.put_saved(&mut batch, &state);
+        self.put_saved(&mut batch, &state, self.published.history.position_anew());
         self.generation = present;
         batch.delete_range(Table::Objects, objects::key(old, b""), objects::key(old + 1, b""));
         // Once written, the state refers to the generation, durable or not.

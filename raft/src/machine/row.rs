@@ -33,27 +33,54 @@ impl Place {
 /// not repeat it.
 pub fn encode(change: &Change, place: Place, nth: usize, near: bool) -> Vec<u8> {
     let before = match &change.previous {
+        Previous::Was(was) if near => Before::Near { revision: was.revision, created: was.created },
+        _ => before(change),
+    };
+    let value = change.value.as_ref().map_or(Held::Nowhere, |_| Held::InLog(nth as u32));
+    let values = if near { 0 } else { change.previous.len() };
+    record::encode_sized(&row(change, value, before, place), 64 + change.key.len() + change.author.len() + values)
+}
+
+/// The row of a change that relies on nothing beside it.
+pub fn encode_whole(change: &Change, place: Place) -> Vec<u8> {
+    let value = change.value.as_ref().map_or(Held::Nowhere, Held::Here);
+    let values = change.value.as_ref().map_or(0, Bytes::len) + change.previous.len();
+    let row = row(change, value, before(change), place);
+    record::encode_sized(&row, 64 + change.key.len() + change.author.len() + values)
+}
+
+fn before(change: &Change) -> Before<&Versioned> {
+    match &change.previous {
         Previous::Absent => Before::Absent,
         Previous::Forgotten => Before::Forgotten,
-        Previous::Was(was) if near => Before::Near { revision: was.revision, created: was.created },
         Previous::Was(was) => Before::Was(was),
-    };
-    let Change { revision, key, value, previous: _, author, proposed_at_ms } = change;
-    let nth = value.as_ref().map(|_| nth as u32);
-    let row = Row { revision: *revision, key, nth, before, author, proposed_at_ms: *proposed_at_ms, place };
-    let values = if near { 0 } else { change.previous.len() };
-    record::encode_sized(&row, 64 + key.len() + author.len() + values)
+    }
+}
+
+fn row<'a>(change: &'a Change, value: Held<&'a Bytes>, before: Before<&'a Versioned>, place: Place) -> Row<'a> {
+    let Change { revision, key, value: _, previous: _, author, proposed_at_ms } = change;
+    Row { revision: *revision, key, value, before, author, proposed_at_ms: *proposed_at_ms, place }
 }
 
 #[derive(Serialize)]
 struct Row<'a> {
     revision: Revision,
     key: &'a Bytes,
-    nth: Option<u32>,
+    value: Held<&'a Bytes>,
     before: Before<&'a Versioned>,
     author: &'a str,
     proposed_at_ms: u64,
     place: Place,
+}
+
+/// Where the value lies that was written.
+#[derive(Serialize, Deserialize)]
+pub enum Held<V> {
+    /// It was a deletion.
+    Nowhere,
+    /// Which of the values it is that the entry's command writes.
+    InLog(u32),
+    Here(V),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -69,8 +96,7 @@ enum Before<V> {
 pub struct Found {
     pub revision: Revision,
     key: Bytes,
-    /// Which of the values that its entry's command writes; `None`: it deletes.
-    pub nth: Option<u32>,
+    pub value: Held<Bytes>,
     before: Before<Versioned>,
     author: String,
     pub proposed_at_ms: u64,
@@ -90,7 +116,7 @@ impl Found {
         }
     }
 
-    /// `put`: the value that [`Found::nth`] names. `before`: that of the row that [`Found::near`] names.
+    /// `put`: the value that [`Found::value`] names. `before`: that of the row that [`Found::near`] names.
     pub fn change(self, put: Option<Bytes>, before: Option<Bytes>) -> Change {
         let Found { revision, key, before: stood, author, proposed_at_ms, .. } = self;
         let previous = match (stood, before) {
@@ -120,12 +146,30 @@ mod tests {
             for near in [false, true] {
                 let change = change(previous.clone());
                 let found = Found::decode(&encode(&change, place, 4, near), &|| "it".into()).unwrap();
-                assert_eq!((found.place, found.nth), (place, Some(4)));
+                assert!(found.place == place && matches!(found.value, Held::InLog(4)));
                 let named = near && matches!(previous, Previous::Was(_));
                 assert_eq!(found.near(), named.then_some(7));
                 let before = named.then(|| Bytes::from_static(b"old"));
                 assert_eq!(found.change(change.value.clone(), before), change);
             }
+        }
+    }
+
+    #[test]
+    fn a_whole_row_has_the_change_in_it() {
+        let place = Place::new(&log_id(2, 30), 700, true);
+        let was = Versioned { revision: 7, created: 3, value: Bytes::from_static(b"old") };
+        for previous in [Previous::Absent, Previous::Forgotten, Previous::Was(was)] {
+            let change = change(previous);
+            let found = Found::decode(&encode_whole(&change, place), &|| "it".into()).unwrap();
+            assert!(found.place == place && found.near().is_none());
+            let Held::Here(value) = &found.value else { panic!("the value is elsewhere") };
+            let value = value.clone();
+            assert_eq!(found.change(Some(value), None), change);
+            let deletion = Change { value: None, ..change };
+            let found = Found::decode(&encode_whole(&deletion, place), &|| "it".into()).unwrap();
+            assert!(matches!(found.value, Held::Nowhere));
+            assert_eq!(found.change(None, None), deletion);
         }
     }
 

@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 
-use super::row::Found;
+use super::row::{Found, Held};
 use super::trim::Reliance;
 use crate::command::{Action, Change, Revision};
 use crate::disk::{Disk, Table};
@@ -57,7 +57,13 @@ pub fn check(disk: &dyn Disk, after: Revision) -> io::Result<u64> {
 }
 
 /// The changes after `after`, up to `upto` or for about [`READ_BYTES`], whole commands only; at least one, if there is any.
-pub fn read(disk: &dyn Disk, after: Revision, upto: Revision) -> Result<Vec<Change>, Missing> {
+/// `see`: is shown the row of each.
+pub fn read(
+    disk: &dyn Disk,
+    after: Revision,
+    upto: Revision,
+    mut see: impl FnMut(&Found),
+) -> Result<Vec<Change>, Missing> {
     let mut reader = Reader { disk, changes: Vec::new(), bytes: 0, entry: None };
     let mut next = after + 1;
     while next <= upto {
@@ -71,6 +77,7 @@ pub fn read(disk: &dyn Disk, after: Revision, upto: Revision) -> Result<Vec<Chan
             }
             next += 1;
             let ends = row.place.ends_command;
+            see(&row);
             reader.take(row)?;
             if ends && reader.bytes >= READ_BYTES {
                 return Ok(reader.changes);
@@ -101,7 +108,11 @@ impl Reader<'_> {
 
     /// The value that a row names.
     fn put(&mut self, row: &Found) -> Result<Option<Bytes>, Missing> {
-        let Some(nth) = row.nth else { return Ok(None) };
+        let nth = match &row.value {
+            Held::Nowhere => return Ok(None),
+            Held::Here(value) => return Ok(Some(value.clone())),
+            Held::InLog(nth) => *nth as usize,
+        };
         let at = row.place.entry();
         let index = at.index;
         if self.entry.as_ref().is_none_or(|(read, _)| *read != index) {
@@ -112,7 +123,7 @@ impl Reader<'_> {
             });
             self.entry = Some((index, values.collect()));
         }
-        let value = self.entry.as_ref().and_then(|(_, values)| values.get(nth as usize).cloned());
+        let value = self.entry.as_ref().and_then(|(_, values)| values.get(nth).cloned());
         let wrong = || {
             let message = format!("log entry {index} is corrupt: it lacks the value of revision {}", row.revision);
             Missing::Unread(io::Error::new(io::ErrorKind::InvalidData, message))

@@ -60,7 +60,8 @@ impl Machine {
                     None => batch.delete(Table::Objects, at),
                 }
             }
-            self.put_saved(if apart { &mut applied } else { &mut batch }, state);
+            let history_bytes = self.published.history.bytes_added();
+            self.put_saved(if apart { &mut applied } else { &mut batch }, state, history_bytes);
         });
         if apart {
             let order = if mutants::on(Mutant::AppliedBeforeData) { [applied, batch] } else { [batch, applied] };
@@ -89,13 +90,13 @@ impl Machine {
     }
 
     /// What the state is saved with, into the batch that brings its objects.
-    pub(super) fn put_saved(&self, batch: &mut Batch, state: &State) {
+    pub(super) fn put_saved(&self, batch: &mut Batch, state: &State, history_bytes: u64) {
         let saved = Saved {
             generation: self.generation,
             last_applied: self.last_applied.as_ref().map(|at| (term_of(at), at.index)),
             membership: self.membership.clone(),
             revision: state.revision() - u64::from(state.revision() > 0 && mutants::on(Mutant::RevisionSavedLow)),
-            history_bytes: self.published.history.bytes_added(),
+            history_bytes,
             digest: state.digest(),
         };
         batch.put(Table::Meta, SAVED, record::encode(&saved));

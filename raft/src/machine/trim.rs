@@ -33,6 +33,11 @@ impl Trimmed {
         Trimmed { floor, position, cleared: floor, entry: entry.map(|at| (term_of(&at), at.index)) }
     }
 
+    /// It reaches back farther than was known: to behind `floor`. What comes before is not on the disk.
+    pub fn reaching_back(self, floor: Revision, position: u64) -> Trimmed {
+        Trimmed { floor, position, cleared: floor, ..self }
+    }
+
     pub fn entry(&self) -> Option<LogId> {
         self.entry.map(|(term, index)| log_id(term, index))
     }

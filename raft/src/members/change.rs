@@ -15,8 +15,6 @@ use tokio::time::{Instant, timeout_at};
 use super::plan::{MemberChange, Seen, Step, View, plan};
 use super::wire::{Answered, out};
 use super::{Members, used};
-use crate::admission::Answer;
-use crate::command::{Command, Op, Outcome};
 use crate::peer::channels::Lane;
 use crate::propose::leader;
 use crate::types::{Membership, Place, StoredMembership, Types};
@@ -26,10 +24,8 @@ const ASK: Duration = Duration::from_millis(700);
 /// For so long a change waits until the one before it is settled.
 const TURN: Duration = Duration::from_secs(3);
 /// A change that is not committed within this has an unknown outcome.
-const COMMIT: Duration = Duration::from_secs(5);
+pub(super) const COMMIT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
-/// Marks of removed ids that are written at once.
-const MARKS: usize = 100;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
@@ -218,64 +214,6 @@ impl Members {
         let changed = async move { raft.change_membership_if(set, true, [unchanged]).await };
         answered(id, settle(turn, changed).await)
     }
-
-    /// Before an id is given or a member goes: so that whoever leads later knows that the id was used.
-    async fn raise(&self, term: u64, to: u64) -> Result<(), Answered> {
-        let state = self.published.state();
-        match used::last(&state) >= to {
-            true => Ok(()),
-            false => self.write(term, vec![used::raise(&state, to)]).await,
-        }
-    }
-
-    async fn bar(&self, term: u64, ids: Vec<u64>) -> Answered {
-        let id = ids.first().copied().unwrap_or(0);
-        match self.write(term, ids.into_iter().map(used::bar).collect()).await {
-            Ok(()) => Answered::Done(id),
-            Err(_) => Answered::Unknown(format!("replica {id} is out, but its mark could not be written yet")),
-        }
-    }
-
-    async fn write(&self, term: u64, ops: Vec<Op>) -> Result<(), Answered> {
-        let author = "system:kontiki:members".into();
-        let command = Command { fence: Some(term), proposed_at_ms: self.clock.now_ms(), author, ops };
-        match tokio::time::timeout(COMMIT, self.intake.append(command.encode())).await {
-            Ok(Answer::Outcome(Outcome::Applied { .. })) => Ok(()),
-            Ok(Answer::Outcome(Outcome::Conflict { .. })) => {
-                Err(Answered::Refused("another change of the members came between".into()))
-            }
-            Ok(Answer::Outcome(Outcome::Fenced { .. }) | Answer::NotTaken) => Err(Answered::NotLeader),
-            Ok(Answer::Refused(why)) => Err(Answered::Refused(why)),
-            Ok(Answer::Unknown(why) | Answer::NoSpace(why)) => Err(Answered::Unknown(why)),
-            Err(_) => Err(Answered::Unknown("no majority answered".into())),
-        }
-    }
-
-    /// On the leader: marks ids that an earlier leader took out, or gave, and died before it wrote so.
-    pub(crate) async fn tidy(&self) {
-        let Some(term) = self.standing.borrow().leads_in_term else { return };
-        // There seldom is one, and whoever holds the turn keeps changes waiting.
-        if self.unmarked().await.is_empty() {
-            return;
-        }
-        let Ok(_turn) = self.turn.try_lock() else { return };
-        // Once more: what was being given at the first look is a member's id by now.
-        let unmarked = self.unmarked().await;
-        if !unmarked.is_empty() {
-            self.bar(term, unmarked).await;
-        }
-    }
-
-    /// Ids that were given, are no member's, and are not marked. None where it is not known in time who the members are.
-    async fn unmarked(&self) -> Vec<u64> {
-        // In this order: a member whose id is in the state would pass for one that is gone where the members are older.
-        let state = self.published.state();
-        if tokio::time::timeout(ASK, self.caught_up()).await.is_err() {
-            return Vec::new();
-        }
-        let members = self.known().iter().map(|member| member.id).collect();
-        used::unmarked(&state, &members).take(MARKS).collect()
-    }
 }
 
 /// Who has moved says so every second, and need not wait.
@@ -316,4 +254,4 @@ fn answered(id: u64, written: Option<Written>) -> Answered {
 
 #[cfg(test)]
 #[path = "change_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -11,11 +11,10 @@ use crate::disk::faulty::Faulty;
 use crate::disk::rocks::Rocks;
 use crate::open::{self, Running};
 use crate::store::tests::config;
-use crate::types::log_id;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn alone(dir: &Path) -> (Arc<Faulty>, Running) {
+pub async fn alone(dir: &Path) -> (Arc<Faulty>, Running) {
     let disk = Faulty::new(Arc::new(Rocks::open(dir).unwrap()));
     let running = open::start(disk.clone(), config(dir), Env::real(), CancellationToken::new()).await.unwrap();
     let mut standing = running.standing.clone();
@@ -24,13 +23,13 @@ async fn alone(dir: &Path) -> (Arc<Faulty>, Running) {
     (disk, running)
 }
 
-async fn stop(running: Running) {
+pub async fn stop(running: Running) {
     running.stop.cancel();
     running.raft.shutdown().await.unwrap();
     running.disk.close();
 }
 
-async fn turn(members: &Members) -> OwnedMutexGuard<()> {
+pub async fn turn(members: &Members) -> OwnedMutexGuard<()> {
     timeout(PATIENCE, members.turn.clone().lock_owned()).await.expect("nobody keeps it")
 }
 
@@ -83,43 +82,4 @@ async fn who_asks_the_leader_itself_is_answered_in_the_time_that_he_gives() {
     assert!(began.elapsed() < COMMIT, "{:?}", began.elapsed());
     running.stop.cancel();
     running.disk.close();
-}
-
-#[tokio::test]
-async fn whoever_looks_for_ids_that_were_left_open_keeps_no_change_waiting() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_disk, running) = alone(dir.path()).await;
-    let members = running.members.clone();
-    let term = members.standing.borrow().leads_in_term.expect("it leads");
-    let applied = running.published.applied().borrow().expect("something is applied");
-    // The raft node's metrics lag behind, as they do while its disk is slow.
-    running.published.show(Some(log_id(term, applied.index + 1_000)));
-    let mut tidying = Box::pin(members.tidy());
-    assert!(futures::poll!(&mut tidying).is_pending(), "it waits for the metrics");
-    assert!(members.turn.try_lock().is_ok());
-    running.published.show(Some(applied));
-    drop(tidying);
-    stop(running).await;
-}
-
-#[tokio::test]
-async fn an_id_that_was_left_open_is_marked_and_one_that_is_being_given_is_not() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_disk, running) = alone(dir.path()).await;
-    let members = running.members.clone();
-    let term = members.standing.borrow().leads_in_term.expect("it leads");
-    let removed = || used::removed(&members.published.state());
-    let held = turn(&members).await;
-    assert!(members.raise(term, 2).await.is_ok());
-    members.tidy().await;
-    assert!(removed().is_empty(), "it may become a member's");
-    drop(held);
-    let marked = async {
-        while removed() != BTreeSet::from([2]) {
-            members.tidy().await;
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, marked).await.expect("it is marked in time");
-    stop(running).await;
 }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::plan::MemberChange;
 use super::wire::{Answered, out};
 use super::{Member, Members, Roster};
+use crate::ending;
 use crate::log::LogStore;
 use crate::peer::channels::Lane;
 use crate::peer::door;
@@ -42,9 +43,8 @@ pub(crate) async fn run(
         members.tidy().await;
         if let Some(why) = members.expelled(turn).await {
             tracing::error!(replica = members.id, "{why}; this replica stops");
-            // Without this it would go on asking for votes. In a task of its own: a shutdown that is given up cannot be awaited again.
-            let raft = members.raft.clone();
-            let _ = tokio::time::timeout(END, tokio::spawn(async move { raft.shutdown().await })).await;
+            // Without this it would go on asking for votes.
+            let _ = tokio::time::timeout(END, ending::end(&members.raft)).await;
             removed.send_replace(Some(why));
             return;
         }

@@ -10,7 +10,7 @@
 //! - [`entries`]: what of it a leader sends;
 //! - [`describe`]: what a replica tells of itself;
 //! - [`forward`]: proposals on their way to the leader;
-//! - [`snapshot`]: a snapshot on its way to a follower;
+//! - [`snapshot`]: a snapshot on its way to a follower; [`arrival`]: which one comes in there; [`past`]: what came before it;
 //! - [`pace`]: the heartbeats, and when openraft's own clock runs;
 //! - [`herald`]: what stands for heartbeats while the raft node waits for its disk;
 //! - [`ear`]: when the leader was last heard;
@@ -18,6 +18,7 @@
 //! - [`succession`]: then seeks the votes of the others.
 
 pub mod alive;
+pub mod arrival;
 pub mod channels;
 mod describe;
 pub mod door;
@@ -31,6 +32,7 @@ pub mod listener;
 pub mod network;
 mod outgoing;
 pub mod pace;
+pub mod past;
 pub mod piggyback;
 pub mod server;
 pub mod silence;

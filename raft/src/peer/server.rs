@@ -10,21 +10,23 @@ use proto::mutants::{self, Mutant};
 use proto::peer::peer_server::{Peer, PeerServer};
 use proto::peer::{
     AliveReply, AliveRequest, AppendReply, AppendRequest, ChangeReply, ChangeRequest, DescribeReply, DescribeRequest,
-    FollowsReply, FollowsRequest, ForwardBatch, ForwardReplies, ReadIndexReply, ReadIndexRequest, SnapshotPart,
-    SnapshotReply, TransferReply, TransferRequest, VoteReply, VoteRequest,
+    FollowsReply, FollowsRequest, ForwardBatch, ForwardReplies, PastReply, PastRequest, ReadIndexReply,
+    ReadIndexRequest, SnapshotPart, SnapshotReply, TransferReply, TransferRequest, VoteReply, VoteRequest,
 };
-use tokio::sync::{RwLock, Semaphore};
+use tokio::sync::RwLock;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::alive::{Alive, Leader};
+use super::arrival::Arrivals;
 use super::channels::MESSAGE_BYTES_MAX;
 use super::door::Door;
 use super::ear::Ear;
 use super::line::OWED_MAX;
-use super::{describe, forward, listener, snapshot, wire};
+use super::snapshot::Arriving;
+use super::{describe, forward, listener, past, wire};
 use crate::accord::Accord;
 use crate::accord::guard::{Franchise, Guard};
 use crate::admission::Admission;
@@ -56,8 +58,7 @@ pub struct Server {
     pub franchise: Franchise,
     pub recall: Arc<Recall>,
     pub stop: CancellationToken,
-    /// One snapshot at a time: each holds a second state in memory.
-    pub installing: Arc<Semaphore>,
+    pub arrivals: Arrivals,
     /// Held for writing until a snapshot that has come in is durable. The raft node takes what follows on it at once, and would
     /// answer no heartbeat while that waits ([`LogStore`]): so it waits out here.
     pub settling: Arc<RwLock<()>>,
@@ -218,21 +219,28 @@ impl Peer for Server {
 
     async fn install_snapshot(&self, request: Request<Streaming<SnapshotPart>>) -> Reply<SnapshotReply> {
         let sender = sender(&request)?;
-        let busy = |_| Status::resource_exhausted("another snapshot is coming in");
         self.trusted()?;
-        let permit = self.installing.clone().try_acquire_owned().map_err(busy)?;
-        let (vote, snapshot) =
-            snapshot::receive(request.into_inner(), &self.generations, &self.trouble.metrics).await?;
+        let arriving = Arriving::begin(request.into_inner()).await?;
+        let vote = arriving.vote;
         own(&vote, sender)?;
         believes(&self.recall, &vote)?;
+        let arrival = self.arrivals.begin(vote.leader_id.term).await;
+        let arrival = arrival.ok_or_else(|| Status::resource_exhausted("another snapshot is coming in"))?;
+        let received = arrival.on_its_way(arriving.receive(&self.generations, &self.trouble.metrics)).await;
+        let snapshot = received.ok_or_else(|| Status::aborted("another snapshot comes in instead"))??;
         let (raft, settling) = (self.raft.clone(), self.settling.clone());
         // In a task of its own: whoever sent it may go away meanwhile, and what follows on it waits all the same.
         let installed = tokio::spawn(async move {
-            let _held = (permit, settling.write_owned().await);
+            let _held = (arrival, settling.write_owned().await);
             raft.install_full_snapshot(vote, snapshot).await
         });
         let reply = installed.await.map_err(stopped)?.map_err(stopped)?;
         Ok(Response::new(SnapshotReply { vote: Some(wire::vote_out(&reply.vote)) }))
+    }
+
+    async fn past(&self, request: Request<PastRequest>) -> Reply<PastReply> {
+        self.trusted()?;
+        past::answer(&self.members.published, request.into_inner()).await.map(Response::new)
     }
 
     type ForwardStream = ReceiverStream<Result<ForwardReplies, Status>>;

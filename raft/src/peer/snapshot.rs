@@ -95,45 +95,64 @@ fn encode(vote: Vote, snapshot: &Snapshot) -> impl Iterator<Item = SnapshotPart>
     std::iter::once(Part::Head(head)).chain(rest).map(|part| SnapshotPart { part: Some(part) })
 }
 
-/// Takes a snapshot in, onto the disk and into memory. Nothing of the present state changes.
-pub async fn receive(
-    parts: impl Stream<Item = Result<SnapshotPart, Status>> + Unpin,
-    generations: &Arc<Generations>,
-    metrics: &Metrics,
-) -> Result<(Vote, Snapshot), Status> {
-    let mut parts = parts.map(|part| part.map(|part| part.part));
-    let mut next = async || match tokio::time::timeout(STALL, parts.next()).await {
-        Ok(Some(part)) => part,
+/// A snapshot that has begun to come in.
+pub struct Arriving<S> {
+    pub vote: Vote,
+    meta: SnapshotMeta,
+    revision: u64,
+    digest: u64,
+    parts: S,
+}
+
+impl<S: Stream<Item = Result<SnapshotPart, Status>> + Unpin> Arriving<S> {
+    /// Whose it is, and what of. Takes nothing in.
+    pub async fn begin(mut parts: S) -> Result<Arriving<S>, Status> {
+        let Some(Part::Head(head)) = next(&mut parts).await? else {
+            return Err(Status::invalid_argument("the snapshot has no head"));
+        };
+        let last_membership = wire::stored_membership_in(head.membership_at, &head.membership)?;
+        let meta = SnapshotMeta { last_log_id: head.last.map(wire::log_id_in), last_membership };
+        let (vote, revision, digest) = (wire::vote_in(head.vote)?, head.revision, head.digest);
+        Ok(Arriving { vote, meta, revision, digest, parts })
+    }
+
+    /// Takes it in, onto the disk and into memory. Nothing of the present state changes. Dropped, it leaves nothing behind.
+    pub async fn receive(self, generations: &Arc<Generations>, metrics: &Metrics) -> Result<Snapshot, Status> {
+        let Arriving { meta, revision, digest, mut parts, .. } = self;
+        let mut stage = generations.stage().await.map_err(disk)?;
+        let mut crc = crc32fast::Hasher::new();
+        loop {
+            match next(&mut parts).await? {
+                Some(Part::Chunk(chunk)) => {
+                    crc.update(&chunk.crc.to_le_bytes());
+                    take(&mut stage, &chunk).await?;
+                    Metrics::add(&metrics.snapshot_bytes_installed, chunk.rows.len() as u64);
+                }
+                Some(Part::Tail(tail)) if (tail.objects, tail.crc) == (stage.len() as u64, crc.clone().finalize()) => {
+                    break;
+                }
+                Some(Part::Tail(_)) => return Err(Status::data_loss("the snapshot's checksum does not match")),
+                Some(Part::Head(_)) | None => {
+                    return Err(Status::invalid_argument("the snapshot has a part out of place"));
+                }
+            }
+        }
+        let (state, staged) = stage.finish(revision).await.map_err(disk)?;
+        if state.digest() != digest {
+            return Err(Status::data_loss("the snapshot's objects do not match the digest of its state"));
+        }
+        let membership = meta.last_membership.clone();
+        let image = Image { state, last_applied: meta.last_log_id, membership, staged: Some(staged) };
+        Ok(Snapshot { meta, snapshot: image })
+    }
+}
+
+async fn next(parts: &mut (impl Stream<Item = Result<SnapshotPart, Status>> + Unpin)) -> Result<Option<Part>, Status> {
+    match tokio::time::timeout(STALL, parts.next()).await {
+        Ok(Some(part)) => Ok(part?.part),
         Ok(None) => Err(Status::data_loss("the snapshot ended early")),
         Err(_) => Err(Status::deadline_exceeded("the sender gives no more chunks")),
-    };
-    let Some(Part::Head(head)) = next().await? else {
-        return Err(Status::invalid_argument("the snapshot has no head"));
-    };
-    let vote = wire::vote_in(head.vote)?;
-    let last_membership = wire::stored_membership_in(head.membership_at, &head.membership)?;
-    let meta = SnapshotMeta { last_log_id: head.last.map(wire::log_id_in), last_membership };
-    let mut stage = generations.stage().await.map_err(disk)?;
-    let mut crc = crc32fast::Hasher::new();
-    loop {
-        match next().await? {
-            Some(Part::Chunk(chunk)) => {
-                crc.update(&chunk.crc.to_le_bytes());
-                take(&mut stage, &chunk).await?;
-                Metrics::add(&metrics.snapshot_bytes_installed, chunk.rows.len() as u64);
-            }
-            Some(Part::Tail(tail)) if (tail.objects, tail.crc) == (stage.len() as u64, crc.clone().finalize()) => break,
-            Some(Part::Tail(_)) => return Err(Status::data_loss("the snapshot's checksum does not match")),
-            Some(Part::Head(_)) | None => return Err(Status::invalid_argument("the snapshot has a part out of place")),
-        }
     }
-    let (state, staged) = stage.finish(head.revision).await.map_err(disk)?;
-    if state.digest() != head.digest {
-        return Err(Status::data_loss("the snapshot's objects do not match the digest of its state"));
-    }
-    let membership = meta.last_membership.clone();
-    let image = Image { state, last_applied: meta.last_log_id, membership, staged: Some(staged) };
-    Ok((vote, Snapshot { meta, snapshot: image }))
 }
 
 async fn take(stage: &mut Stage, chunk: &SnapshotChunk) -> Result<(), Status> {

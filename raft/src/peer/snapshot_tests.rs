@@ -28,7 +28,11 @@ async fn received(parts: Vec<SnapshotPart>) -> (usize, Result<(Vote, Snapshot), 
     let disk = Arc::new(Rocks::open(dir.path()).unwrap());
     let room = Room::new(disk.clone(), metrics.clone(), CancellationToken::new());
     let generations = Generations::open(room, 0).unwrap();
-    let received = receive(stream::iter(parts.into_iter().map(Ok)), &generations, &metrics).await;
+    let received = async {
+        let arriving = Arriving::begin(stream::iter(parts.into_iter().map(Ok))).await?;
+        Ok::<_, Status>((arriving.vote, arriving.receive(&generations, &metrics).await?))
+    };
+    let received = received.await;
     let rows = disk.scan(Table::Objects, b"", &[0xff; 9], usize::MAX).unwrap().len();
     (rows, received)
 }

@@ -76,6 +76,7 @@ async fn who_waits_for_a_leader_is_told_that_the_replica_stops() {
 async fn a_thousand_writers_at_once_share_syncs() {
     const WRITERS: u64 = 1_000;
     const EACH: u64 = 4;
+    const MAJORITY: u64 = 2;
     let cluster = Cluster::started(3).await;
     let syncs = || {
         let of = |store: &Store| store.metrics().syncs.load(std::sync::atomic::Ordering::Relaxed);
@@ -98,6 +99,8 @@ async fn a_thousand_writers_at_once_share_syncs() {
     assert_eq!(revisions, (1..=WRITERS * EACH).collect::<Vec<_>>(), "each write has a revision of its own");
     // The bench counts 0.01 to 0.02 for each write, of all three replicas; nobody may need more than 0.05.
     assert!(syncs * 20 <= WRITERS * EACH, "{syncs} syncs for {} writes", WRITERS * EACH);
+    // A writer's next write comes when a majority has synced the one before: no sync is for two of them.
+    assert!(syncs >= MAJORITY * EACH, "{syncs} syncs for {EACH} writes, one after the other");
     cluster.converged().await;
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use kontiki_raft::{Revision, Store, Timing};
 use tokio::time::Instant;
@@ -14,6 +15,8 @@ use crate::snapshot::{fill, installed};
 const MUCH: u64 = 1 << 20;
 /// Of one object, whose entry is more than that.
 const LARGE: usize = 2 << 20;
+/// Who is sent a snapshot waits twice as long for its next part.
+const SOON: Duration = Duration::from_secs(5);
 
 async fn three() -> (Cluster, StuckNet) {
     let net = StuckNet::new();
@@ -95,6 +98,29 @@ async fn a_snapshot_under_way_holds_up_nobody_and_begins_anew_where_it_is_cut_of
     cluster.converged().await;
     assert_eq!((installed(&store), value(&store, "a").as_deref()), (1, Some("new")));
     assert!(net.laden(&address, MUCH) > before, "it went on over the same connection");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_stuck_gives_way_to_a_new_leader_s() {
+    let (mut cluster, net) = three().await;
+    let (behind, _) = far_behind(&mut cluster).await;
+    let (old, address) = (cluster.leader().await, cluster.peer_address(behind));
+    net.hold(&address, MUCH);
+    let before = net.laden(&address, MUCH);
+    let store = cluster.start(behind).await;
+    let stuck = async || (net.laden(&address, MUCH) > before).then_some(());
+    eventually("a snapshot that is stuck", stuck).await;
+    let comes_in = async || (store.metrics().snapshot_bytes_installed.load(Relaxed) > 0).then_some(());
+    eventually("its first part", comes_in).await;
+
+    // The old leader's word that it has given it up is stuck as well.
+    net.spare_new();
+    old.transfer_leadership(None).await.unwrap();
+    assert_ne!(cluster.leader().await.id(), old.id());
+    let filled = eventually("another snapshot", async || (installed(&store) == 1).then_some(()));
+    assert!(tokio::time::timeout(SOON, filled).await.is_ok(), "it waits for the old leader's");
+    cluster.converged().await;
+    assert_eq!(value(&store, "a").as_deref(), Some("new"));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod integrity;
 mod lanes;
 mod lost_end;
 mod members;
+mod metrics;
 mod offline;
 mod open_files;
 mod pipeline;

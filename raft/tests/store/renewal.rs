@@ -194,6 +194,7 @@ async fn a_flipped_bit_in_a_file_of_a_running_database_is_made_good() {
     file.seek(at).unwrap();
     file.write_all(&[byte[0] ^ 8]).unwrap();
     let damage = in_time("the damage is found", store.renewal()).await;
+    assert!(damage.contains(largest.file_name().unwrap().to_str().unwrap()), "it names the file: {damage}");
     cluster.stop(id).await;
     let mut renewals = Renewals::default();
     renewals.begin(damage);

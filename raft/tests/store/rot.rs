@@ -265,8 +265,15 @@ fn flip(path: &PathBuf, at: impl Fn(usize) -> usize) {
     std::fs::write(path, bytes).unwrap();
 }
 
+/// What it says that knows of nobody to be filled by. It leaves everything as it is.
+async fn names(cluster: &Cluster, id: u64) -> String {
+    let initial_members = cluster.members.iter().filter(|member| member.id == id).cloned().collect();
+    let alone = Config { initial_members, ..cluster.config(id) };
+    Store::open(alone, Env::real()).await.err().expect("its data is damaged").to_string()
+}
+
 #[tokio::test]
-async fn a_flipped_bit_in_a_file_of_the_database_is_made_good() {
+async fn a_flipped_bit_in_a_file_of_the_database_is_named_with_it_and_made_good() {
     let mut cluster = Cluster::started(3).await;
     for n in 0..200 {
         write(&cluster.stores[&1], &format!("key-{n}"), &"x".repeat(1000)).await;
@@ -282,7 +289,11 @@ async fn a_flipped_bit_in_a_file_of_the_database_is_made_good() {
             cluster.stop(id).await;
         }
         let largest = files(cluster.dir(id), kind).into_iter().max_by_key(|path| path.metadata().unwrap().len());
-        flip(&largest.expect("there is one"), |length| length / 3);
+        let largest = largest.expect("there is one");
+        flip(&largest, |length| length / 3);
+        let (named, file) = (names(&cluster, id).await, largest.file_name().unwrap().to_str().unwrap());
+        assert!(named.contains(file), "{file}: {named}");
+        assert!(kind == "sst" || named.contains(": the record at byte "), "{named}");
         let store = cluster.start(id).await;
         cluster.converged().await;
         in_time("a read", store.barrier()).await.unwrap();

@@ -1,6 +1,5 @@
 //! One term of the controllers: takes changes in, plans what they concern, proposes, and records events. Acts.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -272,9 +271,7 @@ impl Driver {
     /// Looks at the heartbeats, and wakes the plans of nodes that fare differently now.
     fn feel_pulse(&mut self) {
         self.view.now = self.now();
-        let nodes = self.view.nodes().map(|entry| entry.key.name.clone());
-        let heard: BTreeMap<_, _> = self.leader.heartbeats.snapshot();
-        self.view.liveness = self.pulse.judged(heard, nodes, Instant::now());
+        self.view.liveness = self.pulse.judged(self.leader.heartbeats.snapshot(), &self.view, Instant::now());
         let Some(index) = self.controllers.iter().position(|controller| controller.name() == NODE_LIFECYCLE) else {
             return;
         };

@@ -1,7 +1,7 @@
 //! What the controllers are told of the nodes' heartbeats, and which nodes that concerns. Pure, decides. All times are of
 //! a clock that makes no steps: the wall clock may be wrong by hours, and set right in the middle of a term.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::{Discriminant, discriminant};
 
 use control::controllers::node_lifecycle::{GRACE, Health, health};
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// What a leader remembers of the nodes from one look to the next.
 pub struct Pulse {
     led_since: Instant,
-    /// When each Node was first seen by this leader.
+    /// When each node was first seen by this leader: its Node, or pods that are bound to it.
     known_since: BTreeMap<String, Instant>,
     /// How each node fared at the last look.
     last: BTreeMap<String, Discriminant<Health>>,
@@ -24,15 +24,18 @@ impl Pulse {
 
     /// A leader judges silence only once it has led for longer than the grace: before that, a node that it did not
     /// hear of lately is not mentioned at all. Afterwards a node never heard of counts as heard of when the
-    /// leadership began, or when its Node was made.
+    /// leadership began, or when its Node was made. One whose Node is gone is judged as well, as long as pods are bound to it.
     pub fn judged(
         &mut self,
         heard: BTreeMap<String, Liveness>,
-        nodes: impl Iterator<Item = String>,
+        view: &View,
         now: Instant,
     ) -> BTreeMap<String, Liveness> {
         let mut known = std::mem::take(&mut self.known_since);
-        self.known_since = nodes.map(|name| known.remove_entry(&name).unwrap_or((name, now))).collect();
+        let existing = view.nodes().map(|entry| entry.key.name.as_str());
+        let names: BTreeSet<&str> = existing.chain(view.nodes_with_pods()).collect();
+        let since = |name: &str| known.remove_entry(name).unwrap_or_else(|| (name.to_owned(), now));
+        self.known_since = names.into_iter().map(since).collect();
         let young = now.duration_since(self.led_since) <= GRACE;
         let mut judged: BTreeMap<String, Liveness> =
             heard.into_iter().filter(|(_, liveness)| !young || liveness.silent_for <= GRACE).collect();
@@ -68,6 +71,8 @@ impl Pulse {
 mod tests {
     use std::time::Duration;
 
+    use api::Key;
+
     use super::*;
 
     fn heard(seconds_ago: u64) -> BTreeMap<String, Liveness> {
@@ -75,8 +80,12 @@ mod tests {
         BTreeMap::from([("n".to_string(), Liveness { silent_for, engine_ready: true, engine_message: String::new() })])
     }
 
-    fn nodes() -> impl Iterator<Item = String> {
-        ["n".to_string()].into_iter()
+    /// With the Node `n`.
+    fn view() -> View {
+        let mut view = View::new();
+        let node = r#"{"apiVersion":"v1","kind":"Node","metadata":{"name":"n"}}"#;
+        view.take_in(&Key::new("", "nodes", "", "n"), 1, Some(node.as_bytes()));
+        view
     }
 
     /// (heard of so long ago, led for) -> what health makes of it.
@@ -93,10 +102,10 @@ mod tests {
         ] {
             let led_since = Instant::now();
             let mut pulse = Pulse::new(led_since);
-            pulse.judged(BTreeMap::new(), nodes(), led_since);
-            let mut view = View::new();
+            let mut view = view();
+            pulse.judged(BTreeMap::new(), &view, led_since);
             let now = led_since + Duration::from_secs(led_for);
-            view.liveness = pulse.judged(heard_ago.map(heard).unwrap_or_default(), nodes(), now);
+            view.liveness = pulse.judged(heard_ago.map(heard).unwrap_or_default(), &view, now);
             assert_eq!(health(&view, "n"), expected, "heard of {heard_ago:?} s ago, led for {led_for} s");
         }
     }
@@ -105,13 +114,28 @@ mod tests {
     fn a_new_node_gets_its_grace() {
         let made = Instant::now() + Duration::from_secs(998);
         let mut pulse = Pulse::new(made - Duration::from_secs(998));
-        let mut view = View::new();
+        let mut view = view();
         for (after, silent) in [(0, false), (2, false), (10, true)] {
-            view.liveness = pulse.judged(BTreeMap::new(), nodes(), made + Duration::from_secs(after));
+            view.liveness = pulse.judged(BTreeMap::new(), &view, made + Duration::from_secs(after));
             assert_eq!(health(&view, "n") == Health::Silent, silent, "{after} s after it was made");
         }
-        pulse.judged(BTreeMap::new(), std::iter::empty(), made + Duration::from_secs(20));
-        view.liveness = pulse.judged(BTreeMap::new(), nodes(), made + Duration::from_secs(21));
+        pulse.judged(BTreeMap::new(), &View::new(), made + Duration::from_secs(20));
+        view.liveness = pulse.judged(BTreeMap::new(), &view, made + Duration::from_secs(21));
         assert_ne!(health(&view, "n"), Health::Silent, "it was made anew");
+    }
+
+    #[test]
+    fn a_node_that_is_gone_is_judged_for_as_long_as_pods_are_bound_to_it() {
+        let led_since = Instant::now();
+        let mut pulse = Pulse::new(led_since);
+        let (mut view, key) = (View::new(), Key::new("", "pods", "a", "p"));
+        let pod = r#"{"kind":"Pod","metadata":{"name":"p"},"spec":{"containers":[],"nodeName":"gone"}}"#;
+        view.take_in(&key, 1, Some(pod.as_bytes()));
+        pulse.judged(BTreeMap::new(), &view, led_since);
+        let minute = Duration::from_secs(60);
+        let judged = pulse.judged(BTreeMap::new(), &view, led_since + minute);
+        assert_eq!(judged.get("gone").map(|liveness| liveness.silent_for), Some(minute));
+        view.take_in(&key, 2, None);
+        assert!(pulse.judged(BTreeMap::new(), &view, led_since + minute).is_empty());
     }
 }

@@ -255,57 +255,5 @@ fn translate(kind: &Kind, selection: &Selection, change: &Change) -> Option<Even
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use raft::Versioned;
-
-    /// The event's type and the label of its object, or "-".
-    fn told(event: Option<Event>) -> String {
-        let label = |object: &Object| {
-            assert_eq!(object.revision, 9, "every event bears the revision of the change");
-            api::object::meta(&object.stored).unwrap().labels["stage"].clone()
-        };
-        match event {
-            Some(Event::Added(object)) => format!("ADDED {}", label(&object)),
-            Some(Event::Modified(object)) => format!("MODIFIED {}", label(&object)),
-            Some(Event::Deleted(object)) => format!("DELETED {}", label(&object)),
-            Some(other) => panic!("{other:?}"),
-            None => "-".into(),
-        }
-    }
-
-    #[test]
-    fn a_selection_sees_objects_come_and_go() {
-        let kind = api::kinds::find("", "v1", "pods").unwrap();
-        let stored = |stage: &str| {
-            let text = format!(r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"labels":{{"stage":"{stage}"}}}}}}"#);
-            Bytes::from(text)
-        };
-        let was = |stage: &str| Previous::Was(Versioned { revision: 1, created: 1, value: stored(stage) });
-        for (selector, previous, now, expected) in [
-            ("stage=live", Previous::Absent, Some("live"), "ADDED live"),
-            ("stage=live", Previous::Absent, Some("test"), "-"),
-            ("stage=live", was("live"), Some("live"), "MODIFIED live"),
-            ("stage=live", was("test"), Some("live"), "ADDED live"),
-            ("stage=live", was("live"), Some("test"), "DELETED live"),
-            ("stage=live", was("test"), Some("test"), "-"),
-            ("stage=live", was("live"), None, "DELETED live"),
-            ("stage=live", was("test"), None, "-"),
-            ("stage=live", Previous::Forgotten, Some("live"), "MODIFIED live"),
-            ("stage=live", Previous::Forgotten, Some("test"), "DELETED test"),
-            ("", was("test"), Some("live"), "MODIFIED live"),
-            ("", was("test"), None, "DELETED test"),
-        ] {
-            let selection = Selection::parse(kind, selector, "").unwrap();
-            let change = Change {
-                revision: 9,
-                key: kind.key("default", "web").encode().into(),
-                value: now.map(stored),
-                previous,
-                author: String::new(),
-                proposed_at_ms: 0,
-            };
-            assert_eq!(told(translate(kind, &selection, &change)), expected, "{selector} {change:?}");
-        }
-    }
-}
+#[path = "watch_tests.rs"]
+mod tests;

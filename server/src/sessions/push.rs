@@ -1,5 +1,10 @@
 //! Sends every node its work: the full set when a session (or a term) begins, then the differences. Runs on the
 //! leader only. Acts; what each node must have is [`super::work`]'s to say.
+//!
+//! To an agent that has just begun the full set is the word that its Pods are still its own
+//! ([ADR 27](../../../docs/adr/0027-who-may-bear-a-name.md)). So a majority must have confirmed, after the session began, that the
+//! set is as of a state that holds all that was acknowledged: a leader that was replaced, and does not know it, would hand out
+//! what was. And none of them may be about to be given up without the agent's word.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -7,9 +12,12 @@ use std::time::Duration;
 
 use api::object;
 use bytes::Bytes;
-use futures::FutureExt as _;
+use control::controllers::pod_garbage::may_be_given_up;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use k8s_openapi::api::core::v1::Pod;
 use proto::session::{Item, ReplicaMessage, replica_message};
-use raft::{HistoryError, News, State, Store, Watcher};
+use raft::{HistoryError, News, ReadError, State, Store, Watcher};
 use tokio_util::sync::CancellationToken;
 
 use super::message::assignments;
@@ -25,7 +33,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Pushes until `cancel`. `term`: the term this replica leads in; agents refuse a lower one than they have seen.
 pub async fn run_pusher(store: Store, sessions: Sessions, term: u64, cancel: CancellationToken) {
-    let push = start_over(|| follow(&store, &sessions, term));
+    let (store, sessions) = (&store, &sessions);
+    let push = start_over(move || follow(store, sessions, term, move || store.barrier()));
     tokio::select! {
         () = cancel.cancelled() => {}
         () = push => {}
@@ -41,12 +50,25 @@ async fn start_over<F: Future<Output = Result<Infallible, HistoryError>>>(mut pu
     }
 }
 
-async fn follow(store: &Store, sessions: &Sessions, term: u64) -> Result<Infallible, HistoryError> {
+/// `confirm`: waits until the state here holds all that was acknowledged before the call.
+async fn follow<F: Future<Output = Result<(), ReadError>>>(
+    store: &Store,
+    sessions: &Sessions,
+    term: u64,
+    confirm: impl Fn() -> F,
+) -> Result<Infallible, HistoryError> {
     let (state, mut watcher) = store.state_and_watch(Bytes::from_static(PREFIX)).await;
     let mut pusher = begun(term, state).await;
     let mut changes = sessions.changes();
     changes.mark_changed();
+    // At most one.
+    let mut confirming = FuturesUnordered::new();
     loop {
+        if confirming.is_empty()
+            && let Some(newest) = pusher.newest()
+        {
+            confirming.push(confirmed(&confirm, newest));
+        }
         tokio::select! {
             news = watcher.next() => {
                 pusher.take_news(news?);
@@ -56,9 +78,22 @@ async fn follow(store: &Store, sessions: &Sessions, term: u64) -> Result<Infalli
                 changed.expect("the sessions outlive the wait for their changes");
                 pusher.meet(sessions.connected());
             }
+            Some(newest) = confirming.next() => {
+                pusher.confirm(newest, &store.state());
+                take_waiting(&mut pusher, &mut watcher)?;
+            }
         }
         pusher.send();
     }
+}
+
+/// Until that is so. Gives `newest` back, the number of a session that had begun before.
+async fn confirmed<F: Future<Output = Result<(), ReadError>>>(confirm: impl Fn() -> F, newest: u64) -> u64 {
+    while let Err(error) = confirm().await {
+        tracing::debug!(%error, "whether this replica still leads is not known: new sessions are told nothing");
+        tokio::time::sleep(PAUSE).await;
+    }
+    newest
 }
 
 /// With all that there is. Reading it takes long where that is much.
@@ -98,8 +133,17 @@ struct Pusher {
 /// How far one session was told.
 struct Feed {
     session: Connected,
-    /// The last sequence that was sent; 0 before the full set.
-    sequence: u64,
+    stage: Stage,
+}
+
+enum Stage {
+    /// It began after the state here was last confirmed.
+    New,
+    /// It was confirmed since: the full set is due, as of this state or a later one. It waits while a Pod in it may be given up,
+    /// until its Node is back or the Pod is told to end.
+    Due(State),
+    /// The last sequence that was sent.
+    Told(u64),
 }
 
 impl Pusher {
@@ -122,7 +166,22 @@ impl Pusher {
         let mut before = std::mem::take(&mut self.feeds);
         for session in connected {
             let feed = before.remove(&session.node).filter(|feed| feed.session.number == session.number);
-            self.feeds.insert(session.node.clone(), feed.unwrap_or(Feed { session, sequence: 0 }));
+            self.feeds.insert(session.node.clone(), feed.unwrap_or(Feed { session, stage: Stage::New }));
+        }
+    }
+
+    /// The number of the newest session that waits for the state here to be confirmed.
+    fn newest(&self) -> Option<u64> {
+        let new = self.feeds.values().filter(|feed| matches!(feed.stage, Stage::New));
+        new.map(|feed| feed.session.number).max()
+    }
+
+    /// This state was confirmed after the sessions up to this number had begun.
+    fn confirm(&mut self, newest: u64, state: &State) {
+        for feed in self.feeds.values_mut() {
+            if matches!(feed.stage, Stage::New) && feed.session.number <= newest {
+                feed.stage = Stage::Due(state.clone());
+            }
         }
     }
 
@@ -131,13 +190,17 @@ impl Pusher {
         let touched = std::mem::take(&mut self.touched);
         let (term, index) = (self.term, &self.index);
         self.feeds.retain(|node, feed| {
-            let messages = match (feed.sequence, touched.get(node)) {
-                (0, _) => {
-                    let items = index.full(node).into_iter().map(|(key, stored)| item(key, stored)).collect();
+            let messages = match (&feed.stage, touched.get(node)) {
+                (Stage::New, _) | (Stage::Told(_), None) => return true,
+                (Stage::Due(state), _) => {
+                    let set = index.full(node);
+                    if is_older(&set, state) || set.iter().any(|(key, stored)| is_given_up(key, stored)) {
+                        return true;
+                    }
+                    let items = set.into_iter().map(|(key, stored)| item(key, stored)).collect();
                     assignments(term, 1, true, items, Vec::new())
                 }
-                (_, None) => return true,
-                (last, Some(keys)) => {
+                (Stage::Told(last), Some(keys)) => {
                     let (mut upserts, mut removed) = (Vec::new(), Vec::new());
                     for key in keys {
                         match index.wanted(node, key) {
@@ -148,11 +211,26 @@ impl Pusher {
                     assignments(term, last + 1, false, upserts, removed)
                 }
             };
-            feed.sequence = messages.last().map_or(feed.sequence, |last| last.sequence);
+            if let Some(last) = messages.last() {
+                feed.stage = Stage::Told(last.sequence);
+            }
             let wrap = |one| ReplicaMessage { message: Some(replica_message::Message::Assignment(one)) };
             feed.session.push(messages.into_iter().map(wrap).collect())
         });
     }
+}
+
+/// Is something in the set not as it was in this state? Then the watch lags behind it, and will tell.
+fn is_older(set: &BTreeMap<&str, &Stored>, state: &State) -> bool {
+    set.iter().any(|(key, stored)| {
+        let stands = state.get(&[PREFIX, key.as_bytes()].concat()).map(|found| found.revision);
+        stored.revision <= state.revision() && stands != Some(stored.revision)
+    })
+}
+
+fn is_given_up(key: &str, stored: &Stored) -> bool {
+    let is_pod = key.starts_with("pods/");
+    is_pod && serde_json::from_slice::<Pod>(&stored.json).is_ok_and(|pod| may_be_given_up(&pod))
 }
 
 fn item(key: &str, stored: &Stored) -> Item {
@@ -160,20 +238,5 @@ fn item(key: &str, stored: &Stored) -> Item {
 }
 
 #[cfg(test)]
-mod tests {
-    use raft::Gone;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_watch_that_is_gone_at_once_is_not_begun_anew_all_the_time() {
-        let mut begun = 0;
-        let push = start_over(|| {
-            begun += 1;
-            assert!(begun < 1000, "it spins");
-            async { Err(Gone { asked: 1, oldest: 2 }.into()) }
-        });
-        assert!(tokio::time::timeout(Duration::from_secs(1), push).await.is_err());
-        assert!((15..=25).contains(&begun), "{begun}");
-    }
-}
+#[path = "push_tests.rs"]
+mod tests;

@@ -15,6 +15,11 @@ const NODE: &str = "n1";
 
 /// A tunnel, and what comes out of it at its agent, which says nothing itself.
 pub async fn tunnel() -> (Tunnel, Streaming<Frame>) {
+    tunnel_to(stream::pending()).await
+}
+
+/// The same, to an agent that has something to say.
+pub async fn tunnel_to(says: impl Stream<Item = Frame> + Send + 'static) -> (Tunnel, Streaming<Frame>) {
     let role = Role::Follower;
     let standing = Standing { id: 1, role, term: 1, leader: None, applied_index: 0, leads_in_term: None };
     let (roster, standing) = (watch::channel(Roster::default()).1, watch::channel(standing).1);
@@ -23,7 +28,7 @@ pub async fn tunnel() -> (Tunnel, Streaming<Frame>) {
     let mut agent = NodeClient::new(sessions.service());
     let hello = agent_message::Message::Hello(Hello { node: NODE.into(), ..Hello::default() });
     let hello = AgentMessage { message: Some(hello) };
-    let mut session = agent.session(beginning(hello)).await.expect("a session").into_inner();
+    let mut session = agent.session(beginning(hello, stream::pending())).await.expect("a session").into_inner();
     let dialled = async {
         let id = loop {
             let message = session.message().await.expect("the session stands").expect("it goes on");
@@ -32,16 +37,19 @@ pub async fn tunnel() -> (Tunnel, Streaming<Frame>) {
             }
         };
         let first = Frame { frame: Some(frame::Frame::Id(id)) };
-        agent.tunnel(beginning(first)).await.expect("somebody waits for the tunnel").into_inner()
+        agent.tunnel(beginning(first, says)).await.expect("somebody waits for the tunnel").into_inner()
     };
     let asked = open_tunnel::Request::PortForward(PortForward::default());
     let (opened, frames) = tokio::join!(sessions.open(NODE, asked), dialled);
     (opened.expect("the agent dials"), frames)
 }
 
-/// A stream of the agent that begins with this message, and stays open without another.
-fn beginning<M: Send + 'static>(first: M) -> Request<impl Stream<Item = M> + Send + 'static> {
-    let mut request = Request::new(stream::iter([first]).chain(stream::pending()));
+/// A stream of the agent that begins with this message.
+fn beginning<M: Send + 'static>(
+    first: M,
+    rest: impl Stream<Item = M> + Send + 'static,
+) -> Request<impl Stream<Item = M> + Send + 'static> {
+    let mut request = Request::new(stream::iter([first]).chain(rest));
     let user = format!("system:node:{NODE}");
     request.extensions_mut().insert(Identity::new(&user, &["system:nodes"]));
     request

@@ -1,9 +1,11 @@
 use std::sync::Mutex;
 
-use proto::session::frame;
+use proto::session::{End, frame};
 use tokio::io::AsyncReadExt as _;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::*;
 use crate::streams::fixtures;
@@ -178,6 +180,34 @@ async fn a_slow_port_gets_every_byte_in_order() {
     let both = timeout(LONG, async { tokio::join!(all, taken) });
     let ((), taken) = both.await.expect("it is slow, and not stuck");
     assert!(taken == sent, "{} of {} bytes", taken.len(), sent.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_said_all_is_told_all_that_its_port_still_says() {
+    let run = CancellationToken::new();
+    let (says, said) = mpsc::channel(8);
+    let (tunnel, mut agent) = fixtures::tunnel_to(ReceiverStream::new(said)).await;
+    let tunnel = Arc::new(Mutex::new(Some(tunnel)));
+    let (mut client, _served) = begun_with(&run, move |_| {
+        let tunnel = tunnel.lock().unwrap().take();
+        async move { Ok(tunnel.expect("it is opened once")) }
+    });
+    client.open(1, "error", "0").await;
+    client.open(3, "data", "0").await;
+    client.send(Frame::Data { id: 3, fin: true, bytes: "all".into() }).await;
+    for heard in [frame::Frame::Stdin("all".into()), frame::Frame::StdinEnd(true)] {
+        let message = timeout(LONG, agent.message()).await.expect("the agent is told").unwrap();
+        assert_eq!(message.and_then(|message| message.frame), Some(heard));
+    }
+    for word in ["one", "two"] {
+        sleep(Duration::from_secs(60)).await;
+        says.send(proto::session::Frame { frame: Some(frame::Frame::Stdout(word.into())) }).await.unwrap();
+        let bytes = Bytes::from_static(word.as_bytes());
+        assert_eq!(timeout(LONG, client.next()).await, Ok(Some(Frame::Data { id: 3, fin: false, bytes })));
+    }
+    says.send(proto::session::Frame { frame: Some(frame::Frame::End(End::default())) }).await.unwrap();
+    assert_eq!(timeout(LONG, client.next()).await, Ok(fin(3, "")));
+    assert_eq!(timeout(LONG, client.next()).await, Ok(fin(1, "")));
 }
 
 fn stream(kind: &str, request: &str, port: &str) -> Option<Asked> {

@@ -1,6 +1,7 @@
 //! A deployment with its sets and the counts of their pods, read from the view, changed by the steps, and
 //! turned into writes. Decides who belongs to it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use super::super::draft;
 use super::super::readiness::{Counts, is_active, is_finished};
 use super::limits::Limits;
 use super::{hash, revision, selector};
-use crate::plan::WRITES_MAX;
+use crate::plan::{Room, WRITES_MAX};
 use crate::view::{Entry, View};
 use crate::{Note, Plan, Write};
 
@@ -28,7 +29,8 @@ pub struct Rollout<'a> {
     pub limits: Limits,
     pub recheck_at: Option<Timestamp>,
     writes: Vec<Write>,
-    events: Vec<Note>,
+    /// Each with the set that it is about.
+    events: Vec<(usize, Note)>,
 }
 
 pub struct Set<'a> {
@@ -123,7 +125,7 @@ impl<'a> Rollout<'a> {
         self.sets[at].object.spec.replicas = Some(replicas);
         let direction = if replicas > from { "up" } else { "down" };
         let message = format!("Scaled {direction} replica set {} from {from} to {replicas}", self.sets[at].name());
-        self.say("ScalingReplicaSet", message);
+        self.events.push((at, draft::note::<Deployment>(self.entry, false, "ScalingReplicaSet", message)));
         true
     }
 
@@ -133,34 +135,44 @@ impl<'a> Rollout<'a> {
         }
     }
 
-    pub fn say(&mut self, reason: &str, message: String) {
-        self.events.push(draft::note::<Deployment>(self.entry, false, reason, message));
-    }
-
     /// The deployment is always among the writes, if only to be checked, so that a plan for another spec is void.
-    /// So are the active sets when one of them is scaled: what they hold together bounds each.
-    pub fn into_plan(mut self) -> Plan {
-        let own = match self.deployment == *self.before {
+    /// So are the active sets when one of them is scaled: what they hold together bounds each. What does not fit waits for the
+    /// next plan, and with it what the deployment says of itself. Each set's write is safe without the others': what it
+    /// may grow by, or give up, is reckoned from the pods that there are.
+    pub fn into_plan(self) -> Plan {
+        let mut room = Room::default();
+        let mut writes: Vec<Write> = self.writes.into_iter().take_while(|write| room.takes(write)).collect();
+        let mut written = BTreeSet::new();
+        for (at, set) in self.sets.iter().enumerate().filter(|(_, set)| set.is_changed()) {
+            // The others are not encoded only to learn that they do not fit either.
+            if room.is_full() {
+                break;
+            }
+            if let Some(write) = set.write(self.view.now).filter(|write| room.takes(write)) {
+                writes.push(write);
+                written.insert(at);
+            }
+        }
+        let own = match room.is_full() || self.deployment == *self.before {
             true => draft::check(self.entry),
             false => draft::update(self.entry, &self.deployment),
         };
-        let is_scaled = self.sets.iter().any(Set::is_scaled);
-        let sets = std::mem::take(&mut self.sets);
-        self.writes.extend(sets.iter().filter_map(|set| set.write(self.view.now)));
-        let is_idle = self.writes.is_empty() && matches!(own, Write::Check { .. });
-        if is_scaled {
-            self.writes.extend(sets.iter().filter_map(Set::check));
+        let is_idle = writes.is_empty() && matches!(own, Write::Check { .. });
+        if self.sets.iter().any(Set::is_scaled) {
+            let others = self.sets.iter().enumerate().filter(|(at, _)| !written.contains(at));
+            let left = (WRITES_MAX - 1).saturating_sub(writes.len());
+            writes.extend(others.filter_map(|(_, set)| set.check()).take(left));
         }
-        self.writes.truncate(WRITES_MAX - 1);
-        self.writes.push(own);
+        writes.push(own);
+        let told = self.events.into_iter().filter(|(at, _)| written.contains(at));
         Plan {
-            writes: if is_idle { Vec::new() } else { self.writes },
-            events: self.events,
+            writes: if is_idle { Vec::new() } else { writes },
+            events: told.map(|(_, note)| note).collect(),
             recheck_at: self.recheck_at,
             reason: format!(
                 "{} sets, {} of {} pods",
-                sets.len(),
-                sets.iter().map(|set| set.counts.active).sum::<i32>(),
+                self.sets.len(),
+                self.sets.iter().map(|set| set.counts.active).sum::<i32>(),
                 self.limits.desired
             ),
         }
@@ -226,9 +238,16 @@ impl<'a> Set<'a> {
         }
     }
 
+    fn is_changed(&self) -> bool {
+        match self.origin {
+            Origin::Stored(_, before) => *before != self.object,
+            Origin::New | Origin::Gone(_) => true,
+        }
+    }
+
+    /// Of a set that is changed.
     fn write(&self, now: Timestamp) -> Option<Write> {
         match self.origin {
-            Origin::Stored(_, before) if *before == self.object => None,
             Origin::Stored(entry, before) => {
                 let mut object = self.object.clone();
                 if object.spec != before.spec {
@@ -245,9 +264,12 @@ impl<'a> Set<'a> {
         }
     }
 
+    /// Of a set that is not written: that it has as many pods as was thought.
     fn check(&self) -> Option<Write> {
         match self.origin {
-            Origin::Stored(entry, before) if *before == self.object && self.replicas() > 0 => Some(draft::check(entry)),
+            Origin::Stored(entry, before) if self.replicas().max(before.spec.replicas.unwrap_or(1)) > 0 => {
+                Some(draft::check(entry))
+            }
             _ => None,
         }
     }

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::super::draft;
 use super::condition;
 use super::health::Health;
 use super::taints::{self, NOT_READY, UNREACHABLE};
@@ -15,7 +16,8 @@ use crate::view::View;
 use crate::{Note, Plan, Write};
 
 /// Pods whose time is over are deleted with their grace; those of a node out of reach are no longer ready.
-/// Where the agent cannot confirm it, a pod stays Terminating until the node returns or its Node is deleted.
+/// Where the agent cannot confirm it, a pod stays Terminating until the node returns, or its Node is deleted and
+/// [`super::super::pod_garbage`] gives it up.
 pub fn from_node(view: &View, node: &Node, health: &Health, plan: &mut Plan) {
     let name = node.metadata.name.as_deref().unwrap_or_default();
     let out_of_reach = *health == Health::Silent || *health == Health::Unjudged && condition::is_unknown(node);
@@ -61,8 +63,7 @@ fn time(node: &Node, pod: &Pod, health: &Health) -> Option<Timestamp> {
 
 fn delete(key: &Key, pod: &Pod, at: u64, now: Timestamp) -> Option<Write> {
     let kind = api::kinds::find_resource(&key.group, &key.resource)?;
-    let options = deletion::Options::default();
-    match deletion::delete(kind, &api::object::encode(pod), at, &options, now) {
+    match deletion::delete(kind, &api::object::encode(pod), at, &draft::with_grace(pod), now) {
         Ok(Deletion::Remove) => Some(Write::Delete { key: key.clone(), at }),
         Ok(Deletion::Mark(object)) => Some(Write::Update { key: key.clone(), object, at }),
         Ok(Deletion::Unchanged) | Err(_) => None,

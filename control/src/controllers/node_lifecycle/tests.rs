@@ -106,6 +106,18 @@ fn a_silent_node_is_unreachable_then_evicted_then_back() {
 }
 
 #[test]
+fn a_pod_that_wants_no_grace_keeps_its_name_until_its_agent_has_ended_it() {
+    let mut world = cluster(&["n1", "n2"]);
+    world.put(with(resident("on-n1", "n1"), json!({"spec": {"terminationGracePeriodSeconds": 0}})));
+    for second in [5, 10] {
+        world.at(START + second);
+        world.heard("n2", true);
+        settle(&mut world, "n1");
+    }
+    assert!(is_going(&world, "on-n1"), "and it is still there");
+}
+
+#[test]
 fn an_engine_that_fails_makes_the_node_not_ready_with_its_words() {
     let mut world = cluster(&["n1", "n2"]);
     world.heard("n1", false);

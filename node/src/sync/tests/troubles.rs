@@ -192,3 +192,24 @@ fn a_step_of_the_wall_clock_moves_no_wait() {
         assert_eq!(world.phase(), "Failed", "{step_s}");
     }
 }
+
+#[test]
+fn of_a_pod_that_may_be_anothers_by_now_nothing_is_started_and_what_runs_goes_on_and_may_end() {
+    let mut world = of_image("nginx:1");
+    world.unconfirmed = true;
+    world.pass_in_steps(3600);
+    assert_eq!(world.steps, [""; 0]);
+    world.unconfirmed = false;
+    world.settle();
+    assert_eq!(world.steps, ["sandbox 0", "start app 0"]);
+
+    world.unconfirmed = true;
+    world.pass_in_steps(3600);
+    assert_eq!((world.steps.len(), world.state("app").as_str()), (2, "running"));
+    world.exit_named("app", 1);
+    world.pass_in_steps(3600);
+    assert_eq!(world.steps.len(), 2, "nor is a container started again");
+    world.delete(10);
+    world.settle();
+    assert!(world.object_deleted && world.containers.is_empty());
+}

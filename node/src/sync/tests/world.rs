@@ -23,6 +23,8 @@ pub struct World {
     pub removed: bool,
     /// One of its containers is there and could not be looked at.
     pub unseen: bool,
+    /// No leader has said that it is still this node's.
+    pub unconfirmed: bool,
     pub now: Timestamp,
     /// What the wall clock, which the engine goes by, has been set forward by.
     pub wall_ahead: SignedDuration,
@@ -57,6 +59,7 @@ impl World {
             containers: Vec::new(),
             removed: false,
             unseen: false,
+            unconfirmed: false,
             wall_ahead: SignedDuration::ZERO,
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             status: None,
@@ -99,6 +102,7 @@ impl World {
             policy: &self.policy,
             removed: self.removed,
             unseen: self.unseen,
+            unconfirmed: self.unconfirmed,
             now: self.now,
             wall: self.wall(),
         };

@@ -26,6 +26,8 @@ pub struct Memory {
     log_write_ms: AtomicU64,
     /// No sync ends while a test holds this. Who waits for it is served in turn.
     pub syncs: tokio::sync::Mutex<()>,
+    /// Nor is the state saved. That is done on a thread of its own, as long as there is room.
+    pub saves: tokio::sync::Mutex<()>,
 }
 
 pub const TOTAL: u64 = 1 << 30;
@@ -41,6 +43,7 @@ impl Memory {
             fail_sync: false.into(),
             log_write_ms: 0.into(),
             syncs: Default::default(),
+            saves: Default::default(),
         })
     }
 
@@ -88,6 +91,10 @@ impl Disk for Memory {
         let is_log = |write: &Write| matches!(write, Write::Put(Table::Log, ..));
         if batch.writes.iter().any(is_log) {
             std::thread::sleep(Duration::from_millis(self.log_write_ms.load(SeqCst)));
+        }
+        let is_state = |write: &Write| matches!(write, Write::Put(Table::Meta, key, _) if key == "state");
+        if batch.writes.iter().any(is_state) && self.saves.try_lock().is_err() {
+            drop(self.saves.blocking_lock());
         }
         let free = self.free.load(SeqCst);
         if self.sick.load(SeqCst) || free < batch.bytes as u64 {

@@ -89,12 +89,14 @@ struct Dam {
     towards: String,
     /// Counted from a connection's beginning.
     bytes_max: u64,
+    /// The number of the first connection that does not get stuck.
+    spares: Option<usize>,
     cuts: u64,
 }
 
 impl Dam {
-    fn lets(&self, to: &str, carried: u64) -> bool {
-        self.towards != to || carried <= self.bytes_max
+    fn lets(&self, to: &str, number: usize, carried: u64) -> bool {
+        self.towards != to || carried <= self.bytes_max || self.spares.is_some_and(|first| number >= first)
     }
 }
 
@@ -105,7 +107,15 @@ impl StuckNet {
 
     /// From now on, no connection to this address carries more than so many bytes: the rest waits.
     pub fn hold(&self, address: &str, bytes_max: u64) {
-        self.dam.send_modify(|dam| (dam.towards, dam.bytes_max) = (address.to_owned(), bytes_max));
+        self.dam.send_modify(|dam| {
+            (dam.towards, dam.bytes_max, dam.spares) = (address.to_owned(), bytes_max, None);
+        });
+    }
+
+    /// What waits goes on waiting, and connections that are made from now on do not get stuck.
+    pub fn spare_new(&self) {
+        let first = self.made.lock().unwrap().len();
+        self.dam.send_modify(|dam| dam.spares = Some(first));
     }
 
     /// What waits goes on.
@@ -134,9 +144,13 @@ impl Net for StuckNet {
         let (near, far) = tokio::io::duplex(1 << 16);
         let (mut from_far, to_far) = tokio::io::split(self.real.connect(address).await?);
         let (from_near, mut to_near) = tokio::io::split(far);
-        let made = Made { to: address.to_owned(), bytes: Arc::default() };
-        let sending = carry(from_near, to_far, made.to.clone(), made.bytes.clone(), self.dam.subscribe());
-        self.made.lock().unwrap().push(made);
+        let (to, bytes) = (address.to_owned(), Arc::<AtomicU64>::default());
+        let number = {
+            let mut made = self.made.lock().unwrap();
+            made.push(Made { to: to.clone(), bytes: bytes.clone() });
+            made.len() - 1
+        };
+        let sending = carry(from_near, to_far, (to, number), bytes, self.dam.subscribe());
         tokio::spawn(async move {
             // Both sides see the end, whoever brings it about.
             tokio::select! {
@@ -156,7 +170,7 @@ impl Net for StuckNet {
 async fn carry<T: Stream, U: Stream>(
     mut from: ReadHalf<T>,
     mut to: WriteHalf<U>,
-    address: String,
+    (address, number): (String, usize),
     bytes: Arc<AtomicU64>,
     mut dam: watch::Receiver<Dam>,
 ) {
@@ -164,7 +178,7 @@ async fn carry<T: Stream, U: Stream>(
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         let carried = bytes.fetch_add(length as u64, SeqCst) + length as u64;
         let cuts = dam.borrow().cuts;
-        let goes_on = dam.wait_for(|dam| dam.lets(&address, carried)).await.is_ok_and(|dam| dam.cuts == cuts);
+        let goes_on = dam.wait_for(|dam| dam.lets(&address, number, carried)).await.is_ok_and(|dam| dam.cuts == cuts);
         if !goes_on || to.write_all(&buffer[..length]).await.is_err() || to.flush().await.is_err() {
             return;
         }

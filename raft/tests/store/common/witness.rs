@@ -9,8 +9,8 @@ use proto::peer::append_reply::Result as Answer;
 use proto::peer::peer_server::{Peer, PeerServer};
 use proto::peer::{
     AliveReply, AliveRequest, AppendReply, AppendRequest, ChangeReply, ChangeRequest, DescribeReply, DescribeRequest,
-    FollowsReply, FollowsRequest, ForwardBatch, ForwardReplies, LogId, Matched, ReadIndexReply, ReadIndexRequest,
-    SnapshotPart, SnapshotReply, TransferReply, TransferRequest, VoteReply, VoteRequest,
+    FollowsReply, FollowsRequest, ForwardBatch, ForwardReplies, LogId, Matched, PastReply, PastRequest, ReadIndexReply,
+    ReadIndexRequest, SnapshotPart, SnapshotReply, TransferReply, TransferRequest, VoteReply, VoteRequest,
 };
 use proto::tls::{self, ClientCertificate};
 use tokio::io::DuplexStream;
@@ -144,6 +144,10 @@ impl Peer for Witness {
     }
 
     async fn install_snapshot(&self, _: Request<Streaming<SnapshotPart>>) -> Reply<SnapshotReply> {
+        nothing()
+    }
+
+    async fn past(&self, _: Request<PastRequest>) -> Reply<PastReply> {
         nothing()
     }
 
