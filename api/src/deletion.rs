@@ -167,7 +167,9 @@ fn delete_pod(stored: &[u8], mut meta: ObjectMeta, options: &Options, now: Times
     Ok(finish(stored, meta, grace, now))
 }
 
-/// Nobody runs it, or nothing of it runs any more: no grace is needed.
+/// Nobody runs it, or nothing of it runs any more: no grace is needed. Else only a request that asks for none gets none, and
+/// says that the Pod has ended. A spec that gives none counts as a second (unlike in Kubernetes): without a mark the object
+/// would be gone, and its name to be had, before its agent has ended the containers.
 fn pod_grace_seconds(pod: &Pod, options: &Options) -> i64 {
     let spec = pod.spec.as_ref();
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -175,8 +177,8 @@ fn pod_grace_seconds(pod: &Pod, options: &Options) -> i64 {
     if !assigned || matches!(phase, Some("Succeeded" | "Failed")) {
         return 0;
     }
-    let asked = options.grace_seconds.or_else(|| spec.and_then(|spec| spec.termination_grace_period_seconds));
-    match asked.unwrap_or(crate::kinds::pod::GRACE_SECONDS_DEFAULT) {
+    let of_spec = || spec.and_then(|spec| spec.termination_grace_period_seconds).map(|seconds| seconds.max(1));
+    match options.grace_seconds.or_else(of_spec).unwrap_or(crate::kinds::pod::GRACE_SECONDS_DEFAULT) {
         negative if negative < 0 => 1,
         seconds => seconds.min(GRACE_SECONDS_MAX),
     }

@@ -102,9 +102,21 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(des
 
 /// `base` plus five characters made from `random`: what `generateName` asks for.
 pub fn generate_name(base: &str, random: u64) -> String {
-    let end = (0..=base.len().min(GENERATED_BASE_BYTES_MAX)).rev().find(|&end| base.is_char_boundary(end)).unwrap_or(0);
-    format!("{}{}", &base[..end], suffix(random, 5))
+    format!("{}{}", generated_base(base), suffix(random, GENERATED_SUFFIX))
 }
+
+/// Is it a name as [`generate_name`] makes them of `base`?
+pub fn is_generated(name: &str, base: &str) -> bool {
+    let made = name.strip_prefix(generated_base(base));
+    made.is_some_and(|made| made.len() == GENERATED_SUFFIX && made.bytes().all(|one| SUFFIX_ALPHABET.contains(&one)))
+}
+
+fn generated_base(base: &str) -> &str {
+    let end = (0..=base.len().min(GENERATED_BASE_BYTES_MAX)).rev().find(|&end| base.is_char_boundary(end)).unwrap_or(0);
+    &base[..end]
+}
+
+const GENERATED_SUFFIX: usize = 5;
 
 /// Leaves room for the five characters within a DNS label.
 const GENERATED_BASE_BYTES_MAX: usize = 58;
@@ -245,6 +257,16 @@ mod tests {
         assert_eq!(generate_name(&"a".repeat(80), 1).len(), 63);
         assert_eq!(generate_name(&"ä".repeat(40), 1).chars().count(), 29 + 5);
         assert_ne!(generate_name("web-", 1), generate_name("web-", 2));
+    }
+
+    #[test]
+    fn a_generated_name_is_told_from_one_that_was_chosen() {
+        for base in ["web-", "web", &"a".repeat(80), &"ä".repeat(40)] {
+            assert!(is_generated(&generate_name(base, 12_345), base), "{base}");
+        }
+        for chosen in ["web-0", "web-10000", "web-bbbbbb", "web-bbbb", "db-bbbbb", "web-", "bbbbb"] {
+            assert!(!is_generated(chosen, "web-"), "{chosen}");
+        }
     }
 
     #[test]

@@ -38,6 +38,23 @@ fn a_pod_without_a_say_gets_the_default_and_a_negative_one_a_second() {
     }
 }
 
+/// Its agent is to end it first, unless whoever asks says that nothing of it runs.
+#[test]
+fn a_bound_pod_that_wants_no_grace_is_marked_and_one_for_which_none_is_asked_is_removed() {
+    let pods = find_resource("", "pods").unwrap();
+    let cases = [("n", None, Some(1)), ("n", Some(0), None), ("n", Some(9), Some(9)), ("", None, None)];
+    for (node, asked, expected) in cases {
+        let spec = format!(r#""terminationGracePeriodSeconds":0,"nodeName":"{node}""#);
+        let options = Options { grace_seconds: asked, ..Options::default() };
+        let grace = match delete(pods, &pod("", &spec, ""), 1, &options, now()).unwrap() {
+            Deletion::Mark(marked) => object::meta(&marked).unwrap().deletion_grace_period_seconds,
+            Deletion::Remove => None,
+            Deletion::Unchanged => panic!("it was not being deleted"),
+        };
+        assert_eq!(grace, expected, "{node:?} {asked:?}");
+    }
+}
+
 #[test]
 fn only_what_nothing_holds_is_released() {
     let pods = find_resource("", "pods").unwrap();

@@ -4,7 +4,7 @@ use api::Key;
 use api::deletion::{self, Deletion, Options, Propagation};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::Resource;
-use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde::Serialize;
 
@@ -38,13 +38,6 @@ pub fn delete(entry: &Entry, options: &Options, now: Timestamp) -> Option<Write>
         Deletion::Mark(object) => Some(Write::Update { key: Key::clone(&entry.key), object, at: entry.revision }),
         Deletion::Unchanged => None,
     }
-}
-
-/// As the pod itself asks, but never without any grace: its object would be gone at once then, and its name to be had, before
-/// its agent has ended it.
-pub fn with_grace(pod: &Pod) -> Options {
-    let asked = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
-    Options { grace_seconds: (asked == Some(0)).then_some(1), ..Options::default() }
 }
 
 /// What controllers ask for when they delete: what is left behind is collected later.

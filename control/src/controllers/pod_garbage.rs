@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::draft;
 use super::node_lifecycle::GRACE;
-use super::readiness::is_finished;
+use super::readiness::{is_active, is_finished};
 use crate::plan::Room;
 use crate::view::{Change, Entry, View};
 use crate::{Controller, Plan, Write};
@@ -84,8 +84,7 @@ impl PodGarbage {
         let Some(recheck_at) = self.speaks_until(view, node) else {
             return plan(forced(view, entry).into_iter().collect(), "its node does not exist");
         };
-        let ends = entry.is_terminating() || is_finished(pod);
-        let end = if ends { None } else { draft::delete(entry, &draft::with_grace(pod), view.now) };
+        let end = is_active(pod).then(|| draft::delete(entry, &Options::default(), view.now)).flatten();
         let reason = "its node does not exist, and its agent is to end it";
         Plan { recheck_at: Some(recheck_at), ..plan(end.into_iter().collect(), reason) }
     }
@@ -131,9 +130,9 @@ fn finished(entry: &Entry) -> bool {
 }
 
 /// Its node is gone, and so may the pod be at any moment, without a word of its agent. One that is ending is only ended by
-/// whoever hears of it.
+/// whoever hears of it, and nothing of one that has finished is begun.
 pub fn may_be_given_up(pod: &Pod) -> bool {
-    told_at(pod).is_some() && pod.metadata.deletion_timestamp.is_none()
+    told_at(pod).is_some() && is_active(pod)
 }
 
 /// When it was first written on the pod that its node is gone.

@@ -104,3 +104,14 @@ fn a_node_that_is_back_and_gone_again_has_its_time_anew() {
     assert_eq!(settle(&mut world, &key), 1);
     assert!(world.get(&key).is_none());
 }
+
+#[test]
+fn a_pod_of_which_nothing_could_be_begun_holds_no_session_up() {
+    let finished = json!({"status": {"phase": "Failed"}});
+    for (patch, expected) in [(json!({}), true), (ending(), false), (finished, false)] {
+        let (mut world, key) = lost(&patch);
+        assert_eq!(settle(&mut world, &key), 1, "it is told that its node is gone");
+        let pod: Pod = serde_json::from_value(world.get(&key).expect("the pod")).expect("a pod");
+        assert_eq!(may_be_given_up(&pod), expected, "{patch}");
+    }
+}

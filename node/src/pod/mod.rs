@@ -79,10 +79,12 @@ pub fn namespace(pod: &Pod) -> &str {
     pod.metadata.namespace.as_deref().unwrap_or_default()
 }
 
-/// May another Pod have this one's name, once its object is gone? A ReplicaSet gives none twice (ADR 4).
+/// May another Pod be given this one's name, once its object is gone? Whoever has chosen a name (a person, a StatefulSet) can
+/// choose it again. One that was generated has five characters by chance, or by a ReplicaSet's count (ADR 4). A `generateName`
+/// says nothing alone: it may stand beside a name that was chosen, as on a StatefulSet's Pods.
 pub fn name_comes_back(pod: &Pod) -> bool {
-    let mut owners = pod.metadata.owner_references.iter().flatten();
-    !owners.any(|owner| owner.controller == Some(true) && owner.kind == "ReplicaSet")
+    let base = pod.metadata.generate_name.as_deref().filter(|base| !base.is_empty());
+    !base.is_some_and(|base| api::object::is_generated(name(pod), base))
 }
 
 /// A Pod that was bound always has a spec; one without is treated as empty.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use super::{Attempt, Capacity, Host, Quality, Refs, app, expand, pause, quality};
+use super::{Attempt, Capacity, Host, Quality, Refs, app, expand, name_comes_back, pause, quality};
 use crate::runtime::{ContainerId, ContainerSpec, Ipc, MountSource, Network, Owner, Role};
 use crate::session::Work;
 
@@ -247,4 +247,23 @@ fn root_is_refused_where_it_is_forbidden() {
     assert_eq!(error, "container's runAsUser breaks non-root policy");
     let spec = build(container(json!({"securityContext": {"runAsUser": 5, "runAsGroup": 6}}))).unwrap();
     assert_eq!(spec.security.user.as_deref(), Some("5:6"));
+}
+
+#[test]
+fn only_a_name_that_bears_its_generate_name_and_five_characters_does_not_come_back() {
+    let set = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "u2", "controller": true}]);
+    for (name, base, owners, comes_back) in [
+        ("web-4xk2z", "web-", &set, false),
+        ("web-4xk2z", "web-", &json!([]), false),
+        // As a StatefulSet names its Pods.
+        ("web-0", "web-", &json!([]), true),
+        ("db-4xk2z", "web-", &set, true),
+        // Made by hand, and taken over by a ReplicaSet.
+        ("web-4xk2z", "", &set, true),
+        ("web", "", &json!([]), true),
+    ] {
+        let metadata = json!({"name": name, "generateName": base, "ownerReferences": owners});
+        let pod: Pod = serde_json::from_value(json!({"metadata": metadata})).unwrap();
+        assert_eq!(name_comes_back(&pod), comes_back, "{name} of {base:?}, {owners}");
+    }
 }

@@ -13,16 +13,17 @@ pub struct Findings {
     /// Init containers that have not finished.
     pub uninitialized: Vec<String>,
     pub unready: Vec<String>,
-    pub final_phase: Option<bool>,
+    /// Once the Pod has its result, though something of it may still run: has it succeeded?
+    pub succeeded: Option<bool>,
 }
 
 /// The agent's own conditions. Those of others are not its to report: the status is merged by condition type.
 pub fn report(input: &Input<'_>, findings: &Findings, before: Option<&PodStatus>) -> Vec<PodCondition> {
     let old = before.and_then(|status| status.conditions.clone()).unwrap_or_default();
-    let initialized = findings.uninitialized.is_empty() || findings.final_phase == Some(true);
-    let ready = findings.unready.is_empty() && findings.final_phase.is_none();
+    let initialized = findings.uninitialized.is_empty() || findings.succeeded == Some(true);
+    let ready = findings.unready.is_empty() && findings.succeeded.is_none();
     let gates = missing_gates(input);
-    let completed = findings.final_phase == Some(true);
+    let completed = findings.succeeded == Some(true);
     let wanted = [
         condition("PodReadyToStartContainers", findings.sandbox_stands, None),
         condition(
@@ -47,7 +48,7 @@ fn unready(findings: &Findings, ready: bool, gates: &[String]) -> Option<(&'stat
             ("ReadinessGatesNotReady", text)
         });
     }
-    Some(match findings.final_phase {
+    Some(match findings.succeeded {
         Some(true) => ("PodCompleted", String::new()),
         Some(false) => ("PodFailed", String::new()),
         None => ("ContainersNotReady", not("ready", &findings.unready)),

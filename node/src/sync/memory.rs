@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
+use super::status::Verdict;
 use super::view::View;
 use super::{Input, Policy, ProbeKind, RETRY_AFTER, later};
 use crate::runtime::{ContainerId, Exit, State};
@@ -97,6 +98,8 @@ pub struct Memory {
     pub(super) ends: BTreeMap<ContainerId, Timestamp>,
     /// Reason and message of a Pod that the agent itself ended.
     pub(super) ended: Option<(&'static str, String)>,
+    /// The Pod's result, once it has one: told or not.
+    pub(super) verdict: Option<Verdict>,
     /// What was last said about a topic, so that it is said once.
     pub(super) said: BTreeMap<String, String>,
     /// The status as last decided: where transition times and the restart count come from.

@@ -6,9 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::Input;
 use super::conditions::{self, Findings};
 use super::containers::{self, restarts, whole_seconds};
-use super::memory::Memory;
+use super::memory::{Memory, Slot};
 use super::run::main_has_begun;
-use super::view::{Latest, View};
+use super::view::{Latest, View, is_running};
 use crate::pod::{is_sidecar, spec_of};
 use crate::runtime::Role;
 
@@ -19,13 +19,27 @@ pub enum Verdict {
     Failed,
 }
 
-/// `Some` when a Pod has its result: it never changes afterwards.
-pub fn verdict(input: &Input<'_>, view: &View<'_>, memory: &Memory) -> Option<Verdict> {
-    let reported = memory.status.as_ref().and_then(|status| status.phase.as_deref());
-    match reported {
-        Some("Succeeded") => return Some(Verdict::Succeeded),
-        Some("Failed") => return Some(Verdict::Failed),
-        _ => {}
+/// `Some` when a Pod has its result: it never changes afterwards. Containers of it may run on for a while.
+pub fn verdict(input: &Input<'_>, view: &View<'_>, memory: &mut Memory) -> Option<Verdict> {
+    if memory.verdict.is_none() {
+        memory.verdict = find(input, view, memory);
+    }
+    memory.verdict
+}
+
+/// The result that was reported.
+fn reported(memory: &Memory) -> Option<Verdict> {
+    match memory.status.as_ref()?.phase.as_deref() {
+        Some("Succeeded") => Some(Verdict::Succeeded),
+        Some("Failed") => Some(Verdict::Failed),
+        _ => None,
+    }
+}
+
+fn find(input: &Input<'_>, view: &View<'_>, memory: &Memory) -> Option<Verdict> {
+    let reported = reported(memory);
+    if reported.is_some() {
+        return reported;
     }
     if memory.ended.is_some() {
         return Some(Verdict::Failed);
@@ -58,10 +72,19 @@ pub fn verdict(input: &Input<'_>, view: &View<'_>, memory: &Memory) -> Option<Ve
     Some(if failed { Verdict::Failed } else { Verdict::Succeeded })
 }
 
+/// Does anything of the Pod run, its sandbox too, or may a step that is under way still start it?
+fn may_run(view: &View<'_>, memory: &Memory) -> bool {
+    let is_start = |slot: &Slot| matches!(slot, Slot::Sandbox | Slot::Container(_));
+    view.all().iter().any(is_running) || memory.busy.iter().any(is_start)
+}
+
+/// A final phase says that nothing of the Pod runs any more: its object may be removed without asking the agent again, and
+/// another Pod may have its name then. So it is told only when that is so.
 pub fn report(input: &Input<'_>, view: &View<'_>, memory: &mut Memory) -> PodStatus {
     let spec = spec_of(input.pod);
     let before = memory.status.clone().unwrap_or_default();
     let verdict = verdict(input, view, memory);
+    let told = verdict.filter(|_| reported(memory).is_some() || !may_run(view, memory));
     let begun = main_has_begun(input, view);
     let init_list = spec.init_containers.as_deref().unwrap_or_default();
     let init: Vec<ContainerStatus> = init_list
@@ -80,7 +103,7 @@ pub fn report(input: &Input<'_>, view: &View<'_>, memory: &mut Memory) -> PodSta
         .iter()
         .map(|container| containers::report(container, Role::App, input, view, memory, initializing))
         .collect();
-    let phase = match verdict {
+    let phase = match told {
         Some(Verdict::Succeeded) => "Succeeded",
         Some(Verdict::Failed) => "Failed",
         None => phase(&apps, !uninitialized.is_empty()),
@@ -91,7 +114,7 @@ pub fn report(input: &Input<'_>, view: &View<'_>, memory: &mut Memory) -> PodSta
         sandbox_stands: view.sandbox.is_some(),
         uninitialized,
         unready: unready.collect(),
-        final_phase: verdict.map(|verdict| verdict == Verdict::Succeeded),
+        succeeded: verdict.map(|verdict| verdict == Verdict::Succeeded),
     };
     let ip = view.pod_ip.map(|ip| ip.to_string()).or_else(|| before.pod_ip.clone().filter(|_| verdict.is_some()));
     let (reason, message) = match &memory.ended {
@@ -109,8 +132,8 @@ pub fn report(input: &Input<'_>, view: &View<'_>, memory: &mut Memory) -> PodSta
         init_container_statuses: (!init.is_empty()).then_some(init),
         container_statuses: Some(apps),
         qos_class: before.qos_class.clone(),
-        reason: reason.filter(|_| verdict.is_some()),
-        message: message.filter(|_| verdict.is_some()),
+        reason: reason.filter(|_| told.is_some()),
+        message: message.filter(|_| told.is_some()),
         observed_generation: input.pod.metadata.generation,
         ..before
     };
@@ -126,7 +149,7 @@ fn is_done(container: &k8s_openapi::api::core::v1::Container, status: &Container
     terminated.is_some_and(|end| end.exit_code == 0)
 }
 
-/// Of a Pod that has no result yet. A container between two attempts counts as running.
+/// Of a Pod whose result is not told yet. A container between two attempts counts as running.
 fn phase(apps: &[ContainerStatus], initializing: bool) -> &'static str {
     if initializing {
         return "Pending";

@@ -34,7 +34,8 @@ fn told(path: &Path, wrong: fn(File) -> io::Result<Option<String>>) -> Option<St
 pub fn all(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
     let mut logs: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| is_log(path)).collect();
-    logs.sort();
+    // A number has six digits, or more where it needs them.
+    logs.sort_by_key(|path| (name(path).len(), path.clone()));
     logs
 }
 

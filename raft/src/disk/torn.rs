@@ -193,7 +193,7 @@ impl Crashed {
         let is_empty = |header: &[u8]| header[4..HEADER] == [0; 3];
         let seems_to_end = if is_empty(&torn[start..]) { block_end } else { end(torn, start).min(block_end) };
         // A sector of it never reached the platter.
-        if lacks_a_sector(torn, start, seems_to_end.min(torn.len())) {
+        if lacks_a_sector(torn, start, seems_to_end.next_multiple_of(SECTOR).min(torn.len())) {
             return whole;
         }
         let mut later = torn.chunks(BLOCK).skip(block_end / BLOCK);

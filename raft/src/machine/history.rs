@@ -211,7 +211,7 @@ impl History {
         }
         Metrics::add(&self.metrics.watch_reads_from_disk, 1);
         let there = upto.min(self.inner().written);
-        let changes = match rows::read(&*self.disk, after, there, |_| {}) {
+        let changes = match rows::read(&*self.disk, after, there, |row| row.place.ends_command) {
             Ok(changes) => changes,
             Err(Missing::Row(revision)) => return Ok(Err(Gone { asked: after, oldest: self.floor().max(revision) })),
             Err(Missing::Unread(error)) => return Err(error),

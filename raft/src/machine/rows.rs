@@ -56,13 +56,13 @@ pub fn check(disk: &dyn Disk, after: Revision) -> io::Result<u64> {
     }
 }
 
-/// The changes after `after`, up to `upto` or for about [`READ_BYTES`], whole commands only; at least one, if there is any.
-/// `see`: is shown the row of each.
+/// The changes after `after`, up to `upto` or for about [`READ_BYTES`]; at least one, if there is any. `may_end`: is shown the row
+/// of each, and says whether it may be the last.
 pub fn read(
     disk: &dyn Disk,
     after: Revision,
     upto: Revision,
-    mut see: impl FnMut(&Found),
+    mut may_end: impl FnMut(&Found) -> bool,
 ) -> Result<Vec<Change>, Missing> {
     let mut reader = Reader { disk, changes: Vec::new(), bytes: 0, entry: None };
     let mut next = after + 1;
@@ -76,10 +76,9 @@ pub fn read(
                 return Err(Missing::Row(next));
             }
             next += 1;
-            let ends = row.place.ends_command;
-            see(&row);
+            let may_end = may_end(&row);
             reader.take(row)?;
-            if ends && reader.bytes >= READ_BYTES {
+            if may_end && reader.bytes >= READ_BYTES {
                 return Ok(reader.changes);
             }
         }

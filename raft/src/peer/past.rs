@@ -11,8 +11,6 @@ use crate::command::Revision;
 use crate::machine::history::tell::{self, Before, Told};
 use crate::machine::published::Published;
 
-/// A reply is cut behind so much, also in the middle of a command. A single change may be larger.
-const REPLY_BYTES: usize = 4 << 20;
 /// Who is asked reads its disk, and there may be others who wait for that.
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -31,13 +29,7 @@ pub async fn ask(mut client: Client, after: Revision, upto: Revision) -> Result<
 pub async fn answer(published: &Arc<Published>, request: PastRequest) -> Result<PastReply, Status> {
     let before = tell::tell(published, request.after, request.upto).await;
     let Before { floor, whole, changes } = before.map_err(|error| Status::unavailable(error.to_string()))?;
-    let mut bytes = 0;
-    let fits = |told: &PastChange| {
-        let fits = bytes < REPLY_BYTES;
-        bytes += told.change.len();
-        fits
-    };
-    Ok(PastReply { floor, whole, changes: changes.into_iter().map(out).take_while(fits).collect() })
+    Ok(PastReply { floor, whole, changes: changes.into_iter().map(out).collect() })
 }
 
 fn out(told: Told) -> PastChange {

@@ -124,6 +124,11 @@ impl Server {
             false => Ok(()),
         }
     }
+
+    /// What others get to keep for good comes from no replica that doubts its state, nor from one whose disk is in trouble.
+    fn tells(&self) -> Result<(), Status> {
+        self.guard.why().or_else(|| self.held_up()).map_or(Ok(()), |why| Err(Status::unavailable(why)))
+    }
 }
 
 /// The replica of the sender's certificate.
@@ -239,8 +244,11 @@ impl Peer for Server {
     }
 
     async fn past(&self, request: Request<PastRequest>) -> Reply<PastReply> {
-        self.trusted()?;
-        past::answer(&self.members.published, request.into_inner()).await.map(Response::new)
+        self.tells()?;
+        let reply = past::answer(&self.members.published, request.into_inner()).await?;
+        // It may have come to doubt what it read meanwhile.
+        self.tells()?;
+        Ok(Response::new(reply))
     }
 
     type ForwardStream = ReceiverStream<Result<ForwardReplies, Status>>;

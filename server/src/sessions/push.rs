@@ -5,24 +5,25 @@
 //! ([ADR 27](../../../docs/adr/0027-who-may-bear-a-name.md)). So a majority must have confirmed, after the session began, that the
 //! set is as of a state that holds all that was acknowledged: a leader that was replaced, and does not know it, would hand out
 //! what was. And none of them may be about to be given up without the agent's word.
+//!
+//! All this is done beside the heartbeats, on a small host on the same thread: it takes the thread for a moment at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::time::Duration;
 
-use api::object;
+use api::{Key, object};
 use bytes::Bytes;
-use control::controllers::pod_garbage::may_be_given_up;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
-use k8s_openapi::api::core::v1::Pod;
-use proto::session::{Item, ReplicaMessage, replica_message};
+use proto::session::{Assignment, Item, ReplicaMessage, replica_message};
 use raft::{HistoryError, News, ReadError, State, Store, Watcher};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::message::assignments;
 use super::registry::{Connected, Sessions};
-use super::work::{Index, Stored, Touched, item_key};
+use super::work::{Index, Stored, Touched, item_key, node_name};
 
 /// All items are of the core group.
 const PREFIX: &[u8] = b"core/";
@@ -30,6 +31,8 @@ const PREFIX: &[u8] = b"core/";
 const BATCHES_MAX: usize = 64;
 /// Before it starts over. A leader that is fenced still leads for a moment, and all its watches end at once.
 const PAUSE: Duration = Duration::from_millis(50);
+/// As the controllers' planning, pushing has the thread for no longer at a time.
+const TURN_MAX: Duration = Duration::from_millis(10);
 
 /// Pushes until `cancel`. `term`: the term this replica leads in; agents refuse a lower one than they have seen.
 pub async fn run_pusher(store: Store, sessions: Sessions, term: u64, cancel: CancellationToken) {
@@ -71,8 +74,8 @@ async fn follow<F: Future<Output = Result<(), ReadError>>>(
         }
         tokio::select! {
             news = watcher.next() => {
-                pusher.take_news(news?);
-                take_waiting(&mut pusher, &mut watcher)?;
+                pusher.take_news(news?, &mut Turn::begin()).await;
+                take_waiting(&mut pusher, &mut watcher).await?;
             }
             changed = changes.changed() => {
                 changed.expect("the sessions outlive the wait for their changes");
@@ -80,17 +83,20 @@ async fn follow<F: Future<Output = Result<(), ReadError>>>(
             }
             Some(newest) = confirming.next() => {
                 pusher.confirm(newest, &store.state());
-                take_waiting(&mut pusher, &mut watcher)?;
+                take_waiting(&mut pusher, &mut watcher).await?;
             }
         }
-        pusher.send();
+        pusher.send().await;
     }
 }
 
 /// Until that is so. Gives `newest` back, the number of a session that had begun before.
 async fn confirmed<F: Future<Output = Result<(), ReadError>>>(confirm: impl Fn() -> F, newest: u64) -> u64 {
+    let mut said = false;
     while let Err(error) = confirm().await {
-        tracing::debug!(%error, "whether this replica still leads is not known: new sessions are told nothing");
+        if !std::mem::replace(&mut said, true) {
+            tracing::debug!(%error, "whether this replica still leads is not known: new sessions are told nothing");
+        }
         tokio::time::sleep(PAUSE).await;
     }
     newest
@@ -113,14 +119,32 @@ async fn begun(term: u64, state: State) -> Pusher {
     }
 }
 
-fn take_waiting(pusher: &mut Pusher, watcher: &mut Watcher) -> Result<(), HistoryError> {
+async fn take_waiting(pusher: &mut Pusher, watcher: &mut Watcher) -> Result<(), HistoryError> {
+    let mut turn = Turn::begin();
     for _ in 0..BATCHES_MAX {
         match watcher.next().now_or_never() {
-            Some(news) => pusher.take_news(news?),
+            Some(news) => pusher.take_news(news?, &mut turn).await,
             None => break,
         }
     }
     Ok(())
+}
+
+/// Since when this task has the thread.
+struct Turn(Instant);
+
+impl Turn {
+    fn begin() -> Turn {
+        Turn(Instant::now())
+    }
+
+    /// Between two pieces of what may take long: lets others have the thread where it was long enough.
+    async fn pass(&mut self) {
+        if self.0.elapsed() >= TURN_MAX {
+            tokio::task::yield_now().await;
+            *self = Turn::begin();
+        }
+    }
 }
 
 struct Pusher {
@@ -139,24 +163,29 @@ struct Feed {
 enum Stage {
     /// It began after the state here was last confirmed.
     New,
-    /// It was confirmed since: the full set is due, as of this state or a later one. It waits while a Pod in it may be given up,
-    /// until its Node is back or the Pod is told to end.
+    /// It was confirmed since: the full set is due, as of this state or a later one, as soon as the watch has told as much.
     Due(State),
+    /// The full set has a Pod in it that may be given up, or whose Node does not exist. It waits until the Node is back or the
+    /// Pod is told to end, and is due as of a state that is confirmed after that: no other is kept until then.
+    Withheld,
     /// The last sequence that was sent.
     Told(u64),
 }
 
 impl Pusher {
-    fn take_news(&mut self, news: News) {
+    async fn take_news(&mut self, news: News, turn: &mut Turn) {
         let News::Changes(changes) = news else { return };
         for change in changes {
             let stored = change.value.clone().map(|json| Stored { revision: change.revision, json });
             self.take_in(&change.key, stored);
+            turn.pass().await;
         }
     }
 
     fn take_in(&mut self, key: &[u8], stored: Option<Stored>) {
-        if let Some(item) = item_key(key) {
+        if let Some(node) = node_name(key) {
+            self.index.take_in_node(node, stored.map(|stored| stored.revision));
+        } else if let Some(item) = item_key(key) {
             self.index.take_in(item, stored, &mut self.touched);
         }
     }
@@ -186,37 +215,62 @@ impl Pusher {
     }
 
     /// Sends what is due. A session whose queue is full ends, and its successor is told everything.
-    fn send(&mut self) {
+    async fn send(&mut self) {
         let touched = std::mem::take(&mut self.touched);
-        let (term, index) = (self.term, &self.index);
-        self.feeds.retain(|node, feed| {
-            let messages = match (&feed.stage, touched.get(node)) {
-                (Stage::New, _) | (Stage::Told(_), None) => return true,
-                (Stage::Due(state), _) => {
-                    let set = index.full(node);
-                    if is_older(&set, state) || set.iter().any(|(key, stored)| is_given_up(key, stored)) {
-                        return true;
-                    }
-                    let items = set.into_iter().map(|(key, stored)| item(key, stored)).collect();
-                    assignments(term, 1, true, items, Vec::new())
-                }
-                (Stage::Told(last), Some(keys)) => {
-                    let (mut upserts, mut removed) = (Vec::new(), Vec::new());
-                    for key in keys {
-                        match index.wanted(node, key) {
-                            Some(stored) => upserts.push(item(key, stored)),
-                            None => removed.push(key.clone()),
-                        }
-                    }
-                    assignments(term, last + 1, false, upserts, removed)
-                }
-            };
-            if let Some(last) = messages.last() {
-                feed.stage = Stage::Told(last.sequence);
-            }
+        let mut turn = Turn::begin();
+        let mut ended = Vec::new();
+        for (node, feed) in &mut self.feeds {
+            let messages = feed.due(self.term, &self.index, touched.get(node));
+            let Some(last) = messages.last() else { continue };
+            feed.stage = Stage::Told(last.sequence);
             let wrap = |one| ReplicaMessage { message: Some(replica_message::Message::Assignment(one)) };
-            feed.session.push(messages.into_iter().map(wrap).collect())
-        });
+            if !feed.session.push(messages.into_iter().map(wrap).collect()) {
+                ended.push(node.clone());
+            }
+            turn.pass().await;
+        }
+        for node in ended {
+            self.feeds.remove(&node);
+        }
+    }
+}
+
+impl Feed {
+    /// What its session is to be sent now, of which these items have changed since the last time.
+    fn due(&mut self, term: u64, index: &Index, touched: Option<&BTreeSet<String>>) -> Vec<Assignment> {
+        let node = &self.session.node;
+        match (&self.stage, touched) {
+            (Stage::New, _) | (Stage::Told(_), None) => Vec::new(),
+            (Stage::Due(state), _) => {
+                let set = index.full(node);
+                if is_older(&set, state) || is_unregistered(node, index, state) {
+                    return Vec::new();
+                }
+                if let Some(why) = index.why_withheld(node) {
+                    tracing::info!(%node, why, "a new session is not told its work yet");
+                    self.stage = Stage::Withheld;
+                    return Vec::new();
+                }
+                let items = set.into_iter().map(|(key, stored)| item(key, stored)).collect();
+                assignments(term, 1, true, items, Vec::new())
+            }
+            (Stage::Withheld, _) => {
+                if index.why_withheld(node).is_none() {
+                    self.stage = Stage::New;
+                }
+                Vec::new()
+            }
+            (Stage::Told(last), Some(keys)) => {
+                let (mut upserts, mut removed) = (Vec::new(), Vec::new());
+                for key in keys {
+                    match index.wanted(node, key) {
+                        Some(stored) => upserts.push(item(key, stored)),
+                        None => removed.push(key.clone()),
+                    }
+                }
+                assignments(term, last + 1, false, upserts, removed)
+            }
+        }
     }
 }
 
@@ -228,9 +282,10 @@ fn is_older(set: &BTreeMap<&str, &Stored>, state: &State) -> bool {
     })
 }
 
-fn is_given_up(key: &str, stored: &Stored) -> bool {
-    let is_pod = key.starts_with("pods/");
-    is_pod && serde_json::from_slice::<Pod>(&stored.json).is_ok_and(|pod| may_be_given_up(&pod))
+/// Does the Node not exist in this state any more, of which the watch has yet to tell?
+fn is_unregistered(node: &str, index: &Index, state: &State) -> bool {
+    let exists = || state.get(&Key::new("", "nodes", "", node).encode()).is_some();
+    index.node(node).is_some_and(|revision| revision <= state.revision() && !exists())
 }
 
 fn item(key: &str, stored: &Stored) -> Item {

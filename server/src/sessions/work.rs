@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use control::controllers::pod_garbage::may_be_given_up;
+use control::controllers::readiness::is_active;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::references::{Need, needs};
@@ -22,9 +24,16 @@ pub fn item_key(store_key: &[u8]) -> Option<&str> {
     plural.and_then(|_| std::str::from_utf8(rest).ok())
 }
 
+/// The name of the Node that stands under a key of the store.
+pub fn node_name(store_key: &[u8]) -> Option<&str> {
+    store_key.strip_prefix(b"core/nodes//").and_then(|name| std::str::from_utf8(name).ok())
+}
+
 #[derive(Default)]
 pub struct Index {
     objects: BTreeMap<String, Stored>,
+    /// The Nodes that exist, at their revisions. No agent is told about them.
+    registered: BTreeMap<String, u64>,
     /// Pods that are bound to a node.
     bound: BTreeMap<String, Bound>,
     /// How many Pods of a node have a need.
@@ -40,10 +49,18 @@ pub struct Stored {
     pub json: Bytes,
 }
 
-#[derive(Debug, PartialEq, Eq)]
 struct Bound {
     node: String,
     needs: BTreeSet<Need>,
+    /// It has not finished and does not end: whoever hears of it may begin it.
+    is_active: bool,
+    may_be_given_up: bool,
+}
+
+impl Bound {
+    fn needs_the_same_as(&self, other: &Bound) -> bool {
+        self.node == other.node && self.needs == other.needs
+    }
 }
 
 impl Index {
@@ -61,6 +78,37 @@ impl Index {
         for node in self.holders(item) {
             touched.entry(node.to_owned()).or_default().insert(item.to_owned());
         }
+    }
+
+    /// Takes in that a Node stands at this revision (`None`: it is gone).
+    pub fn take_in_node(&mut self, name: &str, revision: Option<u64>) {
+        match revision {
+            Some(revision) => self.registered.insert(name.to_owned(), revision),
+            None => self.registered.remove(name),
+        };
+    }
+
+    /// At which revision this Node stands.
+    pub fn node(&self, name: &str) -> Option<u64> {
+        self.registered.get(name).copied()
+    }
+
+    /// Why an agent that has just begun may not be told this node's work yet: it could begin a Pod that is given up without
+    /// its word. `None`: it may.
+    pub fn why_withheld(&self, node: &str) -> Option<&'static str> {
+        let mut active = self.pods(node).filter(|pod| pod.is_active).peekable();
+        active.peek()?;
+        if !self.registered.contains_key(node) {
+            return Some("its Node does not exist");
+        }
+        active.any(|pod| pod.may_be_given_up).then_some("its Node was gone, and not all its Pods say that it is back")
+    }
+
+    fn pods(&self, node: &str) -> impl Iterator<Item = &Bound> {
+        self.nodes.get(node).into_iter().flatten().filter_map(|need| match need {
+            Need::Item(item) => self.bound.get(item),
+            Need::Services(_) => None,
+        })
     }
 
     /// The object, when this node must have it and it exists.
@@ -98,7 +146,10 @@ impl Index {
     }
 
     fn rebind(&mut self, pod: &str, now: Option<Bound>, touched: &mut Touched) {
-        if self.bound.get(pod) == now.as_ref() {
+        if let (Some(before), Some(now)) = (self.bound.get_mut(pod), &now)
+            && before.needs_the_same_as(now)
+        {
+            (before.is_active, before.may_be_given_up) = (now.is_active, now.may_be_given_up);
             return;
         }
         if let Some(before) = self.bound.remove(pod) {
@@ -160,7 +211,8 @@ fn bound(item: &str, namespace: &str, json: &[u8]) -> Option<Bound> {
         }
     };
     let node = pod.spec.as_ref()?.node_name.clone().filter(|name| !name.is_empty())?;
-    Some(Bound { node, needs: needs(item, namespace, &pod) })
+    let needs = needs(item, namespace, &pod);
+    Some(Bound { node, needs, is_active: is_active(&pod), may_be_given_up: may_be_given_up(&pod) })
 }
 
 #[cfg(test)]
@@ -195,6 +247,8 @@ mod tests {
         assert_eq!(item_key(b"core/podtemplates/a/b"), None);
         assert_eq!(item_key(b"core/events/a/b"), None);
         assert_eq!(item_key(b"apps/pods/a/b"), None);
+        assert_eq!(item_key(b"core/nodes//n1"), None);
+        assert_eq!((node_name(b"core/nodes//n1"), node_name(b"core/pods/a/n1")), (Some("n1"), None));
     }
 
     #[test]
@@ -230,11 +284,41 @@ mod tests {
         assert!(touched["n2"].contains("pods/ns/a") && index.wanted("n2", "pods/ns/a").is_some());
     }
 
+    fn with_status(status: serde_json::Value) -> Option<Bytes> {
+        let mut pod: serde_json::Value = serde_json::from_slice(&pod("n1", "c")).unwrap();
+        pod["status"] = status;
+        Some(pod.to_string().into())
+    }
+
     #[test]
     fn a_status_change_touches_the_pod_alone() {
         let mut index = Index::default();
+        change(&mut index, "configmaps/ns/c", Some("{}".into()));
         change(&mut index, "pods/ns/a", Some(pod("n1", "c")));
         assert_eq!(change(&mut index, "pods/ns/a", Some(pod("n1", "c"))), ["n1: pods/ns/a"]);
+        let finished = with_status(serde_json::json!({"phase": "Failed"}));
+        assert_eq!(change(&mut index, "pods/ns/a", finished), ["n1: pods/ns/a"]);
+    }
+
+    #[test]
+    fn work_is_withheld_while_a_pod_could_be_begun_whose_node_is_gone() {
+        let mut index = Index::default();
+        let gone = serde_json::json!([{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}]);
+        let mut withheld = |revision: Option<u64>, pod: Option<Bytes>| {
+            index.take_in_node("n1", revision);
+            change(&mut index, "pods/ns/a", pod);
+            index.why_withheld("n1").is_some()
+        };
+        let of = |phase: &str, conditions: &serde_json::Value| {
+            with_status(serde_json::json!({"phase": phase, "conditions": conditions}))
+        };
+        let none = serde_json::json!([]);
+        assert!(!withheld(None, None), "there is nothing to begin");
+        for (phase, may_begin) in [("Pending", true), ("Running", true), ("Succeeded", false), ("Failed", false)] {
+            assert_eq!(withheld(None, of(phase, &none)), may_begin, "{phase}, no Node");
+            assert_eq!(withheld(Some(1), of(phase, &gone)), may_begin, "{phase}, and it may be given up");
+            assert!(!withheld(Some(1), of(phase, &none)), "{phase}");
+        }
     }
 
     fn any_change() -> impl Strategy<Value = (String, Option<Bytes>)> {

@@ -1,12 +1,11 @@
 //! What becomes of the pods of a node that is tainted or out of reach. Pure, decides.
 
 use api::Key;
-use api::deletion::{self, Deletion};
+use api::deletion::{self, Deletion, Options};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::super::draft;
 use super::condition;
 use super::health::Health;
 use super::taints::{self, NOT_READY, UNREACHABLE};
@@ -63,7 +62,7 @@ fn time(node: &Node, pod: &Pod, health: &Health) -> Option<Timestamp> {
 
 fn delete(key: &Key, pod: &Pod, at: u64, now: Timestamp) -> Option<Write> {
     let kind = api::kinds::find_resource(&key.group, &key.resource)?;
-    match deletion::delete(kind, &api::object::encode(pod), at, &draft::with_grace(pod), now) {
+    match deletion::delete(kind, &api::object::encode(pod), at, &Options::default(), now) {
         Ok(Deletion::Remove) => Some(Write::Delete { key: key.clone(), at }),
         Ok(Deletion::Mark(object)) => Some(Write::Update { key: key.clone(), object, at }),
         Ok(Deletion::Unchanged) | Err(_) => None,

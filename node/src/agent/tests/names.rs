@@ -50,14 +50,17 @@ async fn after_a_power_cut_a_pod_whose_name_comes_back_begins_on_a_leaders_word_
     for is_its_own in [true, false] {
         let mut stage = Stage::new();
         stage.cluster.assign("db-0", web());
-        stage.cluster.assign("web-x", web());
+        stage.cluster.assign("web-4xk2z", web());
         let owner = json!({
             "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "uid-of-web", "controller": true,
         });
-        stage.cluster.edit("web-x", |pod| pod["metadata"]["ownerReferences"] = json!([owner]));
+        stage.cluster.edit("web-4xk2z", |pod| {
+            pod["metadata"]["generateName"] = json!("web-");
+            pod["metadata"]["ownerReferences"] = json!([owner]);
+        });
         stage.begin();
         let runs = |stage: &Stage, name: &str| stage.apps(name).len() == 1;
-        stage.until("both run", 5, |stage| runs(stage, "db-0") && runs(stage, "web-x")).await;
+        stage.until("both run", 5, |stage| runs(stage, "db-0") && runs(stage, "web-4xk2z")).await;
         stage.kill().await;
         stage.fake.running().iter().for_each(|container| stage.fake.exit(&container.id, 137));
 
@@ -66,7 +69,7 @@ async fn after_a_power_cut_a_pod_whose_name_comes_back_begins_on_a_leaders_word_
         let (told, works) = watch::channel(Some(Arc::new(remembered)));
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(stage.agent(Reporter::default()).run(works, shutdown.clone()));
-        stage.until("a ReplicaSet's begins at once", 60, |stage| runs(stage, "web-x")).await;
+        stage.until("a ReplicaSet's begins at once", 60, |stage| runs(stage, "web-4xk2z")).await;
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert!(!runs(&stage, "db-0"), "another may have its name");
 

@@ -32,6 +32,61 @@ fn restart_policies_decide_the_result() {
     }
 }
 
+/// Whoever sees a final phase may remove the Pod's object, and give its name to another.
+#[test]
+fn a_result_is_told_once_nothing_of_the_pod_runs_and_not_before() {
+    let side = json!({"name": "side", "image": "stubborn", "restartPolicy": "Always"});
+    let mut world = World::new(json!({
+        "restartPolicy": "Never", "initContainers": [side], "containers": [{"name": "app", "image": "job"}],
+    }));
+    world.settle();
+    world.exit_named("app", 0);
+    world.settle();
+    world.pass(29);
+    assert_eq!((world.phase(), world.condition("Ready")), ("Running", "False"), "its sidecar has its grace");
+    world.now += SignedDuration::from_secs(1);
+    world.decide();
+    assert_eq!(world.steps.last().unwrap(), "kill side");
+    world.finish(0);
+    world.decide();
+    assert_eq!((world.steps.last().unwrap().as_str(), world.phase()), ("kill pod", "Running"));
+    world.settle();
+    assert_eq!((world.phase(), world.running("POD").len()), ("Succeeded", 0));
+}
+
+#[test]
+fn a_pod_out_of_time_has_not_failed_while_a_start_is_under_way() {
+    let mut world = World::new(json!({
+        "activeDeadlineSeconds": 60, "containers": [{"name": "app", "image": "nginx:1"}],
+    }));
+    world.decide();
+    world.finish(0);
+    world.decide();
+    assert_eq!(world.steps, ["sandbox 0", "start app 0"]);
+    world.exit_named("POD", 137);
+    world.now += SignedDuration::from_secs(60);
+    world.decide();
+    let reason = |world: &World| world.status.as_ref().and_then(|status| status.reason.clone());
+    assert_eq!((world.phase(), reason(&world)), ("Pending", None), "what is started yet may run");
+    world.finish(0);
+    world.settle();
+    assert_eq!((world.phase(), reason(&world).as_deref()), ("Failed", Some("DeadlineExceeded")));
+    assert!(world.running("app").is_empty());
+}
+
+#[test]
+fn a_deleted_pod_has_its_result_when_nothing_is_left_of_it() {
+    let mut world = World::new(json!({"restartPolicy": "Never", "containers": [{"name": "app", "image": "job"}]}));
+    world.settle();
+    world.delete(30);
+    world.decide();
+    world.finish(0);
+    world.decide();
+    assert_eq!((world.steps.last().unwrap().as_str(), world.phase()), ("clean 2", "Running"), "its sandbox runs");
+    world.settle();
+    assert_eq!((world.phase(), world.state("app").as_str()), ("Failed", "terminated Error 143"));
+}
+
 #[test]
 fn a_finished_pod_stays_finished_whatever_becomes_of_its_containers() {
     let mut world = World::new(json!({"restartPolicy": "Never", "containers": [{"name": "app", "image": "job"}]}));

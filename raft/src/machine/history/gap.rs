@@ -69,13 +69,22 @@ impl History {
         Ok(true)
     }
 
+    /// What was put down of an attempt goes again: it takes room, and nobody may ever need it.
+    pub fn unstage(&self, upto: Revision) -> io::Result<()> {
+        let _alone = self.dropping();
+        if self.inner().filled != Some(upto) {
+            return Ok(());
+        }
+        self.disk.write(&without_staged(upto))
+    }
+
     /// Nobody has more, or what others have is not wanted any more.
     pub fn leave_gap(&self, upto: Revision) -> io::Result<()> {
         let _alone = self.dropping();
         if self.inner().filled != Some(upto) {
             return Ok(());
         }
-        let mut batch = Batch::default();
+        let mut batch = without_staged(upto);
         batch.delete(Table::Meta, FILLED);
         self.disk.write(&batch)?;
         self.inner().filled = None;
@@ -86,6 +95,13 @@ impl History {
     pub fn wants(&self, gap: &Gap) -> bool {
         self.inner().is_open(gap.upto)
     }
+}
+
+/// What came before the snapshot is nothing but what was put down, seen or not.
+fn without_staged(upto: Revision) -> Batch {
+    let mut batch = Batch::default();
+    batch.delete_range(Table::History, key(0), key(upto + 1));
+    batch
 }
 
 impl Inner {

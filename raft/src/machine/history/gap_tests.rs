@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use proto::seam::Random;
 
+use super::super::super::rows;
 use super::super::tests::{WINDOW, all, apply_one, kept, open_with, put};
 use super::*;
 use crate::command::{Action, Change, Op, Precondition};
@@ -55,6 +56,19 @@ impl Replica {
         }
         None
     }
+}
+
+#[test]
+fn a_large_command_is_told_in_pieces() {
+    let (old, mut state) = (Replica::new(), State::default());
+    old.write(&mut state, 1, (0..20).map(|at| put(format!("{at}"), 40_000)).collect());
+    let told = old.history.tell(0, 20).unwrap().unwrap().changes;
+    assert!(told.len() < 10 && !told.last().unwrap().ends_command, "{}", told.len());
+    let filled = Replica::new();
+    filled.filled(20);
+    let behind = filled.fetch(&old, Gap { after: 0, upto: 20 }, usize::MAX).unwrap();
+    assert!(filled.history.close_gap(20, 0, behind).unwrap());
+    assert_eq!(all(&filled.history, 20), all(&old.history, 20));
 }
 
 /// On few keys, so that most of what stood there before is near; some delete.
@@ -143,9 +157,35 @@ fn what_was_fetched_in_part_is_not_there_and_is_fetched_anew_after_a_restart() {
     let filled = filled.restarted(upto);
     assert_eq!((filled.history.floor(), filled.history.gap()), (upto, Some(gap)));
     assert!(filled.history.since(0, upto, b"").unwrap().is_err(), "nobody sees a part");
+    assert!(kept(&filled.disk, Table::History) > 0);
+    filled.history.unstage(upto).unwrap();
+    assert_eq!(
+        (kept(&filled.disk, Table::History), filled.history.gap()),
+        (0, Some(gap)),
+        "it makes room, and is still wanted"
+    );
     let behind = filled.fetch(&old, gap, usize::MAX).unwrap();
     assert!(filled.history.close_gap(upto, 0, behind).unwrap());
     assert_eq!(all(&filled.history, upto), all(&old.history, upto));
+}
+
+#[test]
+fn what_was_fetched_in_part_goes_where_nobody_has_the_rest() {
+    let (old, mut state) = (Replica::new(), State::default());
+    for index in 1..=9 {
+        old.write(&mut state, index, vec![put("a".into(), 10)]);
+    }
+    let filled = Replica::new();
+    filled.filled(9);
+    let told = old.history.tell(0, 9).unwrap().unwrap();
+    assert!(filled.history.stage(9, &told.changes[..5]).unwrap());
+    filled.write(&mut state, 10, vec![put("a".into(), 10)]);
+    filled.history.leave_gap(9).unwrap();
+    let left = rows::scan(&*filled.disk, 0, 10, usize::MAX).unwrap();
+    assert_eq!(left.iter().map(|row| row.revision).collect::<Vec<_>>(), [10]);
+    assert_eq!((filled.history.floor(), filled.history.gap()), (9, None));
+    let filled = filled.restarted(10);
+    assert_eq!((filled.history.floor(), filled.history.gap()), (9, None));
 }
 
 #[test]
@@ -216,7 +256,11 @@ fn who_is_asked_tells_what_its_disk_has_and_what_it_waits_for_itself() {
     assert_eq!((told, before.floor, before.whole), (vec![5, 6, 7], 0, true));
     assert!(before.changes.windows(2).all(|two| two[0].behind > two[1].behind && two[1].ends_command));
     assert!(old.history.tell(7, 7).unwrap().unwrap().changes.is_empty(), "only how far back it reaches");
-    assert!(old.history.tell(4, 10).unwrap().unwrap().changes.is_empty(), "it is not that far");
+    for after in [4, 10, u64::MAX] {
+        let gone = old.history.tell(after, u64::MAX).unwrap().unwrap_err();
+        assert_eq!((gone.asked, gone.oldest), (u64::MAX, 0), "it is not that far");
+    }
+    assert!(old.history.tell(10, 10).unwrap().is_err(), "nor does it say how far back it reaches");
     while old.history.trim(u64::MAX, 9).unwrap() {}
     let gone = old.history.tell(4, 9).unwrap().unwrap_err();
     assert_eq!(gone.oldest, 9);

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::super::published::Published;
+use super::super::row::Found;
 use super::super::rows::{self, Missing};
 use super::{History, from_disk};
 use crate::command::{Change, Revision};
@@ -25,11 +26,11 @@ pub struct Before {
     pub floor: Revision,
     /// And it does not wait for more itself.
     pub whole: bool,
-    /// None: not on its disk yet, or none was asked for.
+    /// In the middle of a command, too, they end behind about [`rows::READ_BYTES`]. None: none was asked for.
     pub changes: Vec<Told>,
 }
 
-/// Of the changes after `after` up to `upto`.
+/// Of the changes after `after` up to `upto`. Fails where they are not on its disk yet.
 pub async fn tell(published: &Arc<Published>, after: Revision, upto: Revision) -> Result<Before, HistoryError> {
     from_disk(published, after, upto, move |history| history.tell(after, upto)).await
 }
@@ -38,11 +39,17 @@ impl History {
     pub(super) fn tell(&self, after: Revision, upto: Revision) -> io::Result<Result<Before, Gone>> {
         let (trimmed, written, end, whole) = {
             let inner = self.inner();
-            let end = if upto == inner.newest { Some(inner.bytes_added) } else { inner.ring.position(upto + 1) };
+            let end = match upto >= inner.newest {
+                true => Some(inner.bytes_added),
+                false => inner.ring.position(upto + 1),
+            };
             (inner.trimmed, inner.written, end, inner.filled.is_none())
         };
+        if upto > written {
+            return Ok(Err(Gone { asked: upto, oldest: trimmed.floor }));
+        }
         let nothing = Before { floor: trimmed.floor, whole, changes: Vec::new() };
-        if after >= upto || upto > written {
+        if after >= upto {
             return Ok(Ok(nothing));
         }
         // What the window has just left behind is told all the same while it is there: who fetches is no quicker than that.
@@ -55,7 +62,11 @@ impl History {
         };
         let Some(end) = end else { return Ok(Ok(nothing)) };
         let mut places = Vec::new();
-        let changes = match rows::read(&*self.disk, after, upto, |row| places.push(row.place)) {
+        let see = |row: &Found| {
+            places.push(row.place);
+            true
+        };
+        let changes = match rows::read(&*self.disk, after, upto, see) {
             Ok(changes) => changes,
             Err(Missing::Row(revision)) => return Ok(Err(Gone { asked: after, oldest: revision })),
             Err(Missing::Unread(error)) => return Err(error),
