@@ -63,7 +63,7 @@ fn the_same_seed_runs_the_same_twice_and_another_seed_does_not() {
 }
 
 // Seeds that once found a bug. They meet it only as long as plans are drawn and the code takes its time as then: each bug has a
-// test of its own too, which docs/chaos.md names.
+// test of its own too, which docs/chaos/found.md names.
 
 /// Seed 26: a replica whose disk was replaced took the entries of a leader that had long been deposed, and with its
 /// acknowledgement that one overruled what two others had committed.
@@ -96,7 +96,7 @@ fn a_replica_that_is_filled_by_a_snapshot_goes_on_from_there() {
     pinned(Subject::Store, 1294);
 }
 
-/// Docs/chaos.md tells what each of them found.
+/// Docs/chaos/found.md tells what each of them found.
 #[test]
 fn other_seeds_that_once_found_a_bug_find_none() {
     [401, 10345, 21327, 140083, 141071, 201781].into_iter().for_each(|seed| pinned(Subject::Store, seed));
