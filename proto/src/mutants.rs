@@ -53,6 +53,12 @@ mutants! {
     RevisionIgnored,
     /// A command takes effect though the key exists.
     AbsenceIgnored,
+    /// Of a command that is refused for one of its conditions, what comes before that takes effect.
+    HalfACommandStays,
+    /// A replica that was started anew has forgotten all history of before.
+    HistoryBeginsAnew,
+    /// A replica ends itself once it was filled by a snapshot.
+    EndsOnceFilled,
     /// The history claims to reach back behind an installed snapshot.
     HistoryHoleAfterSnapshot,
     /// Of the past that is fetched from another replica, only the first piece comes, and it counts for all of it.

@@ -48,6 +48,17 @@ pub enum Wish {
     This(u64),
 }
 
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandedOver {
+    /// Another replica leads, or this one does not.
+    Done,
+    /// Nobody can take over, and nothing was done: this replica leads on.
+    Nobody,
+    /// Somebody was told to, and was not seen to lead in time: he may yet, or another one; there is an election.
+    Late,
+}
+
 /// The most advanced, and of equals the one with the lowest id. `last`: where the log ends here.
 fn heir(candidates: &[Candidate], wish: Wish, last: u64) -> Option<u64> {
     let fits = |candidate: &&Candidate| match wish {
@@ -69,31 +80,31 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// Returns once another replica leads, or this one does not; `false`: nobody can take over, or nobody did in time.
-    pub async fn run(&self, wish: Wish) -> bool {
+    /// Within a second, and another one where somebody was told to take over and did not.
+    pub async fn run(&self, wish: Wish) -> HandedOver {
         let deadline = Instant::now() + WITHIN;
         let to = loop {
             if self.leads().is_none() {
-                return true;
+                return HandedOver::Done;
             }
             match self.heir(wish) {
                 Some(to) => break to,
-                None if Instant::now() + PAUSE >= deadline => return false,
+                None if Instant::now() + PAUSE >= deadline => return HandedOver::Nobody,
                 None => tokio::time::sleep(PAUSE).await,
             }
         };
-        let Some(vote) = self.leads() else { return true };
+        let Some(vote) = self.leads() else { return HandedOver::Done };
         tracing::info!(to, "this replica hands the leadership over");
         if self.raft.trigger().transfer_leader(to).await.is_err() {
-            return true;
+            return HandedOver::Done;
         }
         let mut metrics = self.raft.server_metrics();
         let gone = async { while self.leads().is_some() && metrics.changed().await.is_ok() {} };
         if timeout_at(deadline, gone).await.is_ok() {
-            return true;
+            return HandedOver::Done;
         }
         self.end(vote, to).await;
-        false
+        HandedOver::Late
     }
 
     /// A leader with little room on its disk lets another one lead that has more. Ends with `stop`.

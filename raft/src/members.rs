@@ -21,7 +21,7 @@ use proto::peer::{DescribeReply, DescribeRequest};
 use proto::seam::Clock;
 use tokio::sync::{Mutex, watch};
 
-use crate::handover::{Handover, Wish};
+use crate::handover::{HandedOver, Handover, Wish};
 use crate::intake::Intake;
 use crate::machine::published::Published;
 use crate::peer::channels::{Channels, Lane};
@@ -186,11 +186,10 @@ impl Members {
         }
     }
 
-    /// Returns once another replica leads, or this one does not; `false`: nobody can take over, or nobody did in time.
     /// Goes on to its end also where nobody waits for that: one broken off would leave a leader that leads no more.
-    pub async fn hand_over(&self, to: Option<u64>) -> bool {
+    pub async fn hand_over(&self, to: Option<u64>) -> HandedOver {
         let handover = self.handover.clone();
         let run = tokio::spawn(async move { handover.run(to.map_or(Wish::Anyone, Wish::This)).await });
-        run.await.unwrap_or(false)
+        run.await.unwrap_or(HandedOver::Late)
     }
 }

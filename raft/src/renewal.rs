@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::disk::space::Level;
 use crate::disk::{Disk, Note};
+use crate::handover::HandedOver;
 use crate::identity::Identity;
 use crate::log::rows;
 use crate::members::plan::LAG_MAX;
@@ -252,8 +253,10 @@ impl Renewal {
             self.shown.set(Repair::Goes);
             let heir = self.decided(silent, true).await?;
             match self.members.hand_over(Some(heir)).await {
-                true => Ok(()),
-                false => Err(format!("replica {heir} did not take the leadership over")),
+                HandedOver::Done => Ok(()),
+                HandedOver::Nobody | HandedOver::Late => {
+                    Err(format!("replica {heir} did not take the leadership over"))
+                }
             }
         };
         tried.await.inspect_err(|_| self.shown.set(Repair::Wants))

@@ -15,6 +15,7 @@ use crate::backup::Backup;
 use crate::command::{Command, Outcome, Revision, Versioned};
 use crate::disk::Disk;
 use crate::ending;
+use crate::handover::HandedOver;
 use crate::mend;
 use crate::metrics::Metrics;
 use crate::open::{self, Running};
@@ -194,8 +195,8 @@ impl Store {
     /// Hands the leadership over (to `to`, or to the most advanced voter). Ok also when this replica does not lead.
     pub async fn transfer_leadership(&self, to: Option<u64>) -> Result<(), ReadError> {
         match self.inner.members.hand_over(to).await {
-            true => Ok(()),
-            false => Err(ReadError::NoLeader(Duration::from_secs(1))),
+            HandedOver::Done => Ok(()),
+            HandedOver::Nobody | HandedOver::Late => Err(ReadError::NoLeader(Duration::from_secs(1))),
         }
     }
 

@@ -169,8 +169,8 @@ fn many(args: &Args) -> Result<ExitCode, String> {
     let simulated = totals.simulated_ms as f64 / 1000.0;
     println!(
         "{} seeds: {:.2} simulated hours, {} faults, {} of them met somebody, {} operations checked ({} of unknown \
-         outcome), {} leaderships, {} snapshots installed, {} renewals, {} times a history was gone; all changes known \
-         in {}",
+         outcome), {} leaderships, {} snapshots installed, {} changes from before them fetched, {} renewals, {} times a history was \
+         gone; all changes known in {}",
         totals.runs,
         simulated / 3600.0,
         totals.faults.planned(),
@@ -179,6 +179,7 @@ fn many(args: &Args) -> Result<ExitCode, String> {
         totals.unknown,
         totals.terms,
         totals.snapshots,
+        totals.fetched,
         totals.renewals,
         totals.gone,
         totals.whole

@@ -24,6 +24,7 @@ impl Run {
     pub fn collect(&mut self) {
         let seen = self.shared.lock();
         self.snapshots = seen.stores.values().map(|store| store.metrics().snapshots_installed.load(Relaxed)).sum();
+        self.fetched = seen.stores.values().map(|store| store.metrics().history_fetched.load(Relaxed)).sum();
         let members = self.plan.settled();
         let stores = members.iter().filter_map(|host| Some((*host, seen.stores.get(host)?)));
         let longest = stores.min_by_key(|(_, store)| (store.oldest(), Reverse(store.state().revision())));

@@ -70,6 +70,8 @@ pub struct Run {
     pub homes: Homes,
     pub identities: Identities,
     pub snapshots: u64,
+    /// Changes from before a snapshot that another replica told.
+    pub fetched: u64,
     steps: u64,
 }
 
@@ -114,7 +116,7 @@ impl Run {
         let engines = plan.nodes().into_iter().map(engine).collect();
         let (restart_at, met, felt, under_way, replicas, members, repairs, terms, homes, identities) =
             Default::default();
-        let (tasks, snapshots, steps) = (Tasks::new(TASKS_MAX), 0, 0);
+        let (tasks, snapshots, fetched, steps) = (Tasks::new(TASKS_MAX), 0, 0, 0);
         Run {
             plan,
             world,
@@ -136,6 +138,7 @@ impl Run {
             homes,
             identities,
             snapshots,
+            fetched,
             steps,
         }
     }

@@ -39,7 +39,8 @@ pub fn report(run: Run) -> Report {
     report.failures.extend(registers::judge(&mut registers, is_whole(&seen).then_some(&seen.history[..])).err());
     let totals = &mut report.totals;
     (totals.operations, totals.unknown) = (seen.operations + registers.operations, seen.unknown + registers.unknown);
-    (totals.snapshots, totals.renewals, totals.gone) = (run.snapshots, seen.renewals, seen.gone);
+    (totals.snapshots, totals.fetched) = (run.snapshots, run.fetched);
+    (totals.renewals, totals.gone) = (seen.renewals, seen.gone);
     totals.whole = u64::from(is_whole(&seen));
     let stores = std::mem::take(&mut seen.stores);
     drop((registers, seen));

@@ -9,6 +9,10 @@ const TRACE_FOLLOWS: &str = "\u{1e}\n";
 
 /// So many runs, some of them with short histories, tell whether anybody ever met what is gone.
 const GONE_RUNS_MIN: u64 = 60;
+/// So many runs tell what is usual.
+const MANY_RUNS: u64 = 100;
+/// One in so many operations at most has an outcome that nobody knows; it is one in a hundred.
+const UNKNOWN_MAX: u64 = 25;
 const SHORT_HISTORY: &str = "ShortHistory";
 
 /// What came of one run in a process of its own.
@@ -34,6 +38,8 @@ pub struct Totals {
     pub unknown: u64,
     pub terms: u64,
     pub snapshots: u64,
+    /// Changes from before a snapshot that another replica told whom that had filled.
+    pub fetched: u64,
     /// Replicas that found damage and began anew by themselves.
     pub renewals: u64,
     /// Watches of clusters, and pages of lists, that met a history that was gone.
@@ -43,16 +49,41 @@ pub struct Totals {
 }
 
 impl Totals {
-    fn numbers(&mut self) -> [&mut u64; 9] {
-        let Totals { runs, simulated_ms, faults: _, operations, unknown, terms, snapshots, renewals, gone, whole } =
-            self;
-        [runs, simulated_ms, operations, unknown, terms, snapshots, renewals, gone, whole]
+    fn numbers(&mut self) -> [&mut u64; 10] {
+        let Totals {
+            runs,
+            simulated_ms,
+            faults: _,
+            operations,
+            unknown,
+            terms,
+            snapshots,
+            fetched,
+            renewals,
+            gone,
+            whole,
+        } = self;
+        [runs, simulated_ms, operations, unknown, terms, snapshots, fetched, renewals, gone, whole]
     }
 
     pub fn add(&mut self, other: &Totals) {
         self.faults.add(&other.faults);
         let mut other = other.clone();
         self.numbers().into_iter().zip(other.numbers()).for_each(|(sum, more)| *sum += *more);
+    }
+
+    /// Of many runs, in which somebody was filled often.
+    fn fetched_nothing(&self) -> Option<String> {
+        let Totals { runs, snapshots, fetched, .. } = self;
+        (*runs >= MANY_RUNS && *snapshots >= 20 && *fetched == 0)
+            .then(|| format!("{snapshots} snapshots were installed, and nobody fetched what had been before"))
+    }
+
+    /// A judge who knows little of what was answered says little.
+    fn too_much_is_unknown(&self) -> Option<String> {
+        let Totals { runs, operations, unknown, .. } = self;
+        (*runs >= MANY_RUNS && unknown * UNKNOWN_MAX > *operations)
+            .then(|| format!("of {operations} operations {unknown} had an outcome that nobody knows"))
     }
 
     /// Why many runs say less than they seem to. What follows from all changes is judged only where all are known; a fault that
@@ -66,7 +97,8 @@ impl Totals {
         let short = self.faults.planned_of(SHORT_HISTORY);
         let unmissed = (*runs >= GONE_RUNS_MIN && short > 0 && *gone == 0)
             .then(|| format!("the history was short in {short} of {runs} runs, and nobody met what was gone"));
-        unjudged.into_iter().chain(unmissed).chain(numb).collect()
+        let blind = self.fetched_nothing().into_iter().chain(self.too_much_is_unknown());
+        unjudged.into_iter().chain(unmissed).chain(blind).chain(numb).collect()
     }
 }
 
@@ -132,6 +164,7 @@ mod tests {
             unknown: 5,
             terms: 6,
             snapshots: 7,
+            fetched: 10,
             renewals: 8,
             gone: 9,
             whole: 1,
@@ -177,6 +210,17 @@ mod tests {
         assert!(hollow(59, 15, 0).is_empty(), "too few runs to tell");
         let fault = Fault { at_ms: 0, for_ms: 0, kind: Kind::ShortHistory { seconds: 1, bytes: 1 } };
         assert_eq!(fault.name(), SHORT_HISTORY, "as it is counted");
+    }
+
+    #[test]
+    fn many_runs_that_fetch_nothing_or_know_little_are_hollow() {
+        let many = |snapshots, fetched, unknown| {
+            Totals { runs: 100, whole: 100, operations: 1000, snapshots, fetched, unknown, ..Totals::default() }
+                .hollow()
+        };
+        assert!(many(20, 1, 40).is_empty() && many(19, 0, 0).is_empty());
+        assert!(matches!(&many(20, 0, 0)[..], [why] if why.contains("nobody fetched")));
+        assert!(matches!(&many(0, 0, 41)[..], [why] if why.starts_with("of 1000 operations 41")));
     }
 
     #[test]

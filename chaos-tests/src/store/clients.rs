@@ -17,6 +17,8 @@ const KEYS: u64 = 3;
 const BURST_EVERY: u64 = 16;
 const BURST: usize = 20;
 const PAUSE_MS: (u64, u64) = (10, 120);
+/// They change in one command, or not at all.
+const PAIR: [&str; 2] = ["pair/one", "pair/two"];
 /// Values are padded up to this, so that messages and snapshots have some size.
 const PADDING_MAX: u64 = 400;
 
@@ -41,9 +43,10 @@ impl Client {
             match self.random.below(100) {
                 0..30 => self.read(&key).await,
                 30..55 => self.write(&key, &[&key]).await,
-                55..75 => self.swap(&key).await,
+                55..75 => self.swap(&key, &[&key]).await,
                 75..80 => self.delete(&key).await,
-                80..90 => self.write("pair", &["pair/one", "pair/two"]).await,
+                80..85 => self.write("pair", &PAIR).await,
+                85..90 => self.swap("pair", &PAIR).await,
                 90..94 => self.read_pair().await,
                 94..98 => self.add().await,
                 _ => self.read_set().await,
@@ -95,8 +98,9 @@ impl Client {
         self.propose(key, Effect::Write(None), vec![op(key, Precondition::Any, Action::Delete)]).await;
     }
 
-    /// Reads, perhaps what is no longer so, and writes if it still is.
-    async fn swap(&self, key: &str) {
+    /// Reads, perhaps what is no longer so, and writes if it still is: one value into one key, or into several at once, of which only
+    /// the last one bears the condition.
+    async fn swap(&self, name: &str, keys: &[&str]) {
         let state = match self.random.below(2) {
             0 => self.store.state(),
             _ => match self.view().await {
@@ -104,19 +108,29 @@ impl Client {
                 None => return,
             },
         };
-        let (expected, revision) = value(&state, key);
+        let Some((last, others)) = keys.split_last() else { return };
+        let (expected, revision) = value(&state, last);
         let precondition = revision.map_or(Precondition::Absent, Precondition::AtRevision);
         let new = self.shared.value();
-        let put = op(key, precondition, Action::Put(self.bytes(new)));
-        self.propose(key, Effect::Swap { expected, new: Some(new) }, vec![put]).await;
+        let bytes = self.bytes(new);
+        let mut ops: Vec<Op> =
+            others.iter().map(|key| op(key, Precondition::Any, Action::Put(bytes.clone()))).collect();
+        ops.push(op(last, precondition, Action::Put(bytes)));
+        self.propose(name, Effect::Swap { expected, new: Some(new) }, ops).await;
     }
 
     async fn propose(&self, name: &str, intent: Effect, ops: Vec<Op>) {
         let pending = self.shared.begin(name, intent);
+        let condition = ops.last().map(|op| op.precondition);
         let proposed = self.store.propose(self.command(ops)).await;
         pending.end(match proposed {
             Ok(Outcome::Applied { revisions }) => Ended::Done(intent, revisions.last().copied()),
-            Ok(Outcome::Conflict { current, .. }) => {
+            Ok(Outcome::Conflict { key, current }) => {
+                let found = current.as_ref().map(|found| found.revision);
+                if condition.is_none_or(|condition| holds(&condition, found)) {
+                    self.shared
+                        .violated(format!("a command was refused for {key:?} at {found:?}, as its condition had it"));
+                }
                 // A refusal is a reading of what stands there.
                 Ended::Done(Effect::Read(current.as_ref().and_then(|found| number(&found.value))), None)
             }
@@ -134,7 +148,7 @@ impl Client {
         let pending = self.shared.begin("pair", Effect::Read(None));
         pending.end(match self.view().await {
             Some(state) => {
-                let (one, two) = (value(&state, "pair/one").0, value(&state, "pair/two").0);
+                let [one, two] = PAIR.map(|key| value(&state, key).0);
                 if one != two {
                     self.shared.violated(format!("half a command: {one:?} and {two:?} in a pair"));
                 }
@@ -179,6 +193,15 @@ pub fn register(shared: &Shared, random: &Random) -> String {
 
 pub fn op(key: &str, precondition: Precondition, action: Action) -> Op {
     Op { key: Bytes::copy_from_slice(key.as_bytes()), precondition, action }
+}
+
+/// Does a condition hold for a key that was changed last at this revision, or is absent?
+fn holds(condition: &Precondition, found: Option<Revision>) -> bool {
+    match condition {
+        Precondition::Any => true,
+        Precondition::Absent => found.is_none(),
+        Precondition::AtRevision(revision) => found == Some(*revision),
+    }
 }
 
 fn value(state: &State, key: &str) -> (Value, Option<Revision>) {

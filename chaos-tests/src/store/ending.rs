@@ -1,11 +1,11 @@
 //! The end of a run: all histories are read, then every process is told to end. Acts.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use raft::{Change, HistoryError, News, Revision, Store};
 
 use super::historian;
+use super::plan::Host;
 use super::run::Run;
 use super::seen::Shared;
 use crate::check::changes::Told;
@@ -36,12 +36,26 @@ impl Run {
         if !unread.is_empty() && self.shared.lock().violations.is_empty() {
             self.shared.violated(format!("the histories of {unread:?} could not be read within {READ:?}"));
         }
+        for host in 0..self.plan.hosts() {
+            if let Some(store) = self.store_at(host) {
+                self.count_filled(host, &store);
+                self.shared.judge(self.keeps_its_history(host, &store));
+            }
+        }
         let mut seen = self.shared.lock();
-        self.snapshots = seen.stores.values().map(|store| store.metrics().snapshots_installed.load(Relaxed)).sum();
         // Whoever was removed holds what it had until then.
         let removed = seen.stores.iter().filter(|(id, _)| !ids.contains(id)).map(|(id, store)| (*id, store.state()));
         let removed: Vec<_> = removed.collect();
         seen.finals.extend(removed);
+    }
+
+    /// Who was never filled has forgotten nothing, where the history is as long as in production.
+    fn keeps_its_history(&self, host: Host, store: &Store) -> Result<(), String> {
+        let oldest = store.oldest();
+        let may_lack = !self.plan.windows.is_empty() || self.filled.contains(&host) || self.plan.rots_at(host);
+        let why =
+            || format!("replica {}'s history begins after revision {oldest}, and it was never filled", store.id());
+        if may_lack || oldest == 0 { Ok(()) } else { Err(why()) }
     }
 
     /// Every process ends when it is told to, and leaves no task behind. Nobody supervises them any more.

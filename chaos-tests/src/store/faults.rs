@@ -75,7 +75,10 @@ impl Run {
         self.watch_fences();
         // Whoever still holds the store holds a dead one.
         let store = self.id_at(host).and_then(|id| self.shared.lock().stores.remove(&id));
-        store.iter().for_each(|store| self.hear_diagnosis(store));
+        store.iter().for_each(|store| {
+            self.hear_diagnosis(store);
+            self.count_filled(host, store);
+        });
         self.world.kill(host, powered);
         drop(store);
         if let Some(id) = self.id_at(host) {
@@ -147,6 +150,7 @@ impl Run {
             }
             let store = self.store_at(host);
             let stopped = store.as_ref().and_then(|store| store.health().err()).map(|why| why.to_string());
+            let may_end = if stopped.is_some() { self.plan.may_stop(host) } else { self.plan.may_not_start(host) };
             let unwell = stopped.or_else(|| self.shared.lock().open_failures.get(&id).cloned());
             let Some(why) = unwell.filter(|_| self.world.runs(host)) else {
                 self.restart_at.remove(&host);
@@ -157,6 +161,10 @@ impl Run {
             let due = *self.restart_at.entry(host).or_insert(now + takes);
             if now >= due {
                 self.world.note(format_args!("host {host} starts anew: {why}"));
+                if !may_end {
+                    self.shared
+                        .violated(format!("replica {id} ended by itself, for nothing that was done to it: {why}"));
+                }
                 self.crash(host, true);
                 self.shared.lock().open_failures.remove(&id);
                 self.boot(host);

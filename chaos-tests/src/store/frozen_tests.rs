@@ -1,15 +1,21 @@
-//! A leader that is frozen again and again, and nothing else goes wrong.
+//! A leader that is frozen, or dies, again and again, and nothing else goes wrong.
 
 use super::*;
 
 /// Its silence, and the election.
 const REPLACED_MAX: Duration = Duration::from_millis(800);
+/// Connections to it are reset, and nobody waits for its silence: a pre-vote and an election, over links of some milliseconds.
+const SUCCEEDED_MAX: Duration = Duration::from_millis(150);
 const SECOND: Duration = Duration::from_secs(1);
 
-fn leader(run: &Run) -> (Host, u64) {
+/// Whoever leads in the newest term, of those that run or are frozen.
+fn leads(run: &Run) -> Option<(Host, u64)> {
     let leading = run.standings().into_iter().filter(|standing| standing.role == Role::Leader);
-    let newest = leading.max_by_key(|standing| standing.term).expect("somebody has led");
-    (newest.id as Host - 1, newest.term)
+    leading.max_by_key(|standing| standing.term).map(|newest| (newest.id as Host - 1, newest.term))
+}
+
+fn leader(run: &Run) -> (Host, u64) {
+    leads(run).expect("somebody leads")
 }
 
 /// How many writes of clients were acknowledged.
@@ -65,6 +71,23 @@ fn also_when_the_others_were_started_anew_while_it_led() {
         while leader(run).0 == frozen {
             run.step();
             assert!(run.world.now() - since < REPLACED_MAX, "nobody replaces replica {}", frozen + 1);
+        }
+    });
+}
+
+#[test]
+fn a_leader_that_dies_is_succeeded_at_once() {
+    in_a_calm_world(13, |run| {
+        for _ in 0..8 {
+            let ((dead, term), since) = (leader(run), run.world.now());
+            run.crash(dead, true);
+            while leads(run).is_none() {
+                run.step();
+                assert!(run.world.now() - since < SUCCEEDED_MAX, "nobody succeeds replica {}", dead + 1);
+            }
+            assert_eq!(leader(run).1, term + 1);
+            run.boot(dead);
+            run.until(since + 2 * SECOND);
         }
     });
 }

@@ -160,6 +160,35 @@ impl Plan {
         self.decays() || self.faults.iter().any(|fault| matches!(fault.kind, Kind::Rot(_) | Kind::LoseEnd(_)))
     }
 
+    /// Is what the disk of this host had made durable damaged, and more than a note of it?
+    pub fn rots_at(&self, host: Host) -> bool {
+        self.faults.iter().any(|fault| match &fault.kind {
+            Kind::Rot(rotten) | Kind::LoseEnd(rotten) => *rotten == host,
+            Kind::Decay { hosts, .. } => hosts.contains(&host),
+            _ => false,
+        })
+    }
+
+    /// May the replica of this host stop by itself once it runs? Its disk fails, its data or its state is damaged, or it is removed.
+    /// All else it outlives.
+    pub fn may_stop(&self, host: Host) -> bool {
+        let fails = |fault: &Fault| match &fault.kind {
+            Kind::FailSync(failing) | Kind::FailWrite(failing) | Kind::TornNote(failing) => *failing == host,
+            Kind::Odd { host: odd, .. } => *odd == host,
+            _ => false,
+        };
+        self.rots_at(host) || self.faults.iter().any(fails) || !self.settled().contains(&host)
+    }
+
+    /// May it be unable to start? Where what it reads and writes for that is refused, too.
+    pub fn may_not_start(&self, host: Host) -> bool {
+        let refuses = |fault: &Fault| match &fault.kind {
+            Kind::FailReads(refusing) | Kind::FullDisk(refusing) => *refusing == host,
+            _ => false,
+        };
+        self.may_stop(host) || self.faults.iter().any(refuses)
+    }
+
     /// Replicas find damage while they run, and no damage may be left.
     pub fn decays(&self) -> bool {
         self.faults.iter().any(|fault| matches!(fault.kind, Kind::Decay { .. }))

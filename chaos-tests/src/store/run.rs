@@ -1,6 +1,6 @@
 //! One seed from beginning to end: replicas start, users work, things go wrong, everything heals, all must agree. Acts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Once;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -56,6 +56,10 @@ pub struct Run {
     /// The replica on the host behind all others.
     pub newcomer: Option<u64>,
     pub snapshots: u64,
+    /// Changes from before a snapshot that another replica told.
+    pub fetched: u64,
+    /// Who was filled with a snapshot.
+    pub filled: BTreeSet<Host>,
     pub tasks: Tasks,
     pub steps: u64,
 }
@@ -113,6 +117,8 @@ impl Run {
             empty_at: None,
             newcomer: None,
             snapshots: 0,
+            fetched: 0,
+            filled: Default::default(),
             tasks: Tasks::new(TASKS_MAX),
             steps: 0,
         }
@@ -182,12 +188,23 @@ impl Run {
 
     /// Where a state is made odd, [`odd`] sees to what is found of that.
     pub fn hear_diagnosis(&self, store: &Store) {
-        if self.plan.rots() {
+        let host = (0..self.plan.hosts()).find(|host| self.id_at(*host) == Some(store.id()));
+        if host.is_none_or(|host| self.plan.rots_at(host)) {
             return;
         }
-        let host = (0..self.plan.hosts()).find(|host| self.id_at(*host) == Some(store.id()));
         let notes = host.map_or(0, |host| self.platters[host].damaged_notes_read());
         self.shared.judge(Diagnosis::of(store).check(notes, self.plan.odd().is_some()));
+    }
+
+    /// Before its process ends.
+    pub fn count_filled(&mut self, host: Host, store: &Store) {
+        let told = store.metrics();
+        let (filled, fetched) = (told.snapshots_installed.load(Relaxed), told.history_fetched.load(Relaxed));
+        self.snapshots += filled;
+        self.fetched += fetched;
+        if filled > 0 {
+            self.filled.insert(host);
+        }
     }
 
     fn count_tasks(&mut self) {

@@ -1,9 +1,9 @@
-//! The faults have ended: everything heals, every replica takes a last write, and then nothing happens any more. Acts; `unsettled`
+//! The faults have ended: everything heals, every replica takes a last write and confirms a last read, and then nothing happens any more. Acts; `unsettled`
 //! decides.
 
 use std::time::Duration;
 
-use raft::{Action, Command, Outcome, Precondition, Store};
+use raft::{Action, Command, Outcome, Precondition, Revision, Store};
 
 use super::clients::op;
 use super::odd;
@@ -18,6 +18,13 @@ const SETTLE: Duration = Duration::from_secs(40);
 const CALM: Duration = Duration::from_secs(3);
 /// A last write is tried again so often.
 const LAST_WRITES_EVERY: u64 = 1000;
+
+/// What a replica has just confirmed to be its newest state.
+fn shows(store: &Store, written: Revision) -> Result<(), String> {
+    let shown = store.state().revision();
+    let why = || format!("replica {} confirmed revision {shown} after it had acknowledged {written}", store.id());
+    if shown >= written { Ok(()) } else { Err(why()) }
+}
 
 impl Run {
     /// Returns whether all is well.
@@ -78,7 +85,7 @@ impl Run {
         (writers > 0).then(|| format!("{writers} who write have not ended"))
     }
 
-    /// Through every replica that has not managed one yet.
+    /// Through every replica that has not managed one yet, and then a linearizable read.
     fn last_writes(&self) {
         for host in self.plan.settled() {
             let (Some(id), shared) = (self.id_at(host), self.shared.clone()) else { continue };
@@ -93,9 +100,11 @@ impl Run {
                 let command = Command { fence: None, proposed_at_ms: 0, author: "last".into(), ops: vec![put] };
                 match store.propose(command).await {
                     Ok(Outcome::Applied { revisions }) => {
-                        let mut seen = shared.lock();
-                        seen.acknowledged.push(Acknowledged::Put { value, at: revisions[0] });
-                        seen.finished.insert(id, revisions[0]);
+                        shared.lock().acknowledged.push(Acknowledged::Put { value, at: revisions[0] });
+                        if store.barrier().await.is_ok() {
+                            shared.judge(shows(&store, revisions[0]));
+                            shared.lock().finished.insert(id, revisions[0]);
+                        }
                     }
                     other => shared.note(format_args!("a last write through {id}: {other:?}")),
                 }

@@ -15,9 +15,12 @@ pub fn report(run: Run) -> Report {
     report.failures.extend(seen.violations.iter().cloned());
     report.failures.extend(judge(&seen, is_complete(&seen)).and_then(|()| judge_inside(&seen)).err());
     report.failures.extend(run.members.check().err());
+    if report.failures.is_empty() {
+        report.failures.extend(untold(&seen));
+    }
     let totals = &mut report.totals;
     (totals.operations, totals.unknown) = (seen.operations, seen.unknown);
-    (totals.snapshots, totals.renewals) = (run.snapshots, seen.renewals);
+    (totals.snapshots, totals.fetched, totals.renewals) = (run.snapshots, run.fetched, seen.renewals);
     totals.whole = u64::from(is_complete(&seen));
     let stores = std::mem::take(&mut seen.stores);
     drop(seen);
@@ -90,8 +93,14 @@ fn refused_never_appear(seen: &Seen) -> Result<(), String> {
 
 /// Is every revision up to the end known?
 fn is_complete(seen: &Seen) -> bool {
+    untold(seen).is_none()
+}
+
+/// A revision that nobody told of: some replica always has it, or had told a scribe.
+fn untold(seen: &Seen) -> Option<String> {
     let newest = seen.histories.values().map(|(_, newest)| *newest).max().unwrap_or(0);
-    (1..=newest).all(|revision| seen.agreed.at(revision).is_some())
+    let untold = (1..=newest).find(|revision| seen.agreed.at(*revision).is_none())?;
+    Some(format!("nobody has told of revision {untold} of {newest}"))
 }
 
 fn states_follow_from_changes(seen: &Seen) -> Result<(), String> {

@@ -282,3 +282,7 @@ mod tests;
 #[cfg(test)]
 #[path = "torn_tests.rs"]
 mod torn_tests;
+
+#[cfg(test)]
+#[path = "synced_tests.rs"]
+mod synced_tests;

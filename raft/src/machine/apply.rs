@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use proto::mutants::{self, Mutant};
 
-use crate::command::{Action, Change, Command, Outcome, Precondition, Previous, Revision, Versioned};
+use crate::command::{Action, Change, Command, Op, Outcome, Precondition, Previous, Revision, Versioned};
 use crate::state::State;
 
 /// Applies all ops of a command or none. Returns its outcome and the changes it made, one per revision.
@@ -16,7 +16,15 @@ pub fn apply(state: &mut State, term: u64, command: Command) -> (Outcome, Vec<Ch
     }
     if let Some(key) = first_conflict(state, &command) {
         let current = state.get(&key).cloned();
-        return (Outcome::Conflict { key, current }, Vec::new());
+        let changes = match mutants::on(Mutant::HalfACommandStays) {
+            true => {
+                let ahead = command.ops.into_iter().take_while(|op| op.key != key);
+                let change = |op: Op| change(state, op.key, op.action, &command.author, command.proposed_at_ms);
+                ahead.filter_map(change).collect()
+            }
+            false => Vec::new(),
+        };
+        return (Outcome::Conflict { key, current }, changes);
     }
     let (mut revisions, mut changes) = (Vec::with_capacity(command.ops.len()), Vec::new());
     for op in command.ops {

@@ -125,7 +125,10 @@ impl History {
     ) -> io::Result<History> {
         let what = || "meta record trimmed".to_string();
         let trimmed = disk.get(Table::Meta, TRIMMED)?.map(|row| record::decode(&row, &what)).transpose()?;
-        let trimmed: Trimmed = trimmed.unwrap_or_default();
+        let mut trimmed: Trimmed = trimmed.unwrap_or_default();
+        if mutants::on(Mutant::HistoryBeginsAnew) {
+            trimmed.floor = newest;
+        }
         reach.relies_beyond(trimmed.entry());
         let near_found = rows::check(&*disk, trimmed.cleared)?;
         let (ring, floors) = (Ring::default(), Floors::default());

@@ -248,6 +248,9 @@ impl RaftStateMachine<Types> for Machine {
         Metrics::add(&self.published.metrics.snapshots_installed, 1);
         self.flusher.durable_at_last(meta.last_log_id).await?;
         self.saved_all();
+        if mutants::on(Mutant::EndsOnceFilled) {
+            return Err(io::Error::other("it is filled"));
+        }
         Ok(())
     }
 

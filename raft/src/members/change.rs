@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::plan::{MemberChange, Seen, Step, View, plan};
 use super::wire::{Answered, out};
 use super::{Members, used};
+use crate::handover::HandedOver;
 use crate::peer::channels::Lane;
 use crate::propose::leader;
 use crate::types::{Membership, Place, StoredMembership, Types};
@@ -151,13 +152,19 @@ impl Members {
     }
 
     async fn step_down(&self, to: Option<u64>, change: &MemberChange) -> Answered {
-        if !self.hand_over(to).await {
-            return Answered::Refused("no other voter took the leadership over in time".into());
+        let handed = self.hand_over(to).await;
+        if handed == HandedOver::Nobody {
+            return Answered::Refused("no other voter can take the leadership over".into());
         }
         let MemberChange::Transfer { to } = change else {
             // The new leader carries it out.
             return Answered::NotLeader;
         };
+        if handed == HandedOver::Late {
+            return Answered::Unknown(
+                "who was to take the leadership over did not in time: there is an election".into(),
+            );
+        }
         let mut standing = self.standing.clone();
         // What is shown here may still be this replica's own leadership.
         let known = standing.wait_for(|now| now.leader.is_some_and(|leader| leader != self.id));

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures::future::join_all;
-use kontiki_raft::{Disk as _, Note, Role, Table};
+use kontiki_raft::{ChangeError, Disk as _, MemberChange, Note, Role, Table};
 use tokio::time::Instant;
 
 use crate::common::disk::{Memory, on_memory, start_on};
@@ -157,6 +157,25 @@ async fn followers_whose_disks_hang_for_a_minute_while_they_vote_come_back() {
         store.health().unwrap();
         assert_eq!(value(store, "c").as_deref(), Some("1"));
     }
+}
+
+/// The others answer the leader's heartbeats, and cannot save a vote. The leader leads no more once it has told one of them, so that
+/// "refused", by which nothing is changed, would not be true.
+#[tokio::test]
+async fn a_transfer_to_one_whose_disk_hangs_is_of_unknown_outcome() {
+    let (cluster, disks) = on_memory(3).await;
+    let (leader, heir) = (cluster.leader().await, cluster.follower().await);
+    write(&leader, "a", "1").await;
+    cluster.converged().await;
+    let term = leader.standing().borrow().term;
+    let followers = disks.iter().filter(|(id, _)| **id != leader.id());
+    let held = join_all(followers.map(|(_, disk)| disk.syncs.lock())).await;
+    let change = MemberChange::Transfer { to: Some(heir.id()) };
+    let answer = leader.change_members(change, PATIENCE).await;
+    assert!(matches!(answer, Err(ChangeError::Unknown(_))), "{answer:?}");
+    drop(held);
+    write(&leader, "b", "1").await;
+    assert!(leader.standing().borrow().term > term);
 }
 
 #[tokio::test]
